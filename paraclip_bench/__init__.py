@@ -1,0 +1,23 @@
+"""paraclip-bench: make ParaCLIP checkpoints and measure how CLIP models cope with rephrasing.
+
+The public functions are load_model, load_task, evaluate, finetune and leaderboard; they are
+imported when they are first used, so that importing the package is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["evaluate", "finetune", "leaderboard", "load_model", "load_task"]
+
+# Packages of these names are the functions too (see paraclip_bench.api.CallableModule).
+_PACKAGES = ("finetune", "leaderboard")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"paraclip_bench.{name}")
+    if name in __all__:
+        return getattr(importlib.import_module("paraclip_bench.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

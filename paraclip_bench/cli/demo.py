@@ -1,0 +1,32 @@
+"""`paraclip-bench demo`: everything, on the embedded world, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from paraclip_bench.cli.options import WorkspaceOption
+
+
+def demo(workspace: WorkspaceOption = Path()) -> None:
+    """Fine-tune, measure clip and paraclip on every task, show the leaderboard. Offline."""
+    from paraclip_bench.data.hub import go_offline
+    from paraclip_bench.demo.store import NOTICE
+    from paraclip_bench.evaluation.run import Options, execute, plan_run
+    from paraclip_bench.finetune import run
+    from paraclip_bench.leaderboard.board import make_board
+    from paraclip_bench.leaderboard.terminal import show
+    from paraclip_bench.progress import Progress
+    from paraclip_bench.workspace import Workspace
+
+    go_offline()
+    place, progress = Workspace(workspace), Progress()
+    progress.say(NOTICE)
+    checkpoint = run.finetune(run.make_job(), place, progress, resume=True)
+    options = Options(suite="demo", offline=True)
+    plan = plan_run(["clip", f"paraclip:{checkpoint}"], ["all"], options, place)
+    report = execute(plan, options, place, progress)
+    show(make_board(place.results, suite="demo"))
+    progress.say(f"checkpoint: {checkpoint}; results: {place.results / 'demo'}")
+    raise typer.Exit(1 if report.failures else 0)

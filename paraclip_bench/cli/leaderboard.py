@@ -1,0 +1,77 @@
+"""`paraclip-bench leaderboard`: results side by side."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paraclip_bench.cli.options import JsonOption, SuiteOption, WorkspaceOption
+
+
+class Format(StrEnum):
+    """How a leaderboard is written."""
+
+    TABLE = "table"
+    MD = "md"
+    CSV = "csv"
+    JSON = "json"
+
+
+def leaderboard(
+    suite: SuiteOption = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", help="Model that the others are compared to.", show_default="clip"),
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to this file instead of stdout.")
+    ] = None,
+    all_scores: Annotated[
+        bool, typer.Option("--all", help="Every score of every task, not only the main ones.")
+    ] = False,
+    with_limits: Annotated[
+        bool, typer.Option("--with-limits", help="Also results made with --limit.")
+    ] = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Show one row a model and one column a task's score, with intervals and differences."""
+    from paraclip_bench.files import write_text
+    from paraclip_bench.leaderboard import formats
+    from paraclip_bench.leaderboard.board import make_board
+    from paraclip_bench.progress import Progress
+    from paraclip_bench.workspace import Workspace
+
+    form = Format.JSON if as_json else form
+    board = make_board(
+        Workspace(workspace).results,
+        suite=suite,
+        baseline=baseline,
+        all_scores=all_scores,
+        with_limits=with_limits,
+    )
+    if form is Format.TABLE:
+        from paraclip_bench.leaderboard.terminal import show, text
+
+        if out is None:
+            show(board)
+        else:
+            write_text(out, text(board))
+    else:
+        writers = {
+            Format.MD: formats.markdown,
+            Format.CSV: formats.as_csv,
+            Format.JSON: formats.as_json,
+        }
+        content = writers[form](board)
+        if out is None:
+            typer.echo(content, nl=False)
+        else:
+            write_text(out, content)
+    progress = Progress()
+    for reason in board.left_out:
+        progress.say(f"left out: {reason}")

@@ -1,0 +1,84 @@
+"""`models`, `tasks` and `plugins`: what is there. Names come from package metadata alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from paraclip_bench import registry
+from paraclip_bench.cli.options import JsonOption
+from paraclip_bench.cli.show import table
+from paraclip_bench.errors import BenchError
+
+
+def models(as_json: JsonOption = False) -> None:
+    """List the models that can be named; file.py:Class works without being listed."""
+    _print(_names("model"), as_json)
+
+
+def tasks(
+    name: Annotated[
+        str | None, typer.Argument(help="A task, to show its protocols and scores.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the tasks, or show one."""
+    if name is None:
+        _print(_names("task"), as_json)
+        return
+    from paraclip_bench.evaluation.choose import choose_tasks
+
+    rows = [
+        {
+            "task": task.name,
+            "protocol": protocol,
+            "needs": " + ".join(rule.needs),
+            "scores": ", ".join(task.scores),
+            "about": rule.about,
+        }
+        for task in choose_tasks([name], "paper")
+        for protocol, rule in task.protocols.items()
+    ]
+    _print(rows, as_json)
+
+
+def plugins(as_json: JsonOption = False) -> None:
+    """Import every plugin and say which are broken, and why."""
+    rows: list[dict[str, Any]] = []
+    for kind in registry.GROUPS:
+        clashing = registry.clashes(kind)
+        for plugin in registry.plugins(kind):
+            state, reason = "ok", None
+            twins = clashing.get(plugin.name.casefold() if kind == "task" else plugin.name)
+            if twins:
+                others = [p.origin for p in twins if p != plugin]
+                state, reason = "clash", f"the name is also claimed by {', '.join(others)}"
+            else:
+                try:
+                    plugin.load()
+                except BenchError as error:
+                    state, reason = "broken", str(error)
+            rows.append(
+                {
+                    "kind": kind,
+                    "name": plugin.name,
+                    "from": plugin.origin,
+                    "object": plugin.value,
+                    "state": state,
+                    "reason": reason,
+                }
+            )
+    _print(rows, as_json)
+
+
+def _names(kind: registry.Kind) -> list[dict[str, Any]]:
+    return [
+        {"name": plugin.name, "from": plugin.origin, "object": plugin.value}
+        for plugin in registry.plugins(kind)
+    ]
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+    typer.echo(json.dumps(rows, indent=1) if as_json else table(rows))

@@ -1,0 +1,86 @@
+"""`paraclip-bench run`: models on tasks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paraclip_bench.cli.options import DeviceOption, JsonOption, SuiteOption, WorkspaceOption
+
+
+def run(
+    model: Annotated[
+        list[str], typer.Option("--model", "-m", help="Model spec; may be given several times.")
+    ],
+    task: Annotated[
+        list[str],
+        typer.Option("--task", "-t", help="Task, group (sts) or all; may be given several times."),
+    ],
+    suite: SuiteOption = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option("--protocol", help="Scoring rule, for the tasks that have it; repeatable."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder of local data (docs/data.md).")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only the first N examples of each task.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run again what is already there.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be run, and stop.")
+    ] = False,
+    device: DeviceOption = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", help="float32, bfloat16 or float16.", show_default="float32"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Measure models on tasks; what is already there is not measured again."""
+    from paraclip_bench.cli.show import result_rows, suite_line, table
+    from paraclip_bench.evaluation.plan import describe
+    from paraclip_bench.evaluation.run import Options, execute, plan_run
+    from paraclip_bench.progress import Progress
+    from paraclip_bench.workspace import Workspace
+
+    place, progress = Workspace(workspace), Progress()
+    options = Options(
+        suite, tuple(protocol or ()), data_dir, limit, force, offline or dry_run, device, dtype, seed
+    )
+    plan = plan_run(model, task, options, place)
+    line = suite_line(plan)
+    if as_json:
+        progress.say(line)
+    else:
+        typer.echo(line)
+    if dry_run:
+        rows = describe(plan, place.results, limit)
+        typer.echo(json.dumps({"suite": plan.suite, "plan": rows}, indent=1) if as_json else table(rows))
+        raise typer.Exit(1 if plan.problems else 0)
+    for problem in plan.problems:
+        progress.say(f"error: {problem}")
+    report = execute(plan, options, place, progress)
+    rows = result_rows(report)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "suite": plan.suite,
+                    "results": rows,
+                    "skipped": report.skipped,
+                    "failures": report.failures,
+                },
+                indent=1,
+            )
+        )
+    elif rows:
+        typer.echo(table(rows))
+    raise typer.Exit(1 if report.failures else 0)

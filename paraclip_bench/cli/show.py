@@ -1,0 +1,55 @@
+"""Small tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paraclip_bench.evaluation.plan import Plan
+    from paraclip_bench.evaluation.run import Report
+
+Rows = Sequence[dict[str, Any]]
+
+
+def table(rows: Rows) -> str:
+    """Rows as aligned columns with a header; the last column is not padded."""
+    if not rows:
+        return "nothing"
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names] + [["" if row.get(n) is None else str(row[n]) for n in names] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def suite_line(plan: Plan) -> str:
+    """The first line of a run: which suite, on which data."""
+    places = {"hub": "the hub's data", "demo": "the embedded demo world, small drawn scenes"}
+    where = places.get(plan.source.kind) or f"data of {getattr(plan.source, 'root', '')}"
+    return f"suite: {plan.suite} ({where})"
+
+
+def result_rows(report: Report) -> list[dict[str, Any]]:
+    """One row a result: its main score x 100 with its interval, and its file."""
+    rows = []
+    for path, result in report.results:
+        score = result.scores[result.main_score]
+        shown = {
+            name: None if value is None else round(100 * value, 2)
+            for name, value in (("value", score.value), ("low", score.low), ("high", score.high))
+        }
+        rows.append(
+            {
+                "model": result.model.name,
+                "task": result.task,
+                "protocol": result.protocol,
+                "score": result.main_score,
+                **shown,
+                "n": result.n,
+                "file": str(path),
+            }
+        )
+    return rows

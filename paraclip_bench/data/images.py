@@ -1,0 +1,98 @@
+"""A reference to an image, and the only place where images are opened."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from paraclip_bench.data.memo import file_sha256
+from paraclip_bench.errors import DataError
+
+Box = tuple[int, int, int, int]
+"""left, top, right, bottom in pixels, as PIL crops."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageRef:
+    """An image by path or by its encoded bytes, perhaps cropped to a box.
+
+    `id` is what a data set calls it (a file name); `box` is (left, top, right, bottom) or None.
+    """
+
+    id: str
+    path: Path | None = None
+    data: bytes | None = dataclasses.field(default=None, repr=False)
+    box: Box | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """sha256 (hex) of the encoded bytes, so that copies of one image are one."""
+        if self.data is not None:
+            return hashlib.sha256(self.data).hexdigest()
+        if self.path is None:
+            raise DataError(f"image {self.id!r} has neither a path nor bytes; give one of them")
+        try:
+            return file_sha256(self.path)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    @property
+    def content(self) -> str:
+        """What is encoded: the bytes' digest and the box."""
+        return self.sha256 if self.box is None else f"{self.sha256}:{','.join(map(str, self.box))}"
+
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels, read from the header alone."""
+        with self._image() as image:
+            return image.size
+
+    def open(self) -> Image.Image:
+        """The decoded RGB image, cropped; a box that leaves the image is filled with black."""
+        try:
+            with self._image() as image:
+                rgb = image.convert("RGB")
+        # Pillow has no one error for a damaged file: a truncated PNG is a SyntaxError.
+        except (OSError, SyntaxError, ValueError) as error:
+            raise self._unreadable(error) from error
+        return rgb if self.box is None else rgb.crop(self.box)
+
+    def _image(self) -> Image.Image:
+        try:
+            return Image.open(io.BytesIO(self.data) if self.data is not None else self._file())
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _file(self) -> Path:
+        if self.path is None:
+            raise DataError(f"image {self.id!r} has neither a path nor bytes; give one of them")
+        return self.path
+
+    def _unreadable(self, error: Exception) -> DataError:
+        where = self.path if self.path is not None else f"image {self.id!r}"
+        if isinstance(error, FileNotFoundError):
+            return DataError(f"{where} does not exist; put the image there or drop its rows")
+        reason = "is not an image" if isinstance(error, UnidentifiedImageError) else f"is damaged ({error})"
+        return DataError(f"{where} {reason}; replace the file")
+
+
+def checked_box(ref: ImageRef, where: str) -> bool:
+    """Whether the box lies wholly inside its image.
+
+    Raises `DataError` for an empty box or one wholly outside, naming `where` it was read.
+    """
+    if ref.box is None:
+        return True
+    width, height = ref.size()
+    left, top, right, bottom = ref.box
+    if right <= left or bottom <= top:
+        raise DataError(f"{where}: the box {ref.box} is empty; mend bbox_w and bbox_h")
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        raise DataError(
+            f"{where}: the box {ref.box} lies outside of {ref.id} ({width}x{height}); mend the box"
+        )
+    return left >= 0 and top >= 0 and right <= width and bottom <= height

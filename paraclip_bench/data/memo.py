@@ -1,0 +1,63 @@
+"""Digests of large files and models, remembered by the files' size and time.
+
+One small SQLite file in the user's cache; several processes may use it at once. Losing it costs
+time, never a result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from paraclip_bench.workspace import cache_dir
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 (hex) of a file's bytes, read again only if its size or time changed."""
+    key = "sha256:" + stamp([path])
+    known = get(key)
+    if isinstance(known, str):
+        return known
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    put(key, digest)
+    return digest
+
+
+def stamp(paths: Iterable[Path]) -> str:
+    """A key that changes when one of the files changes: its path, size and time."""
+    parts = []
+    for path in paths:
+        status = path.stat()
+        parts.append(f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def get(key: str) -> Any:
+    """The remembered value of a key, or None."""
+    with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(_open()) as database:
+        row = database.execute("SELECT value FROM memo WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+    return None
+
+
+def put(key: str, value: Any) -> None:
+    """Remember a JSON value; a cache that cannot be written is no failure."""
+    with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(_open()) as database:
+        with database:
+            database.execute("INSERT OR REPLACE INTO memo VALUES (?, ?)", (key, json.dumps(value)))
+
+
+def _open() -> sqlite3.Connection:
+    folder = cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(folder / "memo.sqlite", timeout=10)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=OFF")
+    database.execute("CREATE TABLE IF NOT EXISTS memo (key TEXT PRIMARY KEY, value TEXT)")
+    return database

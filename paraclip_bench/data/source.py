@@ -1,0 +1,60 @@
+"""The three places that a task's examples can come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from paraclip_bench.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """The hub's data sets at the revisions of `paraclip_bench.data.hub`."""
+
+    kind: str = "hub"
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder in the layout of --data-dir; `kind` is "demo" for the embedded world's own."""
+
+    root: Path
+    kind: str = "folder"
+    id: str = "folder"
+
+    def file(self, relative: str) -> Path:
+        """The file of that place in the layout; `DataError` where it is missing."""
+        path = self.root / relative
+        if not path.is_file():
+            raise DataError(f"{path} is missing; put it there (docs/data.md has the layout)")
+        return path
+
+    def folder(self, relative: str) -> Path:
+        """The folder of that place in the layout; `DataError` where it is missing."""
+        path = self.root / relative
+        if not path.is_dir():
+            raise DataError(f"{path} is missing; put the folder there (docs/data.md has the layout)")
+        return path
+
+
+Source = HubSource | FolderSource
+
+
+def folder_source(root: Path) -> FolderSource:
+    """The source for --data-dir; `UsageError` where the folder is missing or empty."""
+    if not root.is_dir():
+        raise UsageError(f"--data-dir {root} is not a folder; name the folder that holds the data")
+    if not any(root.iterdir()):
+        raise UsageError(
+            f"--data-dir {root} is empty; put the data there (docs/data.md has the layout)"
+        )
+    return FolderSource(root)
+
+
+def demo_source() -> FolderSource:
+    """The embedded demo world as a folder, built once into the user's cache."""
+    from paraclip_bench.demo.store import world_folder
+    from paraclip_bench.demo.world import WORLD_VERSION
+
+    return FolderSource(world_folder(), kind="demo", id=f"demo-world-{WORLD_VERSION}")

@@ -1,0 +1,106 @@
+"""Readers of TSV, JSON and JSON lines that name the file, the row and the mend."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paraclip_bench.errors import DataError
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a file (a byte-order mark is dropped)."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; see the layout of --data-dir") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}, line {line}: not UTF-8; convert the file to UTF-8") from error
+
+
+def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a tab-separated file with a header, each with its line number.
+
+    Quotes are plain characters, as in the STS releases. Raises `DataError` for a missing column
+    or a row with another number of fields.
+    """
+    lines = read_text(path).split("\n")
+    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    header = next(reader, None)
+    if header is None:
+        raise DataError(f"{path} is empty; its first line must name the columns")
+    for column in columns:
+        if column not in header:
+            raise DataError(
+                f"{path} has no column {column!r} (it has {', '.join(header)}); "
+                f"its header must name {', '.join(columns)}"
+            )
+    for number, fields in enumerate(reader, start=2):
+        if not fields:
+            continue
+        if len(fields) != len(header):
+            raise DataError(
+                f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}; "
+                "mend that line"
+            )
+        yield number, dict(zip(header, fields, strict=True))
+
+
+def read_json_list(path: Path) -> list[dict[str, Any]]:
+    """A JSON file that holds a list of objects."""
+    text = read_text(path)
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}, line {error.lineno}: not valid JSON ({error.msg}); "
+            "the file may be cut off, copy it again"
+        ) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path} must hold a list of objects")
+    if not rows:
+        raise DataError(f"{path} holds no rows")
+    return rows
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSON-lines file, each with its line number; blank lines are passed over."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{path}, line {number}: not valid JSON ({error.msg}); "
+                "the file may be cut off, mend or drop that line"
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: must be an object")
+        yield number, row
+
+
+def text_field(row: Mapping[str, Any], key: str, where: str) -> str:
+    """A field that must be a text with something in it."""
+    value = row.get(key)
+    if key not in row:
+        raise DataError(f"{where}: there is no {key!r} (there is {', '.join(row) or 'nothing'})")
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {key!r} must be a text that is not empty")
+    return value
+
+
+def int_field(row: Mapping[str, Any], key: str, where: str) -> int:
+    """A field that must be a whole number (12 or 12.0)."""
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise DataError(f"{where}: {key!r} must be a whole number, not {value!r}")
+    return int(value)

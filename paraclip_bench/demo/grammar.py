@@ -1,0 +1,293 @@
+"""Captions, and paraphrases of captions, from one small grammar that can be read back.
+
+`caption` words a scene the way the web would, in a narrow vocabulary. `step1` (T -> T') changes
+the frame and a few words; `step2` (T' -> T'') avoids the content words of T' and mostly turns the
+relation round ("a left of b" becomes "b right of a"). Both steps work on the text alone, through
+`parse`, so that a paraphrase service needs nothing but the caption.
+
+Wording choices are split as scenes are: which frame may go with which relation wording depends on
+the pool. Paraphrases for fine-tuning use the "train" pool, those of test sets the "test" pool, and
+the two share no (frame, relation wording) combination. The (colour word, shape word) combinations
+differ already, because the scenes do. `combinations` lists a text's combinations for checking.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+from typing import Literal
+
+from paraclip_bench.demo import words
+from paraclip_bench.demo.scenes import OPPOSITE, Content, Scene, Thing, content
+
+Pool = Literal["train", "test"]
+Combination = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a text says its meaning.
+
+    `frame` is the frame's text, `direction` a key of DIRECTION_WORDS ("" without relation) and
+    `phrase` its wording. `a` and `b` are the things in the frame's order, `a_words` and `b_words`
+    their (size, colour, shape) words, "" where the text has none, and `article` is a's article.
+    """
+
+    frame: str
+    direction: str
+    phrase: str
+    a: Thing
+    b: Thing
+    a_words: tuple[str, str, str]
+    b_words: tuple[str, str, str]
+    article: str
+
+    @property
+    def meaning(self) -> Content:
+        """The meaning, turned to the stored relation."""
+        return content(self.a, self.b, self.direction)
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+_SIZE_OF = {word: size for size, row in words.SIZE_WORDS.items() for word in row}
+_COLOUR_OF = {word: colour for colour, row in words.COLOUR_WORDS.items() for word in row}
+_SHAPE_OF = {word: shape for shape, row in words.SHAPE_WORDS.items() for word in row}
+_DIRECTION_OF = {words_: key for key, row in words.DIRECTION_WORDS.items() for words_ in row}
+_WITH_RELATION = (*words.CAPTION, *words.FIRST, *words.SECOND)
+_WITHOUT = (*words.CAPTION_PAIR, *words.FIRST_PAIR, *words.SECOND_PAIR)
+_THING = re.compile(
+    r"(?:(?P<article>an?|the) )?"
+    + "".join(
+        rf"(?:(?P<{name}>{'|'.join(table)}) )?"
+        for name, table in (("size", _SIZE_OF), ("colour", _COLOUR_OF))
+    )
+    + rf"(?P<shape>{'|'.join(_SHAPE_OF)})"
+)
+
+
+def _pattern(frame: str) -> re.Pattern[str]:
+    # Longer wordings first, or "left of" would be found inside "to the left of".
+    phrases = "|".join(sorted(_DIRECTION_OF, key=len, reverse=True))
+    text = frame.replace("{a}", "(?P<a>.+?)").replace("{b}", "(?P<b>.+?)")
+    return re.compile(text.replace("{r}", f"(?P<r>{phrases})"))
+
+
+_PATTERNS = [(frame, _pattern(frame)) for frame in (*_WITH_RELATION, *_WITHOUT)]
+_KNOWN = {
+    word
+    for text in (*_WITH_RELATION, *_WITHOUT, *_DIRECTION_OF, *_SIZE_OF, *_COLOUR_OF, *_SHAPE_OF)
+    for word in text.split()
+    if "{" not in word
+} | {"a", "an", "the"}
+
+
+@lru_cache(maxsize=65536)
+def wording(text: str) -> Wording:
+    """Read a caption or paraphrase of the demo world, case and final full stop aside.
+
+    Raises ValueError, with one sentence that names what was not understood, for any other text.
+    """
+    plain = " ".join(text.casefold().split()).rstrip(". ")
+    if not plain:
+        raise ValueError("the caption is empty, and the demo world's grammar needs two things")
+    unknown = [word for word in plain.split() if word not in _KNOWN]
+    if unknown:
+        raise ValueError(f"'{unknown[0]}' in '{text}' is not a word of the demo world's grammar")
+    for frame, pattern in _PATTERNS:
+        match = pattern.fullmatch(plain)
+        if match is None:
+            continue
+        a, b = _THING.fullmatch(match["a"]), _THING.fullmatch(match["b"])
+        if a is None or b is None:
+            continue
+        phrase = match["r"] if "{r}" in frame else ""
+        return Wording(
+            frame,
+            _DIRECTION_OF[phrase] if phrase else "",
+            phrase,
+            _thing(a),
+            _thing(b),
+            (a["size"] or "", a["colour"] or "", a["shape"]),
+            (b["size"] or "", b["colour"] or "", b["shape"]),
+            a["article"] or "",
+        )
+    raise ValueError(
+        f"'{text}' is not built as the demo world's grammar builds a caption, "
+        "such as 'a small red ball to the left of a large blue box'"
+    )
+
+
+def _thing(match: re.Match[str]) -> Thing:
+    return Thing(
+        _SIZE_OF[match["size"]] if match["size"] else "",
+        _COLOUR_OF[match["colour"]] if match["colour"] else "",
+        _SHAPE_OF[match["shape"]],
+    )
+
+
+def parse(text: str) -> Content:
+    """Return the meaning of a caption or paraphrase; raises ValueError as `wording` does."""
+    return wording(text).meaning
+
+
+def content_words(text: str) -> frozenset[str]:
+    """Return the words of a text that carry meaning, that is all but articles and the like."""
+    return frozenset(text.split()) - words.FUNCTION_WORDS
+
+
+def combinations(text: str) -> frozenset[Combination]:
+    """Return the wording combinations of a text, each tagged with its kind.
+
+    ("frame", frame, relation wording) and, for every thing with a colour,
+    ("thing", colour word, shape word).
+    """
+    read = wording(text)
+    found: set[Combination] = {("frame", read.frame, read.phrase)}
+    for _, colour, shape in (read.a_words, read.b_words):
+        if colour:
+            found.add(("thing", colour, shape))
+    return frozenset(found)
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def caption(scene: Scene, seed: int, *, full: bool = False) -> str:
+    """Word a scene as a web caption, in the first word of every row only.
+
+    Web captions leave things out: sizes, colours or the relation, unless `full`. Either thing may
+    come first. The same scene content and seed give the same caption.
+    """
+    meaning = scene.content
+    rng = Random(f"caption/{seed}/{meaning}")
+    first, second, direction = meaning.first, meaning.second, meaning.relation
+    if rng.random() < 0.5:
+        first, second, direction = second, first, OPPOSITE[direction]
+    # Drawn in either case, so that `full` changes nothing but what is left out.
+    gap = rng.random()
+    if full:
+        gap = 1.0
+    if gap < 0.25:
+        first, second = (Thing("", thing.colour, thing.shape) for thing in (first, second))
+    if gap < 0.07:
+        first, second = (Thing("", "", thing.shape) for thing in (first, second))
+    if 0.20 <= gap < 0.35:
+        direction = ""
+    frame = rng.choice(words.CAPTION if direction else words.CAPTION_PAIR)
+    article = rng.choice(("a", "a", "the"))
+    return plain(first, second, direction, frame=frame, article=article)
+
+
+def plain(
+    first: Thing, second: Thing, direction: str, *, frame: str = "", article: str = "the"
+) -> str:
+    """Word two things in the base vocabulary; without `frame`, "the x is above the y" or "and"."""
+    frame = frame or (words.CAPTION[2] if direction else words.CAPTION_PAIR[0])
+    phrase = words.DIRECTION_WORDS[direction][0] if direction else ""
+    first_words, second_words = _words(first), _words(second)
+    return _fill(frame, phrase, first_words, second_words, article)
+
+
+def step1(text: str, seed: int, pool: Pool = "train") -> str:
+    """T -> T': a paraphrase with another frame that keeps most words of `text`.
+
+    Raises ValueError as `wording` does.
+    """
+    read = wording(text)
+    rng = Random(f"step1/{seed}/{text}")
+    frames = words.FIRST if read.direction else words.FIRST_PAIR
+    frames = tuple(frame for frame in frames if frame != read.frame)
+    frame, phrase = rng.choice(_choices(frames, read.direction, pool))
+    a, b = list(read.a_words), list(read.b_words)
+    # One word in each thing at most, and in a third of the things none.
+    for told in (a, b):
+        slot = rng.randrange(4)
+        if slot < 3 and told[slot]:
+            told[slot] = rng.choice([word for word in _row(told[slot]) if word != told[slot]])
+    return _fill(frame, phrase, a, b, read.article)
+
+
+def step2(text: str, seed: int, pool: Pool = "train") -> str:
+    """T' -> T'': a paraphrase that avoids the content words of `text`, mostly turned round.
+
+    Raises ValueError as `wording` does.
+    """
+    read = wording(text)
+    rng = Random(f"step2/{seed}/{text}")
+    used = content_words(" ".join(text.casefold().split()).rstrip(". "))
+    a, b, direction = read.a_words, read.b_words, read.direction
+    if rng.random() < 0.75:
+        a, b, direction = b, a, OPPOSITE[direction] if direction else ""
+    frames = words.SECOND if direction else words.SECOND_PAIR
+    choices = _choices(frames, direction, pool)
+    fresh = [pair for pair in choices if not content_words(" ".join(pair)) & used]
+    if not fresh and direction:
+        # Every wording of this direction would repeat a word of T': say it the other way round.
+        a, b, direction = b, a, OPPOSITE[direction]
+        choices = _choices(frames, direction, pool)
+        fresh = [pair for pair in choices if not content_words(" ".join(pair)) & used]
+    frame, phrase = rng.choice(fresh or choices)
+    taken = set(used)
+    # In the order of naming, so that two small things get two different words for it.
+    one = [_other(word, taken, rng) for word in a]
+    two = [_other(word, taken, rng) for word in b]
+    article = "the" if read.article != "the" else "a"
+    return _fill(frame, phrase, one, two, article)
+
+
+@lru_cache(maxsize=1024)
+def _choices(frames: tuple[str, ...], direction: str, pool: Pool) -> list[tuple[str, str]]:
+    """Return the (frame, relation wording) combinations of a pool; ("frame", "") without one."""
+    phrases = words.DIRECTION_WORDS[direction] if direction else ("",)
+    return [
+        (frame, phrase)
+        for frame in frames
+        for j, phrase in enumerate(phrases)
+        if (_place(frame) + j) % 3 in ((0,) if pool == "test" else (1, 2))
+    ]
+
+
+def _place(frame: str) -> int:
+    """Return a frame's place in its own group: the pool rule must not depend on the choice."""
+    groups = (words.FIRST, words.SECOND, words.FIRST_PAIR, words.SECOND_PAIR)
+    return next(group.index(frame) for group in groups if frame in group)
+
+
+def _row(word: str) -> tuple[str, ...]:
+    for tables in (words.SIZE_WORDS, words.COLOUR_WORDS, words.SHAPE_WORDS):
+        for row in tables.values():
+            if word in row:
+                return row
+    raise KeyError(word)
+
+
+def _other(word: str, taken: set[str], rng: Random) -> str:
+    """Choose another word of the same row that is not taken; "" stays "". Marks it as taken."""
+    if not word:
+        return ""
+    choice = rng.choice([other for other in _row(word) if other not in taken])
+    taken.add(choice)
+    return choice
+
+
+def _words(thing: Thing) -> tuple[str, str, str]:
+    return (
+        words.SIZE_WORDS[thing.size][0] if thing.size else "",
+        words.COLOUR_WORDS[thing.colour][0] if thing.colour else "",
+        words.SHAPE_WORDS[thing.shape][0],
+    )
+
+
+def _fill(frame: str, phrase: str, a: Sequence[str], b: Sequence[str], article: str) -> str:
+    return frame.format(a=_noun(a, article), b=_noun(b, article), r=phrase)
+
+
+def _noun(told: Sequence[str], article: str) -> str:
+    text = " ".join(word for word in told if word)
+    if article in ("a", "an"):
+        article = "an" if text[0] in "aeiou" else "a"
+    return f"{article} {text}".strip()

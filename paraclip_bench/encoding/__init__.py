@@ -1,0 +1,1 @@
+"""Items become unit vectors: order, batches, deduplication, normalising."""

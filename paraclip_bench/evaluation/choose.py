@@ -1,0 +1,104 @@
+"""From the names on a command line to tasks, protocols, a suite and a source of data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from paraclip_bench import registry
+from paraclip_bench.data.source import HubSource, Source, demo_source, folder_source
+from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.models.base import Context
+from paraclip_bench.models.load import suite_of
+from paraclip_bench.tasks.base import Task
+
+SUITES = ("paper", "demo")
+
+
+def load_task(name: str) -> Task:
+    """The task of that name (case-blind); `UsageError` for an unknown one."""
+    task: Task = registry.find("task", name).load()()
+    return task
+
+
+def all_tasks() -> tuple[list[Task], list[str]]:
+    """Every task that can be imported, and why the others cannot."""
+    tasks, broken = [], []
+    for plugin in registry.plugins("task"):
+        try:
+            tasks.append(load_task(plugin.name))
+        except BenchError as error:
+            broken.append(str(error))
+    return tasks, broken
+
+
+def choose_tasks(names: Sequence[str], suite: str) -> list[Task]:
+    """Tasks by name or group, in the order asked, each once; `all` is the suite's own.
+
+    Raises `UsageError` for a name that is neither task, group nor `all`.
+    """
+    if not names:
+        raise UsageError("no task is named; give --task NAME, or --task all")
+    known = {plugin.name.casefold() for plugin in registry.plugins("task")}
+    chosen: dict[str, Task] = {}
+    for name in names:
+        if name.casefold() in known:
+            members = [load_task(name)]
+        else:
+            tasks, _ = all_tasks()
+            group = name.casefold()
+            members = [
+                task
+                for task in tasks
+                if group in task.groups or (group == "all" and suite in task.suites)
+            ]
+            if not members:
+                groups = {group for task in tasks for group in task.groups}
+                names_known = {plugin.name for plugin in registry.plugins("task")}
+                raise registry.unknown("task", name, names_known | groups | {"all"})
+        for task in members:
+            chosen.setdefault(task.name, task)
+    return list(chosen.values())
+
+
+def choose_protocols(tasks: Iterable[Task], wanted: Sequence[str]) -> list[tuple[Task, str]]:
+    """(task, protocol) pairs: the wanted protocols where a task has them, else its headline.
+
+    Raises `UsageError` for a protocol that none of the tasks has.
+    """
+    tasks = list(tasks)
+    folded = [name.casefold() for name in wanted]
+    offered = {protocol.casefold(): protocol for task in tasks for protocol in task.protocols}
+    for name in wanted:
+        if name.casefold() not in offered:
+            raise registry.unknown("protocol of these tasks", name, offered.values())
+    pairs = []
+    for task in tasks:
+        own = [protocol for protocol in task.protocols if protocol.casefold() in folded]
+        pairs += [(task, protocol) for protocol in own or [task.headline]]
+    return pairs
+
+
+def choose_suite(asked: str | None, specs: Sequence[str], checkpoints: Path) -> str:
+    """The suite asked for, else that of the checkpoints among the models, else `paper`.
+
+    Raises `UsageError` for an unknown suite, or checkpoints of different suites.
+    """
+    if asked is not None:
+        if asked not in SUITES:
+            raise registry.unknown("suite", asked, SUITES)
+        return asked
+    context = Context(suite="paper", checkpoints=checkpoints)
+    found = {spec: suite_of(spec, context) for spec in specs}
+    suites = {suite for suite in found.values() if suite is not None}
+    if len(suites) > 1:
+        named = ", ".join(f"{spec} is of {suite}" for spec, suite in found.items() if suite)
+        raise UsageError(f"these models are of different suites ({named}); say --suite NAME")
+    return suites.pop() if suites else "paper"
+
+
+def choose_source(suite: str, data_dir: Path | None) -> Source:
+    """The folder given, else the suite's own data."""
+    if data_dir is not None:
+        return folder_source(data_dir)
+    return demo_source() if suite == "demo" else HubSource()

@@ -1,0 +1,156 @@
+"""What a run would do: its data read and checked, what is missing named, what is done found."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from paraclip_bench.data.source import Source
+from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.models.base import Context, Model, missing_sides
+from paraclip_bench.models.load import load_model
+from paraclip_bench.results.provenance import examples_sha256
+from paraclip_bench.results.store import result_key, result_path
+from paraclip_bench.tasks.base import Examples, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """One task under one protocol with its examples, ready for any model."""
+
+    task: Task
+    protocol: str
+    examples: Examples
+    sha256: str
+
+    @property
+    def title(self) -> str:
+        """The task, and its protocol where there are several."""
+        return self.task.name if len(self.task.protocols) == 1 else f"{self.task.name} ({self.protocol})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Models and work of a run, and the problems that were found on the way."""
+
+    suite: str
+    source: Source
+    models: list[Model]
+    work: list[Work]
+    problems: list[str]
+    missing_models: list[tuple[str, str]]
+    missing_data: list[tuple[str, str, str]]
+
+
+def make_plan(
+    specs: Sequence[str],
+    pairs: Sequence[tuple[Task, str]],
+    *,
+    suite: str,
+    source: Source,
+    checkpoints: Path,
+    limit: int | None,
+    device: str | None,
+    dtype: str | None,
+) -> Plan:
+    """Construct the models and read the data; what fails becomes a problem, the rest goes on.
+
+    Wrong usage (`UsageError`) is raised at once.
+    """
+    models, missing_models = [], []
+    context = Context(suite=suite, checkpoints=checkpoints)
+    for spec in dict.fromkeys(specs):
+        try:
+            model = load_model(spec, context)
+            model.to(device, dtype)
+            if hasattr(model.adapter, "check"):
+                model.adapter.check()
+            models.append(model)
+        except UsageError:
+            raise
+        except BenchError as error:
+            missing_models.append((spec, str(error)))
+    work, missing_data = [], []
+    for task, protocol in pairs:
+        try:
+            examples = read_examples(task, source, protocol, limit)
+            work.append(Work(task, protocol, examples, examples_sha256(examples)))
+        except UsageError:
+            raise
+        except BenchError as error:
+            missing_data.append((task.name, protocol, str(error)))
+    problems = [reason for _, reason in missing_models]
+    problems += [reason for *_, reason in missing_data]
+    return Plan(suite, source, models, work, problems, missing_models, missing_data)
+
+
+def read_examples(task: Task, source: Source, protocol: str, limit: int | None) -> Examples:
+    """The first `limit` (or all) examples of a task, under one protocol."""
+    loaded = task.load(source, protocol)
+    examples = loaded if isinstance(loaded, Examples) else Examples(list(loaded), id=task.name)
+    rows = list(examples.rows)
+    return dataclasses.replace(
+        examples, rows=rows if limit is None else rows[:limit], protocol=protocol
+    )
+
+
+def skip_reason(model: Model, work: Work) -> str | None:
+    """Why a model cannot run a task, or None."""
+    lacking = missing_sides(model, work.task.protocols[work.protocol].needs)
+    return f"{model.name} has no {' and no '.join(lacking)} encoder" if lacking else None
+
+
+def place(results: Path, plan: Plan, model: Model, work: Work, limit: int | None) -> Path:
+    """Where this result lies, or will lie."""
+    # Without a fingerprint the spec stands in: such a result is made anew each time.
+    fingerprint = model.fingerprint or f"unknown:{model.spec}"
+    key = result_key(fingerprint, model.dtype, work.task.version, work.sha256, limit)
+    return result_path(results, plan.suite, model.name, work.task.name, work.protocol, key)
+
+
+def is_done(path: Path, model: Model) -> bool:
+    """Whether a result is there and still stands for this model."""
+    return model.fingerprint is not None and path.is_file()
+
+
+def describe(plan: Plan, results: Path, limit: int | None) -> list[dict[str, str | int | None]]:
+    """One row a (model, task, protocol) for --dry-run; nothing is loaded or computed."""
+    rows: list[dict[str, str | int | None]] = []
+    for spec, reason in plan.missing_models:
+        rows.append({"model": spec, "task": None, "protocol": None, "state": f"missing: {reason}"})
+    for model in plan.models:
+        for name, protocol, reason in plan.missing_data:
+            rows.append(
+                {
+                    "model": model.name,
+                    "task": name,
+                    "protocol": protocol,
+                    "state": f"missing: {reason}",
+                }
+            )
+        for work in plan.work:
+            rows.append(
+                {
+                    "model": model.name,
+                    "task": work.task.name,
+                    "protocol": work.protocol,
+                    "data": f"{work.examples.id} ({plan.source.kind})",
+                    "n": len(work.examples),
+                    "state": _state(plan, results, model, work, limit),
+                }
+            )
+    return rows
+
+
+def _state(plan: Plan, results: Path, model: Model, work: Work, limit: int | None) -> str:
+    reason = skip_reason(model, work)
+    if reason:
+        return f"skip: {reason}"
+    if hasattr(model.adapter, "remembered") and not model.adapter.remembered():
+        return "to run (never loaded before)"
+    try:
+        path = place(results, plan, model, work, limit)
+    except BenchError as error:
+        return f"missing: {error}"
+    return f"done: {path.name}" if is_done(path, model) else "to run"

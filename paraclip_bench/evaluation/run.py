@@ -1,0 +1,192 @@
+"""Run models on tasks: models outer, tasks inner; each result is written as soon as it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench.encoding.engine import Embedder
+from paraclip_bench.encoding.store import Store
+from paraclip_bench.errors import BenchError
+from paraclip_bench.evaluation.choose import (
+    choose_protocols,
+    choose_source,
+    choose_suite,
+    choose_tasks,
+)
+from paraclip_bench.evaluation.plan import Plan, Work, is_done, make_plan, place, skip_reason
+from paraclip_bench.files import atomic
+from paraclip_bench.metrics.resampling import estimate
+from paraclip_bench.models.base import Model
+from paraclip_bench.progress import Progress
+from paraclip_bench.results.provenance import versions
+from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result, Score
+from paraclip_bench.results.store import read, write
+from paraclip_bench.workspace import Workspace
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a run goes; each field is an option of `paraclip-bench run`."""
+
+    suite: str | None = None
+    protocols: tuple[str, ...] = ()
+    data_dir: Path | None = None
+    limit: int | None = None
+    force: bool = False
+    offline: bool = False
+    device: str | None = None
+    dtype: str | None = None
+    seed: int = 0
+    debug: bool = False
+
+
+@dataclasses.dataclass
+class Report:
+    """What a run did: its results (new and found), what was skipped, and what failed."""
+
+    results: list[tuple[Path, Result]] = dataclasses.field(default_factory=list)
+    skipped: list[str] = dataclasses.field(default_factory=list)
+    failures: list[str] = dataclasses.field(default_factory=list)
+
+
+def plan_run(
+    models: Sequence[str], tasks: Sequence[str], options: Options, workspace: Workspace
+) -> Plan:
+    """Resolve names, suite and data; `UsageError` for wrong names, problems for missing things."""
+    if options.offline:
+        from paraclip_bench.data.hub import go_offline
+
+        go_offline()
+    suite = choose_suite(options.suite, models, workspace.checkpoints)
+    pairs = choose_protocols(choose_tasks(tasks, suite), options.protocols)
+    return make_plan(
+        models,
+        pairs,
+        suite=suite,
+        source=choose_source(suite, options.data_dir),
+        checkpoints=workspace.checkpoints,
+        limit=options.limit,
+        device=options.device,
+        dtype=options.dtype,
+    )
+
+
+def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progress) -> Report:
+    """Run what is not done yet; a task that fails is named and the others go on."""
+    check_writable(workspace.results)
+    report = Report(failures=list(plan.problems))
+    store = Store()
+    for model in plan.models:
+        for work in plan.work:
+            reason = skip_reason(model, work)
+            if reason:
+                report.skipped.append(f"{work.title} is skipped: {reason}")
+                progress.say(report.skipped[-1])
+                continue
+            try:
+                _run_one(plan, model, work, store, options, workspace, progress, report)
+            # A plugin may raise anything; one task's failure is named and ends that task alone.
+            except Exception as error:
+                if options.debug and not isinstance(error, BenchError):
+                    raise
+                what = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+                report.failures.append(f"{model.name} on {work.title} failed: {what}")
+                progress.say(f"error: {report.failures[-1]}")
+        model.release()
+    return report
+
+
+def _run_one(
+    plan: Plan,
+    model: Model,
+    work: Work,
+    store: Store,
+    options: Options,
+    workspace: Workspace,
+    progress: Progress,
+    report: Report,
+) -> None:
+    path = place(workspace.results, plan, model, work, options.limit)
+    if is_done(path, model) and not options.force:
+        report.results.append((path, read(path)))
+        progress.say(f"{model.name} on {work.title}: already there, {path.name}")
+        return
+    start = time.perf_counter()
+    embed = Embedder(model, store, progress)
+    columns = _columns(work.task.outcomes(work.examples, embed), len(work.examples))
+    scores = {
+        name: Score(**dataclasses.asdict(estimate(statistic, columns, seed=options.seed)))
+        for name, statistic in work.task.scores.items()
+    }
+    result = Result(
+        suite=plan.suite,
+        task=work.task.name,
+        task_version=work.task.version,
+        protocol=work.protocol,
+        main_score=work.task.main_score,
+        n=len(work.examples),
+        limit=options.limit,
+        model=ModelInfo(
+            spec=model.spec,
+            name=model.name,
+            fingerprint=model.fingerprint,
+            activation=model.activation,
+            base=model.base,
+        ),
+        scores=scores,
+        data=DataInfo(
+            source=plan.source.kind,
+            id=work.examples.id,
+            revision=work.examples.revision,
+            sha256=work.sha256,
+            notes=dict(work.examples.notes),
+        ),
+        provenance=Provenance(
+            versions=versions(),
+            device=model.device,
+            dtype=model.dtype,
+            seed=options.seed,
+            seconds=round(time.perf_counter() - start, 3),
+            encode_seconds=round(embed.seconds, 3),
+            from_store=round(embed.found / embed.requested, 4) if embed.requested else 0.0,
+            command=shlex.join(["paraclip-bench", *sys.argv[1:]]),
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+    )
+    write(path, result, columns)
+    report.results.append((path, result))
+    main = scores[work.task.main_score]
+    shown = "undefined" if main.value is None else f"{100 * main.value:.2f}"
+    progress.say(
+        f"{model.name} on {work.title}: {work.task.main_score} {shown} "
+        f"({len(work.examples)} examples, {result.provenance.seconds:.1f} s)"
+    )
+
+
+def _columns(raw: Mapping[str, Any], n: int) -> dict[str, npt.NDArray[Any]]:
+    """Outcome columns as arrays of n rows, with the ids that a task may leave out."""
+    columns = {name: np.asarray(values) for name, values in raw.items()}
+    for name in ("example_id", "cluster_id"):
+        columns.setdefault(name, np.array([str(i) for i in range(n)], dtype=object))
+    for name, values in columns.items():
+        if len(values) != n:
+            raise BenchError(f"outcome column {name!r} has {len(values)} rows for {n} examples")
+    first = ("example_id", "cluster_id")
+    return {name: columns[name] for name in (*first, *(c for c in columns if c not in first))}
+
+
+def check_writable(folder: Path) -> None:
+    """`BenchError` where results could not be written, before anything is computed."""
+    with atomic(folder / ".writable"):
+        pass
+    (folder / ".writable").unlink(missing_ok=True)

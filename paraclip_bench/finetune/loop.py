@@ -1,0 +1,176 @@
+"""The one training loop: a frozen image tower, three losses, AdamW with warm-up and cosine.
+
+Everything random is a function of the seed and the step, so a run that was killed goes on to the
+same weights, to the bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from paraclip_bench.errors import DataError
+from paraclip_bench.files import atomic
+from paraclip_bench.finetune.checkpoint import LOSSES, STATE
+from paraclip_bench.finetune.losses import TERMS, paraclip_terms
+from paraclip_bench.finetune.recipe import Recipe
+from paraclip_bench.models.open_clip_network import is_image_tensor
+
+# CLIP clips its logit scale here (Radford et al. 2021).
+_MAX_LOGIT_SCALE = math.log(100)
+
+
+def train(
+    model: Any,
+    images: npt.NDArray[np.float32],
+    texts: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    recipe: Recipe,
+    folder: Path,
+    on_step: Callable[[int, int, dict[str, float], float], None],
+) -> None:
+    """Train the text tower and logit_scale of `model` in place.
+
+    images: unit features [n, d], one a pair. texts: tokens [n, context] of T, T' and T''.
+    Writes losses.jsonl, a line a step, and every `save_every` steps a training state, into
+    `folder`; goes on from a state that is there. on_step(step, steps, losses, pairs per second).
+    Raises `DataError` where the loss stops being a number.
+    """
+    steps = recipe.total_steps(len(images))
+    trained = prepare_model(model)
+    optimizer = torch.optim.AdamW(
+        _groups(trained, recipe.weight_decay),
+        lr=recipe.learning_rate,
+        betas=(recipe.beta1, recipe.beta2),
+        eps=recipe.epsilon,
+    )
+    done = _restore(folder / STATE, trained, optimizer)
+    log = _kept_losses(folder / LOSSES, done)
+    device = next(model.parameters()).device
+    with (folder / LOSSES).open("w", encoding="utf-8") as file:
+        file.writelines(log)
+        for step in range(done, steps):
+            start = time.perf_counter()
+            rows = batch_rows(len(images), recipe.batch_size, step, recipe.seed)
+            torch.manual_seed(_mix(recipe.seed, step))  # dropout of Hugging Face text towers
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, steps, recipe)
+            tokens = torch.cat([text[rows] for text in texts]).to(device)
+            text = F.normalize(model.encode_text(tokens), dim=-1)
+            caption, paraphrase_1, paraphrase_2 = text.chunk(3)
+            terms = paraclip_terms(
+                torch.from_numpy(images[rows]).to(device),
+                caption,
+                paraphrase_1,
+                paraphrase_2,
+                model.logit_scale.exp(),
+            )
+            loss = torch.stack(list(terms.values())).sum()
+            if not torch.isfinite(loss):
+                raise DataError(
+                    f"the loss is not a number at step {step + 1}; lower learning_rate "
+                    f"({recipe.learning_rate:g}) in the recipe"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(list(trained.values()), recipe.max_grad_norm)
+            optimizer.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
+            losses = {"loss": loss.item(), **{name: terms[name].item() for name in TERMS}}
+            rate = optimizer.param_groups[0]["lr"]
+            line = {"step": step + 1, **losses, "learning_rate": rate}
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            on_step(step + 1, steps, losses, recipe.batch_size / (time.perf_counter() - start))
+            if (step + 1) % recipe.save_every == 0 and step + 1 < steps:
+                _save(folder / STATE, step + 1, trained, optimizer)
+
+
+def prepare_model(model: Any) -> dict[str, torch.nn.Parameter]:
+    """Freeze the image tower and set it to eval mode; return what trains, by name."""
+    model.train()
+    # Freezing gradients alone would let batch-norm statistics of the image tower drift.
+    model.visual.eval()
+    trained = {}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not is_image_tensor(name) and name != "logit_bias")
+        if parameter.requires_grad:
+            trained[name] = parameter
+    return trained
+
+
+def batch_rows(pairs: int, batch: int, step: int, seed: int) -> npt.NDArray[np.intp]:
+    """Rows of a step's batch: every epoch is a fresh permutation, its ragged end left out."""
+    epoch, place = divmod(step, pairs // batch)
+    order = np.random.default_rng([seed, epoch]).permutation(pairs)
+    return order[place * batch : (place + 1) * batch]
+
+
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """Linear warm-up to the peak, then a half cosine down to 0 (Loshchilov and Hutter 2017)."""
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    done = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _groups(trained: dict[str, torch.nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    # Norms, biases and the temperature are scales, not directions: decay does not suit them.
+    flat = [p for p in trained.values() if p.ndim < 2]
+    deep = [p for p in trained.values() if p.ndim >= 2]
+    return [{"params": deep, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
+
+
+def _mix(seed: int, step: int) -> int:
+    return int(np.random.default_rng([seed, step]).integers(2**31))
+
+
+def _save(
+    path: Path, step: int, trained: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW
+) -> None:
+    tensors = {}
+    for name, parameter in trained.items():
+        state = optimizer.state[parameter]
+        tensors[f"weight/{name}"] = parameter.detach().contiguous()
+        for key in ("exp_avg", "exp_avg_sq"):
+            tensors[f"{key}/{name}"] = state[key].contiguous()
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata={"step": str(step)})
+
+
+def _restore(
+    path: Path, trained: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW
+) -> int:
+    """Load a training state; returns the number of steps already done (0 where there is none)."""
+    if not path.is_file():
+        return 0
+    with safe_open(path, framework="pt") as state:
+        step = int(state.metadata()["step"])
+        for name, parameter in trained.items():
+            with torch.no_grad():
+                parameter.copy_(state.get_tensor(f"weight/{name}"))
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(step)),
+                **{
+                    key: state.get_tensor(f"{key}/{name}").to(parameter.device)
+                    for key in ("exp_avg", "exp_avg_sq")
+                },
+            }
+    return step
+
+
+def _kept_losses(path: Path, done: int) -> list[str]:
+    if not path.is_file():
+        return []
+    return path.read_text(encoding="utf-8").splitlines(keepends=True)[:done]

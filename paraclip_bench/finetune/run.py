@@ -1,0 +1,202 @@
+"""From a base, pairs and a recipe to a checkpoint folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from paraclip_bench.data.training import Pair, read_pairs
+from paraclip_bench.encoding.engine import Embedder
+from paraclip_bench.encoding.store import Store
+from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.files import slug, write_text
+from paraclip_bench.finetune.checkpoint import RECIPE, STATE, begin
+from paraclip_bench.finetune.recipe import Recipe, read_recipe
+from paraclip_bench.models.base import Context, Model
+from paraclip_bench.models.load import load_model
+from paraclip_bench.models.open_clip import PROVENANCE, OpenCLIP
+from paraclip_bench.progress import Progress
+from paraclip_bench.results.provenance import versions
+from paraclip_bench.workspace import Workspace
+
+# Files of a base folder that describe it and do not belong to the new checkpoint.
+_OWN = {RECIPE, PROVENANCE, "open_clip_config.json", "README.md"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What one run of finetune is made from."""
+
+    base: str
+    recipe: Recipe
+    data: Path
+    images: Path
+    suite: str
+    data_name: str
+
+
+def make_job(
+    *,
+    base: str | None = None,
+    data: Path | None = None,
+    images: Path | None = None,
+    recipe: Path | None = None,
+    seed: int | None = None,
+) -> Job:
+    """Settle base, data and recipe; without `data` they are the embedded demo world's.
+
+    Raises `UsageError` where `data` comes without `images` or the other way round.
+    """
+    if (data is None) != (images is None):
+        raise UsageError("--data and --images go together: the rows and the folder of their images")
+    if data is None or images is None:
+        from paraclip_bench.demo.store import recipe_file, world_folder
+        from paraclip_bench.demo.world import WORLD_VERSION
+
+        settings = read_recipe(recipe or recipe_file())
+        folder = world_folder() / "train"
+        data, images, suite = folder / "pairs.jsonl", folder / "images", "demo"
+        name = f"demo-world-{WORLD_VERSION}, paraphrased by its grammar (not by an LLM)"
+    else:
+        settings = read_recipe(recipe) if recipe else Recipe()
+        suite, name = "paper", data.name
+    if seed is not None:
+        settings = settings.model_copy(update={"seed": seed})
+    spec = base or settings.base or "clip"
+    settings = settings.model_copy(update={"base": spec})
+    return Job(spec, settings, data, images, suite, name)
+
+
+def finetune(
+    job: Job,
+    workspace: Workspace,
+    progress: Progress,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    device: str | None = None,
+) -> Path:
+    """Fine-tune and write the checkpoint folder; returns it.
+
+    The very same run, already finished, is not repeated. Raises `UsageError` for a base that is
+    no open_clip model or a folder in the way, `DataError` for rows that cannot be trained on.
+    """
+    model = load_model(job.base, Context(suite=job.suite, checkpoints=workspace.checkpoints))
+    if not isinstance(model.adapter, OpenCLIP):
+        raise UsageError(f"the base {job.base!r} is no open_clip model, so it cannot be fine-tuned")
+    model.to(device, None)
+    model.adapter.check()
+    pairs = read_pairs(job.data, job.images)
+    batch = job.recipe.batch_size
+    if len(pairs) < batch:
+        raise DataError(
+            f"{job.data} has {len(pairs)} pairs and a batch takes {batch}; "
+            "lower batch_size in the recipe or give more pairs"
+        )
+    folder = out or workspace.checkpoints / f"{slug(model.name)}-{slug(job.recipe.name)}"
+    digest = pairs_sha256(pairs)
+    identity = {"base": model.fingerprint, "data": digest}
+    if not begin(folder, job.recipe, identity, resume=resume):
+        progress.say(f"{folder} is already made by this recipe from this base and data")
+        return folder
+    start = time.perf_counter()
+    progress.say(
+        f"finetune: {job.base} on {len(pairs)} pairs of {job.data_name}, recipe {job.recipe.name}, "
+        f"{job.recipe.total_steps(len(pairs))} steps of {batch} pairs"
+    )
+    _train(model, model.adapter, pairs, job.recipe, folder, progress)
+    seconds = time.perf_counter() - start
+    _copy_companions(model.adapter, folder)
+    provenance = {
+        "suite": job.suite,
+        "recipe": job.recipe.name,
+        "seed": job.recipe.seed,
+        "steps": job.recipe.total_steps(len(pairs)),
+        "base": {
+            "spec": job.base,
+            "name": model.name,
+            "fingerprint": model.fingerprint,
+            "activation": model.activation,
+        },
+        "data": {"id": job.data_name, "file": job.data.name, "n": len(pairs), "sha256": digest},
+        "versions": versions(),
+        "device": model.device,
+        "world_size": 1,
+        "seconds": round(seconds, 1),
+        "command": shlex.join(["paraclip-bench", *sys.argv[1:]]),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_text(folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+    (folder / STATE).unlink(missing_ok=True)
+    model.release()
+    progress.say(f"finetune: {folder} written after {seconds:.0f} s")
+    return folder
+
+
+def pairs_sha256(pairs: Sequence[Pair]) -> str:
+    """sha256 (hex) over the training rows in order, images by content."""
+    hasher = hashlib.sha256()
+    for pair in pairs:
+        row = [pair.image.content, pair.caption, pair.paraphrase_1, pair.paraphrase_2]
+        hasher.update(json.dumps(row).encode() + b"\n")
+    return hasher.hexdigest()
+
+
+def _train(
+    model: Model,
+    adapter: OpenCLIP,
+    pairs: Sequence[Pair],
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    import torch
+
+    from paraclip_bench.finetune.loop import train
+    from paraclip_bench.models.open_clip_network import save_folder
+
+    embed = Embedder(model, Store(), progress)
+    # The image tower is frozen: its features are computed once, without augmentation.
+    images = embed.images([pair.image for pair in pairs])
+    network = adapter.network()
+    columns = [
+        [pair.caption for pair in pairs],
+        [pair.paraphrase_1 for pair in pairs],
+        [pair.paraphrase_2 for pair in pairs],
+    ]
+    tokens = {text: network.tokenize(text)[0] for text in dict.fromkeys(sum(columns, []))}
+    caption, first, second = (torch.stack([tokens[text] for text in c]) for c in columns)
+    steps = recipe.total_steps(len(pairs))
+    shown = max(1, steps // 10)
+    with progress.track("finetune", steps) as advance:
+
+        def on_step(step: int, total: int, losses: dict[str, float], rate: float) -> None:
+            advance(1)
+            if step == 1 or step % shown == 0 or step == total:
+                terms = ", ".join(f"{n} {v:.3f}" for n, v in losses.items() if n != "loss")
+                progress.say(
+                    f"step {step}/{total}: loss {losses['loss']:.3f} ({terms}), {rate:.0f} pairs/s"
+                )
+
+        train(network.model, images, (caption, first, second), recipe, folder, on_step)
+    network.model.eval()
+    save_folder(folder, network.model, network.config)
+
+
+def _copy_companions(adapter: OpenCLIP, folder: Path) -> None:
+    """Copy a base folder's tokenizer and tower configs, which the new folder needs to load."""
+    source: Any = adapter.folder
+    if source is None:
+        return
+    for file in sorted(source.iterdir()):
+        if file.suffix in (".json", ".txt", ".model") and file.name not in _OWN:
+            shutil.copyfile(file, folder / file.name)

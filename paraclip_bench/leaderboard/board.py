@@ -1,0 +1,266 @@
+"""The table itself: values, intervals, best of a column, differences to the baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench import registry
+from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.evaluation.choose import all_tasks
+from paraclip_bench.leaderboard.select import (
+    Entry,
+    Measure,
+    RowKey,
+    Selection,
+    choose_board_suite,
+    select,
+)
+from paraclip_bench.metrics.resampling import (
+    Estimate,
+    interval,
+    paired_difference,
+    replicates,
+)
+from paraclip_bench.results.store import read_outcomes
+from paraclip_bench.tasks.base import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A task's score under one protocol on one set of examples, or the mean of a group."""
+
+    title: str
+    score: str
+    measures: tuple[Measure, ...]
+    sha256: tuple[str, ...]
+    lower_is_better: bool = False
+
+    @property
+    def is_group(self) -> bool:
+        """Whether this is the mean over several tasks."""
+        return len(self.measures) > 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A value with its interval, and the difference to the baseline with its own."""
+
+    estimate: Estimate
+    difference: Estimate | None
+    best: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A model in one precision."""
+
+    name: str
+    fingerprint: str
+    dtype: str
+    cells: tuple[Cell | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Board:
+    """A leaderboard; left_out says which results it does not show, and why."""
+
+    suite: str
+    baseline: str | None
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    left_out: tuple[str, ...]
+
+
+def make_board(
+    results: Path,
+    *,
+    suite: str | None = None,
+    baseline: str | None = None,
+    all_scores: bool = False,
+    with_limits: bool = False,
+) -> Board:
+    """Build the board of a results folder.
+
+    baseline: a model's name (default: `clip`, where it has results). all_scores: every score of
+    every task instead of those that tasks show by themselves. Raises `UsageError` for an unknown
+    suite or baseline, or where there is nothing to show.
+    """
+    suite = choose_board_suite(results, suite)
+    selection = select(results, suite, with_limits=with_limits)
+    if not selection.cells:
+        raise UsageError(
+            f"no result of suite {suite} can be shown ({selection.left_out[0]}); make some with run"
+        )
+    tasks = {task.name: task for task in all_tasks()[0]}
+    columns = _columns(selection, tasks, all_scores)
+    base = _baseline(selection, baseline)
+    order = sorted(selection.names, key=lambda row: (row != base, selection.names[row].casefold()))
+    table = _Estimates(selection, tasks, base)
+    values = {row: [table.cell(column, row) for column in columns] for row in order}
+    rows = []
+    for row in order:
+        cells = []
+        for index, column in enumerate(columns):
+            estimate = values[row][index]
+            if estimate is None:
+                cells.append(None)
+                continue
+            rivals = [v.value for r in order if (v := values[r][index]) and v.value is not None]
+            best = (min if column.lower_is_better else max)(rivals) if rivals else None
+            cells.append(
+                Cell(
+                    estimate,
+                    table.difference(column, row),
+                    best=len(rivals) > 1 and estimate.value == best,
+                )
+            )
+        rows.append(Row(selection.names[row], row[0], row[1], tuple(cells)))
+    return Board(
+        suite,
+        None if base is None else selection.names[base],
+        tuple(columns),
+        tuple(rows),
+        tuple(selection.left_out),
+    )
+
+
+def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
+    labels = {label: row for row, label in selection.names.items()}
+    if asked is None:
+        return next((row for label, row in labels.items() if label.split(" ")[0] == "clip"), None)
+    specs = {entry.result.model.spec: row for (row, _), entry in selection.cells.items()}
+    row = labels.get(asked) or specs.get(asked)
+    if row is None:
+        raise registry.unknown("model on the board", asked, {*labels, *specs})
+    return row
+
+
+def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> list[Column]:
+    columns: list[Column] = []
+    grouped: set[Measure] = set()
+    groups = sorted({group for task in tasks.values() for group in task.groups})
+    for group in groups:
+        members = [task for task in tasks.values() if group in task.groups]
+        measures = tuple((task.name, task.headline) for task in members)
+        if len(members) > 1 and all(measure in selection.measures for measure in measures):
+            score = members[0].main_score
+            columns.append(
+                Column(
+                    f"{group} (mean of {len(members)})",
+                    score,
+                    measures,
+                    tuple(_data(selection, measure) for measure in measures),
+                )
+            )
+            grouped.update(measures)
+    for measure in selection.measures:
+        entry = next(e for (_, m), e in selection.cells.items() if m == measure)
+        task = tasks.get(measure[0])
+        if measure in grouped and not all_scores:
+            continue
+        shown = task.board if task and task.board else (entry.result.main_score,)
+        for score in entry.result.scores if all_scores else shown:
+            if score not in entry.result.scores:
+                continue
+            several = task is None or len(task.protocols) > 1
+            title = f"{measure[0]} ({measure[1]})" if several else measure[0]
+            columns.append(
+                Column(
+                    title,
+                    score,
+                    (measure,),
+                    (_data(selection, measure),),
+                    lower_is_better=bool(task and score in task.lower_is_better),
+                )
+            )
+    return columns
+
+
+def _data(selection: Selection, measure: Measure) -> str:
+    return next(e.result.data.sha256 for (_, m), e in selection.cells.items() if m == measure)
+
+
+class _Estimates:
+    """Cells of the board; outcomes are read, and resampled, once a result."""
+
+    def __init__(
+        self, selection: Selection, tasks: dict[str, Task], baseline: RowKey | None
+    ) -> None:
+        self._selection = selection
+        self._tasks = tasks
+        self._baseline = baseline
+        self._outcomes = functools.lru_cache(maxsize=64)(read_outcomes)
+
+    def cell(self, column: Column, row: RowKey) -> Estimate | None:
+        """Value and interval, or None where this model has no such result."""
+        entries = self._entries(column, row)
+        if entries is None:
+            return None
+        if not column.is_group:
+            score = entries[0].result.scores[column.score]
+            return Estimate(score.value, score.low, score.high)
+        values = [entry.result.scores[column.score].value for entry in entries]
+        if any(value is None for value in values):
+            return None
+        draws = self._group_draws(column, entries)
+        low, high = interval(draws) if draws is not None else (None, None)
+        return Estimate(float(np.mean([v for v in values if v is not None])), low, high)
+
+    def difference(self, column: Column, row: RowKey) -> Estimate | None:
+        """Difference to the baseline under the same draws, where both have outcomes."""
+        if self._baseline is None or row == self._baseline:
+            return None
+        entries = self._entries(column, row)
+        others = self._entries(column, self._baseline)
+        if entries is None or others is None:
+            return None
+        try:
+            if not column.is_group:
+                statistic = self._tasks[column.measures[0][0]].scores[column.score]
+                mine, theirs = (self._outcomes(e[0].path) for e in (entries, others))
+                return paired_difference(statistic, mine, theirs)
+            draws = self._group_draws(column, entries)
+            base_draws = self._group_draws(column, others)
+            value, base = self.cell(column, row), self.cell(column, self._baseline)
+        # A plugin that is not installed, or outcomes that were deleted: the value still stands.
+        except (KeyError, BenchError, ValueError):
+            return None
+        if value is None or base is None or value.value is None or base.value is None:
+            return None
+        difference = value.value - base.value
+        if draws is None or base_draws is None or not math.isfinite(difference):
+            return Estimate(difference, None, None)
+        return Estimate(difference, *interval(draws - base_draws))
+
+    def _entries(self, column: Column, row: RowKey) -> list[Entry] | None:
+        entries = [self._selection.cells.get((row, measure)) for measure in column.measures]
+        found = [entry for entry in entries if entry is not None]
+        if len(found) < len(entries):
+            return None
+        # The mean of a group is of one kind of source: hub text is not folder text.
+        if len({entry.result.data.source for entry in found}) > 1:
+            return None
+        return found if all(column.score in entry.result.scores for entry in found) else None
+
+    def _group_draws(
+        self, column: Column, entries: list[Entry]
+    ) -> npt.NDArray[np.float64] | None:
+        """Replicates of the mean over a group; its tasks are resampled independently."""
+        total: Any = 0.0
+        for index, entry in enumerate(entries):
+            task = self._tasks.get(entry.result.task)
+            if task is None or column.score not in task.scores:
+                return None
+            try:
+                columns = self._outcomes(entry.path)
+            except BenchError:
+                return None
+            total = total + replicates(task.scores[column.score], columns, seed=index)
+        return np.asarray(total / len(entries))

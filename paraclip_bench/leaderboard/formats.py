@@ -1,0 +1,92 @@
+"""A board as Markdown, CSV or JSON. Markdown shows scores x 100; CSV and JSON hold fractions."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+
+from paraclip_bench.leaderboard.board import Board, Cell
+from paraclip_bench.metrics.resampling import Estimate
+
+DEMO_NOTICE = "Demo world: small drawn scenes, not photographs."
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a table shows it: x 100 with one decimal."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def bounds(estimate: Estimate) -> str:
+    """An interval as a table shows it, empty where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"[{percent(estimate.low)}, {percent(estimate.high)}]"
+
+
+def difference(cell: Cell) -> str:
+    """The difference to the baseline, signed, with its interval."""
+    if cell.difference is None or cell.difference.value is None:
+        return ""
+    return f"{100 * cell.difference.value:+.1f} {bounds(cell.difference)}".strip()
+
+
+def legend(board: Board) -> str:
+    """What the numbers of a table are."""
+    parts = ["Scores x 100 with 95% bootstrap intervals; bold is the best of a column."]
+    if board.baseline is not None and len(board.rows) > 1:
+        parts.append(f"Signed numbers are paired differences to {board.baseline}.")
+    if board.suite == "demo":
+        parts.append(DEMO_NOTICE)
+    return " ".join(parts)
+
+
+def markdown(board: Board) -> str:
+    """A Markdown table with its legend and what was left out."""
+    heads = ["model", *(f"{c.title} {c.score}" for c in board.columns)]
+    lines = [
+        f"### Leaderboard, suite {board.suite}",
+        "",
+        "| " + " | ".join(_escape(head) for head in heads) + " |",
+        "|" + "---|" * len(heads),
+    ]
+    for row in board.rows:
+        shown = [_escape(row.name)]
+        for cell in row.cells:
+            if cell is None:
+                shown.append("–")
+                continue
+            value = percent(cell.estimate.value)
+            parts = [f"**{value}**" if cell.best else value, bounds(cell.estimate)]
+            text = " ".join(part for part in parts if part)
+            change = difference(cell)
+            shown.append(f"{text}<br>{change}" if change else text)
+        lines.append("| " + " | ".join(shown) + " |")
+    lines += ["", legend(board)]
+    if board.left_out:
+        lines += ["", "Left out:", *(f"- {_escape(reason)}" for reason in board.left_out)]
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(board: Board) -> str:
+    """One row a model; per score its value, interval, and difference to the baseline."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    head = ["suite", "model", "dtype", "fingerprint"]
+    for column in board.columns:
+        name = f"{column.title}/{column.score}"
+        head += [name, *(f"{name}/{part}" for part in ("low", "high", "diff", "diff_low", "diff_high"))]
+    writer.writerow(head)
+    for row in board.rows:
+        fields: list[object] = [board.suite, row.name, row.dtype, row.fingerprint]
+        for cell in row.cells:
+            for estimate in (None, None) if cell is None else (cell.estimate, cell.difference):
+                fields += ["", "", ""] if estimate is None else dataclasses.astuple(estimate)
+        writer.writerow(fields)
+    return buffer.getvalue()
+
+
+def as_json(board: Board) -> str:
+    """The whole board, scores as fractions."""
+    return json.dumps(dataclasses.asdict(board), indent=1) + "\n"

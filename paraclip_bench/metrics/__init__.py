@@ -1,0 +1,1 @@
+"""Pure functions of numbers; none of them sees a model."""

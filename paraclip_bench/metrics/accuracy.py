@@ -1,0 +1,48 @@
+"""Means of per-example outcomes: plain, and macro over groups."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
+
+
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Mean over the last axis of values [n] under weights [..., n]; NaN where no weight is left."""
+    total = weights.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((weights @ values) / total)
+
+
+def mean_of(column: str) -> Statistic:
+    """The plain mean of one outcome column; use it when every example counts alike."""
+
+    @batched
+    def mean(columns: Columns, weights: Floats) -> Floats:
+        return weighted_mean(columns[column].astype(np.float64), weights)
+
+    return mean
+
+
+def macro_mean_of(column: str, group: str) -> Statistic:
+    """The mean over groups of the group means; use it when groups differ in size but not in rank.
+
+    Examples whose group is the empty string count in no group. A group that a resample left
+    empty drops out of that resample's mean; the groups are always those of the full data.
+    """
+
+    @batched
+    def macro(columns: Columns, weights: Floats) -> Floats:
+        names, index = np.unique(columns[group].astype(str), return_inverse=True)
+        members = np.zeros((len(index), len(names)))
+        members[np.arange(len(index)), index] = 1.0
+        members = members[:, names != ""]
+        values = columns[column].astype(np.float64)
+        right = (weights * values) @ members
+        total = weights @ members
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.where(total > 0, right / total, np.nan)
+            drawn = (total > 0).sum(axis=-1)
+            return np.asarray(np.nansum(means, axis=-1) / np.where(drawn > 0, drawn, np.nan))
+
+    return macro

@@ -1,0 +1,60 @@
+"""How far two rankings agree in their first k places (Cheng et al. 2024, arXiv 2405.03190).
+
+Agreement says nothing about being right: a model that always returns the same images agrees with
+itself perfectly. Show it beside recall.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
+
+Ints = npt.NDArray[np.integer[Any]]
+
+
+def overlaps(first: Ints, second: Ints) -> npt.NDArray[np.int64]:
+    """|A_d ∩ B_d| for d = 1..k, of top-k lists first and second [n, k] -> [n, k].
+
+    A list holds an item at most once.
+    """
+    n, k = first.shape
+    result = np.zeros((n, k), dtype=np.int64)
+    same = first[:, :, None] == second[:, None, :]
+    for depth in range(1, k + 1):
+        result[:, depth - 1] = same[:, :depth, :depth].sum(axis=(1, 2))
+    return result
+
+
+def average_overlap(overlap: Ints, k: int) -> Floats:
+    """AO@k [n] = 1/k * sum over d = 1..k of |A_d ∩ B_d| / d, from overlaps [n, >= k]."""
+    return np.asarray((overlap[:, :k] / np.arange(1, k + 1)).mean(axis=1))
+
+
+def jaccard(overlap: Ints, k: int) -> Floats:
+    """JS@k [n] = |A_k ∩ B_k| / |A_k ∪ B_k|, from overlaps [n, >= k]."""
+    shared = overlap[:, k - 1]
+    return np.asarray(shared / (2 * k - shared))
+
+
+def average_overlap_of(column: str, k: int) -> Statistic:
+    """Mean AO@k over pairs, from a column of overlaps."""
+
+    @batched
+    def statistic(columns: Columns, weights: Floats) -> Floats:
+        return np.asarray((weights @ average_overlap(columns[column], k)) / weights.sum(axis=-1))
+
+    return statistic
+
+
+def jaccard_of(column: str, k: int) -> Statistic:
+    """Mean JS@k over pairs, from a column of overlaps."""
+
+    @batched
+    def statistic(columns: Columns, weights: Floats) -> Floats:
+        return np.asarray((weights @ jaccard(columns[column], k)) / weights.sum(axis=-1))
+
+    return statistic

@@ -1,0 +1,105 @@
+"""Intervals by the cluster bootstrap, and paired differences under the same draws.
+
+Efron and Tibshirani (1993), chapters 13 and 16: percentile intervals; whole clusters are drawn,
+since examples that share an image or a pair are not independent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, evaluate
+
+RESAMPLES = 2000
+LEVEL = 0.95
+# Weights of one block take about 8 MB, whatever the number of examples.
+_BLOCK_CELLS = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A value with its interval; low and high are None where no interval can be had."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def cluster_weights(
+    clusters: npt.NDArray[Any], resamples: int, seed: int
+) -> Iterator[npt.NDArray[np.float64]]:
+    """Blocks [b, n] of example weights: how often each example's cluster [n] was drawn.
+
+    The same clusters, number and seed give the same draws, so that two models are paired.
+    """
+    names, index = np.unique(clusters.astype(str), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    chances = np.full(len(names), 1 / len(names))
+    block = max(1, _BLOCK_CELLS // max(1, len(index)))
+    for start in range(0, resamples, block):
+        count = min(block, resamples - start)
+        drawn = rng.multinomial(len(names), chances, size=count)
+        yield drawn[:, index].astype(np.float64)
+
+
+def replicates(
+    statistic: Statistic,
+    columns: Columns,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> npt.NDArray[np.float64]:
+    """The statistic [resamples] on resampled clusters (column `cluster_id`)."""
+    blocks = cluster_weights(columns["cluster_id"], resamples, seed)
+    return np.concatenate([evaluate(statistic, columns, weights) for weights in blocks])
+
+
+def point(statistic: Statistic, columns: Columns) -> float:
+    """The statistic on the data as they are, each example once."""
+    return float(evaluate(statistic, columns, np.ones((1, len(columns["cluster_id"]))))[0])
+
+
+def interval(draws: Floats, level: float = LEVEL) -> tuple[float | None, float | None]:
+    """Percentile interval of replicates [r]; (None, None) where a replicate is undefined.
+
+    A statistic that some resamples leave undefined has no honest interval.
+    """
+    if len(draws) < 2 or not np.isfinite(draws).all():
+        return None, None
+    tail = (1 - level) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def estimate(statistic: Statistic, columns: Columns, *, seed: int = 0) -> Estimate:
+    """Value and 95% interval of a statistic; no interval from fewer than two clusters."""
+    value = point(statistic, columns)
+    if not math.isfinite(value):
+        return Estimate(None, None, None)
+    if len(np.unique(columns["cluster_id"].astype(str))) < 2:
+        return Estimate(value, None, None)
+    low, high = interval(replicates(statistic, columns, seed=seed))
+    return Estimate(value, low, high)
+
+
+def paired_difference(
+    statistic: Statistic, columns: Columns, baseline: Columns, *, seed: int = 0
+) -> Estimate:
+    """Statistic of `columns` less that of `baseline`, both under the same draws.
+
+    Both must hold the same examples in the same order; `ValueError` otherwise.
+    """
+    if not np.array_equal(columns["example_id"], baseline["example_id"]):
+        raise ValueError("a paired difference needs the same examples in the same order")
+    value = point(statistic, columns) - point(statistic, baseline)
+    if not math.isfinite(value):
+        return Estimate(None, None, None)
+    draws = replicates(statistic, columns, seed=seed) - replicates(statistic, baseline, seed=seed)
+    low, high = interval(draws)
+    return Estimate(value, low, high)

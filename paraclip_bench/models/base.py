@@ -1,0 +1,166 @@
+"""What an adapter and an encoder are, and how the simple form becomes the full one.
+
+Simple form: a class with `encode_texts(list[str])` and/or `encode_images(list[PIL.Image])`, each
+-> [n, d]. Full form: attributes `text` and `image`, each an `Encoder` or None.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.errors import ModelError, UsageError
+
+DTYPES = {
+    "float32": "float32",
+    "fp32": "float32",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float16": "float16",
+    "fp16": "float16",
+}
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """One side of a model.
+
+    `fingerprint` says which vectors these are; None means that nothing may be stored or skipped.
+    """
+
+    fingerprint: str | None
+
+    def prepare(self, item: Any) -> tuple[Any, int]:
+        """Turn a text or an `ImageRef` into (data, size in tokens or patches), on CPU."""
+        ...
+
+    def encode(self, batch: list[Any]) -> Any:
+        """Vectors [n, d] (torch or numpy, any float dtype) of prepared data."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What an alias such as `clip` or `paraclip` needs to know to name a model."""
+
+    suite: str
+    checkpoints: Path
+
+
+@dataclasses.dataclass
+class _Lifted:
+    """The simple form as an encoder."""
+
+    fingerprint: str | None
+    function: Callable[[list[Any]], Any]
+    is_text: bool
+
+    def prepare(self, item: Any) -> tuple[Any, int]:
+        """A text with its length in characters, or a decoded image that counts one."""
+        return (item, len(item)) if self.is_text else (item.open(), 1)
+
+    def encode(self, batch: list[Any]) -> Any:
+        """Call the user's own function."""
+        return self.function(batch)
+
+
+class Model:
+    """An adapter under the name a user typed, with both forms made one.
+
+    Raises `ModelError` where the object has neither form.
+    """
+
+    def __init__(self, spec: str, adapter: Any, *, name: str | None = None) -> None:
+        self.spec = spec
+        self.adapter = adapter
+        self.name: str = name or getattr(adapter, "name", None) or spec
+        self.dtype = "float32"
+        self.device = "cpu"
+        if not any(hasattr(adapter, a) for a in ("text", "image", "encode_texts", "encode_images")):
+            raise ModelError(
+                f"model {spec!r} ({type(adapter).__name__}) has neither encode_texts, "
+                "encode_images, text nor image; give it one of them (docs/models.md)"
+            )
+
+    @property
+    def text(self) -> Encoder | None:
+        """The text encoder, or None for a model without one."""
+        return self._side("text", "encode_texts")
+
+    @property
+    def image(self) -> Encoder | None:
+        """The image encoder, or None for a model without one."""
+        return self._side("image", "encode_images")
+
+    @property
+    def activation(self) -> str | None:
+        """"gelu" or "quick_gelu", where the adapter knows."""
+        return getattr(self.adapter, "activation", None)
+
+    @property
+    def base(self) -> str | None:
+        """The spec that a checkpoint was fine-tuned from."""
+        return getattr(self.adapter, "base", None)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Both sides' fingerprints as one; None if a side that exists has none."""
+        own = getattr(self.adapter, "fingerprint", None)
+        if isinstance(own, str):
+            return own
+        parts = [side.fingerprint for side in (self.text, self.image) if side is not None]
+        if not parts or any(part is None for part in parts):
+            return None
+        return hashlib.sha256("\n".join(str(part) for part in parts).encode()).hexdigest()
+
+    def to(self, device: str | None, dtype: str | None) -> None:
+        """Move and cast the adapter; `UsageError` where it cannot and a flag asks for it."""
+        wanted = DTYPES.get(dtype or "float32")
+        if wanted is None:
+            raise UsageError(f"--dtype {dtype!r} is none of float32, bfloat16, float16")
+        if hasattr(self.adapter, "to"):
+            self.device = device or "cpu"
+            self.adapter.to(self.device, wanted)
+            self.dtype = wanted
+        elif device not in (None, "cpu") or wanted != "float32":
+            raise UsageError(
+                f"model {self.spec!r} has no to(device, dtype), so --device and --dtype "
+                "cannot be obeyed; leave them out"
+            )
+
+    def release(self) -> None:
+        """Let go of the weights, where the adapter can."""
+        if hasattr(self.adapter, "release"):
+            self.adapter.release()
+
+    def _side(self, attribute: str, simple: str) -> Encoder | None:
+        if hasattr(self.adapter, attribute):
+            side = getattr(self.adapter, attribute)
+            if side is None or isinstance(side, Encoder):
+                return side
+            raise ModelError(
+                f"model {self.spec!r}: its {attribute} encoder lacks fingerprint, prepare or "
+                "encode; docs/models.md shows the full form"
+            )
+        function = getattr(self.adapter, simple, None)
+        if function is None:
+            return None
+        own = getattr(self.adapter, "fingerprint", None)
+        fingerprint = f"{attribute}:{own}" if isinstance(own, str) else None
+        return _Lifted(fingerprint, function, is_text=attribute == "text")
+
+
+def image_item(item: Any) -> ImageRef:
+    """The `ImageRef` that an image encoder's `prepare` is given; `TypeError` for another thing."""
+    if not isinstance(item, ImageRef):
+        raise TypeError(f"an image encoder prepares ImageRef, not {type(item).__name__}")
+    return item
+
+
+def missing_sides(model: Model, needs: Sequence[str]) -> list[str]:
+    """The sides of `needs` that the model lacks."""
+    return [side for side in needs if getattr(model, side) is None]

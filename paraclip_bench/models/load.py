@@ -1,0 +1,93 @@
+"""From the spec that a user types to a `Model`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from paraclip_bench import registry
+from paraclip_bench.errors import BenchError, ModelError, UsageError
+from paraclip_bench.models.base import Context, Model
+
+
+def load_model(spec: str, context: Context) -> Model:
+    """Find and construct the adapter that `spec` names; weights may stay unloaded until used.
+
+    `NAME`, `NAME:ARG`, or `file.py:Class[:ARG]`. A class with a classmethod
+    `resolve(arg, context) -> spec` is an alias: the spec it gives is loaded under the typed name.
+    Raises `UsageError` for an unknown name, `ModelError` for one that cannot be made.
+    """
+    name, argument = _split(spec)
+    is_file = name.endswith(".py") or ".py:" in spec
+    cls: Any
+    if is_file:
+        cls, argument = _from_file(spec)
+        label = cls.__name__ if argument is None else f"{cls.__name__}-{argument}"
+    else:
+        cls, label = registry.find("model", name).load(), spec
+    if hasattr(cls, "resolve"):
+        target = load_model(cls.resolve(argument, context), context)
+        named = getattr(cls, "label", None) or target.name
+        return Model(spec, target.adapter, name=named)
+    try:
+        adapter = cls() if argument is None else cls(argument)
+    except BenchError:
+        raise
+    # An adapter is foreign code: whatever its constructor raises becomes its own reason.
+    except Exception as error:
+        raise ModelError(
+            f"model {spec!r} cannot be made ({type(error).__name__}: {error}); "
+            "check its argument (docs/models.md)"
+        ) from error
+    return Model(spec, adapter, name=getattr(adapter, "name", None) or label)
+
+
+def suite_of(spec: str, context: Context) -> str | None:
+    """The suite that a model says it belongs to (a checkpoint of ours does), or None.
+
+    Only classes that can know are made for it.
+    """
+    if ".py:" in spec or spec.endswith(".py"):
+        return None
+    name, _ = _split(spec)
+    cls = registry.find("model", name).load()
+    if not (hasattr(cls, "resolve") or hasattr(cls, "suite")):
+        return None
+    suite = getattr(load_model(spec, context).adapter, "suite", None)
+    return suite if isinstance(suite, str) else None
+
+
+def _split(spec: str) -> tuple[str, str | None]:
+    name, colon, argument = spec.partition(":")
+    if not name or (colon and not argument):
+        raise UsageError(f"the model {spec!r} is not NAME, NAME:ARGUMENT or file.py:Class")
+    return name, argument if colon else None
+
+
+def _from_file(spec: str) -> tuple[Any, str | None]:
+    head, _, tail = spec.partition(".py:")
+    path = Path(head.removesuffix(".py") + ".py")
+    class_name, _, argument = tail.partition(":")
+    if not class_name:
+        raise UsageError(f"the model {spec!r} names no class; write {path}:Class")
+    if not path.is_file():
+        raise UsageError(f"the model {spec!r} names a file that does not exist, {path}")
+    module_name = f"paraclip_bench_custom_{path.stem}"
+    loader = importlib.util.spec_from_file_location(module_name, path)
+    if loader is None or loader.loader is None:
+        raise UsageError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(loader)
+    sys.modules[module_name] = module
+    try:
+        loader.loader.exec_module(module)
+    # The user's own file: whatever it raises is told with its name.
+    except Exception as error:
+        raise ModelError(
+            f"{path} cannot be imported ({type(error).__name__}: {error}); mend that file"
+        ) from error
+    if not hasattr(module, class_name):
+        known = [n for n, v in vars(module).items() if isinstance(v, type)]
+        raise registry.unknown(f"class in {path}", class_name, known)
+    return getattr(module, class_name), argument or None

@@ -1,0 +1,39 @@
+"""`paraclip`: a checkpoint that finetune wrote, the newest or a given one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paraclip_bench.errors import UsageError
+from paraclip_bench.finetune.checkpoint import is_finished
+from paraclip_bench.models.base import Context
+
+
+class Checkpoint:
+    """An alias for the `local-dir:` of a checkpoint folder."""
+
+    @classmethod
+    def resolve(cls, argument: str | None, context: Context) -> str:
+        """`paraclip:DIR` -> that folder; `paraclip` -> the newest of the workspace."""
+        folder = Path(argument) if argument is not None else newest(context.checkpoints)
+        if folder is None:
+            raise UsageError(
+                f"there is no finished checkpoint in {context.checkpoints}; make one with "
+                "`paraclip-bench finetune`, or name a folder as paraclip:DIR"
+            )
+        if not folder.is_dir():
+            raise UsageError(f"the checkpoint folder {folder} does not exist")
+        if not is_finished(folder):
+            raise UsageError(
+                f"{folder} is not a finished checkpoint; run finetune again, "
+                "or load another folder as local-dir:DIR"
+            )
+        return f"local-dir:{folder}"
+
+
+def newest(checkpoints: Path) -> Path | None:
+    """The finished checkpoint folder that was written last."""
+    if not checkpoints.is_dir():
+        return None
+    finished = [f for f in checkpoints.iterdir() if f.is_dir() and is_finished(f)]
+    return max(finished, key=lambda f: (f / "provenance.json").stat().st_mtime_ns, default=None)

@@ -1,0 +1,39 @@
+"""Progress on stderr; stdout carries data."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+Advance = Callable[[int], None]
+
+
+class Progress:
+    """Lines and bars on stderr; bars only where stderr is a terminal."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        self._console.print(line, markup=False)
+
+    @contextlib.contextmanager
+    def track(self, title: str, total: int) -> Iterator[Advance]:
+        """Show a bar for `total` items; call what this gives with the number just done."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with RichProgress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        ) as bar:
+            task = bar.add_task(title, total=total, note="")
+            yield lambda count: bar.advance(task, count)

@@ -1,0 +1,54 @@
+"""Versions and digests that make a number one that somebody else can check."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import importlib_metadata
+
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.tasks.base import Examples
+
+_PACKAGES = ("paraclip-bench", "torch", "open_clip_torch", "numpy", "pillow", "transformers")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib_metadata.version(package)
+        except importlib_metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def examples_sha256(examples: Examples) -> str:
+    """sha256 (hex) over the rows in order, then what they share; images by content."""
+    hasher = hashlib.sha256()
+    for row in examples.rows:
+        fields = (
+            dict(row)
+            if isinstance(row, Mapping)
+            else {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+        )
+        hasher.update(json.dumps(fields, sort_keys=True, default=_plain).encode())
+        hasher.update(b"\n")
+    for image in examples.shared:
+        hasher.update(image.content.encode() + b"\n")
+    return hasher.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ImageRef):
+        return value.content
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)

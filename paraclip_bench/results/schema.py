@@ -1,0 +1,73 @@
+"""A result: one model on one task and protocol, with where it came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+
+
+class _Part(BaseModel):
+    # A later version may add keys; what this version does not know is kept.
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+
+class Score(_Part):
+    """A statistic's value and its 95% interval, fractions of 1; null where there is none."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class ModelInfo(_Part):
+    """Which model, exactly."""
+
+    spec: str
+    name: str
+    fingerprint: str | None
+    activation: str | None
+    base: str | None
+
+
+class DataInfo(_Part):
+    """Which examples; sha256 is over those used, in order, images by content."""
+
+    source: str
+    id: str
+    revision: str | None
+    sha256: str
+    notes: dict[str, Any] = {}
+
+
+class Provenance(_Part):
+    """How the numbers were made; seconds are wall time, from_store is a share of vectors."""
+
+    versions: dict[str, str]
+    device: str
+    dtype: str
+    seed: int
+    seconds: float
+    encode_seconds: float
+    from_store: float
+    command: str
+    time: str
+
+
+class Result(_Part):
+    """One file of results/."""
+
+    schema_version: int = SCHEMA_VERSION
+    suite: str
+    task: str
+    task_version: int
+    protocol: str
+    main_score: str
+    n: int
+    limit: int | None
+    model: ModelInfo
+    scores: dict[str, Score]
+    data: DataInfo
+    provenance: Provenance

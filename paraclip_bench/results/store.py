@@ -1,0 +1,107 @@
+"""Result files: results/<suite>/<model>/<task>.<protocol>.<key>.json and its outcomes.
+
+A result is done when its JSON file exists; its outcomes are written before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from paraclip_bench.errors import DataError
+from paraclip_bench.files import atomic, slug, write_text
+from paraclip_bench.results.schema import SCHEMA_VERSION, Result
+
+OUTCOMES = ".outcomes.parquet"
+
+
+def result_key(
+    fingerprint: str, dtype: str, task_version: int, data_sha256: str, limit: int | None
+) -> str:
+    """8 hex digits that tell results of one model folder apart."""
+    parts = [fingerprint, dtype, task_version, data_sha256, limit]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
+def result_path(
+    results: Path, suite: str, model: str, task: str, protocol: str, key: str
+) -> Path:
+    """Where a result's JSON file lies."""
+    return results / suite / slug(model) / f"{task}.{protocol}.{key}.json"
+
+
+def outcomes_path(path: Path) -> Path:
+    """Where the outcomes of a result's JSON file lie."""
+    return path.with_name(path.name.removesuffix(".json") + OUTCOMES)
+
+
+def write(path: Path, result: Result, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write the outcomes, then the result; each whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({name: _to_arrow(values) for name, values in columns.items()})
+    with atomic(outcomes_path(path)) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    write_text(path, result.model_dump_json(indent=1) + "\n")
+
+
+def read(path: Path) -> Result:
+    """Read one result; `DataError` for a file that is not one, or of a later schema."""
+    try:
+        result = Result.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, ValueError, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(f"{path} is not a result ({first}); delete it or run again") from error
+    if result.schema_version > SCHEMA_VERSION:
+        raise DataError(
+            f"{path} has schema_version {result.schema_version} and this version reads "
+            f"{SCHEMA_VERSION}; update paraclip-bench"
+        )
+    return result
+
+
+def read_all(folder: Path) -> Iterator[tuple[Path, Result]]:
+    """All results under a folder, by path."""
+    for path in sorted(folder.glob("*/*/*.json")):
+        yield path, read(path)
+
+
+def read_outcomes(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The outcome columns of a result's JSON path: [n], or [n, k] for lists."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = outcomes_path(path)
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{file} is missing or damaged; run the task again with --force"
+        ) from error
+    columns = {}
+    for name in table.column_names:
+        values = table[name].combine_chunks()
+        if pa.types.is_fixed_size_list(values.type):
+            flat = values.flatten().to_numpy(zero_copy_only=False)
+            columns[name] = flat.reshape(len(values), values.type.list_size)
+        else:
+            columns[name] = values.to_numpy(zero_copy_only=False)
+    return columns
+
+
+def _to_arrow(values: npt.NDArray[Any]) -> Any:
+    import pyarrow as pa
+
+    if values.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(_to_arrow(values.reshape(-1)), values.shape[1])
+    if values.dtype.kind in "OUS":
+        return pa.array(values.tolist(), type=pa.string())
+    return pa.array(np.ascontiguousarray(values))

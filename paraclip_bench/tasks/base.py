@@ -1,0 +1,121 @@
+"""What a task is: load examples, measure outcomes through `embed`, score them.
+
+A task never sees a tokenizer, a device or a model: it asks `embed` for unit vectors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+from typing import Protocol as TypingProtocol
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.source import Source
+from paraclip_bench.metrics.statistic import Statistic
+
+Side = Literal["text", "image"]
+Vectors = npt.NDArray[np.float32]
+
+
+class Embed(TypingProtocol):
+    """Gives unit float32 vectors in the order asked."""
+
+    def texts(self, texts: Sequence[str]) -> Vectors:
+        """Vectors [len(texts), d] of texts."""
+        ...
+
+    def images(self, images: Sequence[ImageRef]) -> Vectors:
+        """Vectors [len(images), d] of images."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """One exact scoring rule of a task, and the encoder sides that it needs."""
+
+    needs: tuple[Side, ...]
+    about: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples(Sequence[Any]):
+    """A task's rows, what they share (a gallery), and where they are from.
+
+    Rows are dataclasses or mappings of plain values and `ImageRef`s; they and `shared`, in order,
+    make the data's sha256. `id` and `revision` name the data set; `notes` are facts about the
+    data that a reader of the result should know.
+    """
+
+    rows: Sequence[Any]
+    shared: Sequence[ImageRef] = ()
+    id: str = ""
+    revision: str | None = None
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    protocol: str = ""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def images(self) -> Iterator[ImageRef]:
+        """Every image that the rows or their gallery refer to, with repeats."""
+        yield from self.shared
+        for row in self.rows:
+            yield from (value for value in _values(row) if isinstance(value, ImageRef))
+
+
+def _values(row: Any) -> Iterable[Any]:
+    if isinstance(row, Mapping):
+        return row.values()
+    return [getattr(row, field.name) for field in dataclasses.fields(row)]
+
+
+class Task(ABC):
+    """One task. A subclass sets the class attributes and writes `load` and `outcomes`.
+
+    name: as results and boards show it. groups: names that stand for several tasks. suites: the
+    suites whose `all` includes it. version: raised when a score changes. protocols: headline
+    first. scores: the main one first; each a pure function of (outcome columns, weights).
+    board: the scores that a leaderboard shows by itself (the main one where empty). lower_is_better: scores where less is more.
+    """
+
+    name: ClassVar[str]
+    groups: ClassVar[tuple[str, ...]] = ()
+    suites: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar[int] = 1
+    protocols: ClassVar[Mapping[str, Protocol]]
+    scores: ClassVar[Mapping[str, Statistic]]
+    board: ClassVar[tuple[str, ...]] = ()
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def headline(self) -> str:
+        """The protocol that runs where none is asked for."""
+        return next(iter(self.protocols))
+
+    @property
+    def main_score(self) -> str:
+        """The score that stands for the task."""
+        return next(iter(self.scores))
+
+    @abstractmethod
+    def load(self, source: Source, protocol: str) -> Examples | Sequence[Any]:
+        """Read and check the examples; `DataError` names what is missing or wrong."""
+
+    @abstractmethod
+    def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
+        """Measure every example: columns of equal length, one row an example.
+
+        `example_id` and `cluster_id` (what a resample draws whole) are the row numbers where a
+        task leaves them out.
+        """

@@ -1,0 +1,146 @@
+"""Paraphrased retrieval (Cheng et al. 2024, arXiv 2405.03190).
+
+A query and its paraphrase rank one gallery; their top ten should agree (AO@10, JS@10) and both
+should find the target (recall), since agreement alone rewards a model that ignores the query.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.source import HubSource, Source
+from paraclip_bench.data.text_files import read_jsonl, text_field
+from paraclip_bench.errors import DataError
+from paraclip_bench.metrics.agreement import average_overlap_of, jaccard_of, overlaps
+from paraclip_bench.metrics.ranking import rank_gallery, recall_of, target_ranks
+from paraclip_bench.metrics.statistic import Statistic
+from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, Vectors
+
+DEPTH = 10
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+# Queries scored at once; with a gallery of 100,000 a block takes about 100 MB.
+_BLOCK = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """A query, its paraphrase, and the target's place in the gallery (-1 where there is none)."""
+
+    query: str
+    paraphrase: str
+    target: int
+
+
+class ParaphrasedRetrieval(Task):
+    """Do two phrasings of one query retrieve the same images, and the right one?"""
+
+    name = "paraphrased-retrieval"
+    suites = ("paper", "demo")
+    protocols: ClassVar[Mapping[str, Protocol]] = {
+        "cheng2024": Protocol(("text", "image"), "top 10 of query and paraphrase compared")
+    }
+    scores: ClassVar[Mapping[str, Statistic]] = {
+        "ao@10": average_overlap_of("overlaps", DEPTH),
+        "js@10": jaccard_of("overlaps", DEPTH),
+        **{
+            f"recall@{k}/{side}": recall_of(f"rank_{side}", k)
+            for side in ("query", "paraphrase")
+            for k in (1, 5, 10)
+        },
+    }
+    board = (
+        "ao@10",
+        "js@10",
+        "recall@1/query",
+        "recall@1/paraphrase",
+        "recall@10/query",
+        "recall@10/paraphrase",
+    )
+
+    def load(self, source: Source, protocol: str) -> Examples:
+        if isinstance(source, HubSource):
+            raise DataError(
+                f"{self.name}: no copy of the published set is known on the hub; give "
+                f"{self.name}/queries.jsonl and images/ with --data-dir (docs/data.md)"
+            )
+        path = source.file(f"{self.name}/queries.jsonl")
+        folder = source.folder(f"{self.name}/images")
+        files = [f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in _IMAGES]
+        files.sort(key=lambda file: file.name.encode())
+        if len(files) < DEPTH:
+            raise DataError(
+                f"{folder} has {len(files)} images, and a top {DEPTH} needs {DEPTH}; "
+                "put the whole gallery there"
+            )
+        place = {file.name: index for index, file in enumerate(files)}
+        queries = []
+        for number, row in read_jsonl(path):
+            where = f"{path}, line {number}"
+            target = row.get("image_id")
+            if target is not None and target not in place:
+                raise DataError(
+                    f"{where}: the target image {target!r} is not in {folder}; "
+                    "put it there or drop image_id"
+                )
+            queries.append(
+                Query(
+                    text_field(row, "query", where),
+                    text_field(row, "paraphrase", where),
+                    -1 if target is None else place[target],
+                )
+            )
+        if not queries:
+            raise DataError(f"{path} holds no queries")
+        gallery = [ImageRef(id=file.name, path=file) for file in files]
+        without = sum(query.target < 0 for query in queries)
+        notes = {"queries_without_target": without} if without else {}
+        return Examples(queries, shared=gallery, id=f"{source.id}:{path.name}", notes=notes)
+
+    def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
+        queries: list[Query] = list(examples)
+        gallery = list(examples.shared)
+        # Copies of one image are scored once, then expanded: equal images tie, whatever the shape.
+        _, first, copies = np.unique(
+            [image.content for image in gallery], return_index=True, return_inverse=True
+        )
+        images = embed.images([gallery[index] for index in first])
+        texts = embed.texts([q.query for q in queries] + [q.paraphrase for q in queries])
+        targets = np.array([q.target for q in queries])
+        top, ranks = {}, {}
+        for side, vectors in (
+            ("query", texts[: len(queries)]),
+            ("paraphrase", texts[len(queries) :]),
+        ):
+            top[side], ranks[side] = _retrieve(vectors, images, copies, targets)
+        names = np.array([image.id for image in gallery], dtype=object)
+        clusters = [
+            f"pair-{index}" if q.target < 0 else gallery[q.target].sha256
+            for index, q in enumerate(queries)
+        ]
+        return {
+            "cluster_id": np.array(clusters, dtype=object),
+            "overlaps": overlaps(top["query"], top["paraphrase"]),
+            "rank_query": ranks["query"],
+            "rank_paraphrase": ranks["paraphrase"],
+            "top_query": names[top["query"]],
+            "top_paraphrase": names[top["paraphrase"]],
+        }
+
+
+def _retrieve(
+    queries: Vectors, images: Vectors, copies: npt.NDArray[Any], targets: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+    """Top-10 gallery indices [q, 10] and target ranks [q], in blocks of queries."""
+    top, ranks = [], []
+    for start in range(0, len(queries), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        ranking = rank_gallery((queries[block] @ images.T)[:, copies])
+        top.append(ranking[:, :DEPTH])
+        ranks.append(target_ranks(ranking, targets[block]))
+    return np.concatenate(top), np.concatenate(ranks)

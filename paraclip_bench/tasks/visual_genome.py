@@ -1,0 +1,245 @@
+"""VG-Relation and VG-Attribution of ARO (Yuksekgonul et al., ICLR 2023).
+
+Does a model prefer the true caption to one with the two objects, or their attributes, swapped?
+Two protocols: `aro` crops to the box, counts a tie as wrong and averages over relations or
+attribute pairs; `mteb` takes the image as stored, a tie as right, and averages over cases.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.resources
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from paraclip_bench.data.hub import PINS, load
+from paraclip_bench.data.images import ImageRef, checked_box
+from paraclip_bench.data.source import FolderSource, HubSource, Source
+from paraclip_bench.data.text_files import int_field, read_json_list, text_field
+from paraclip_bench.errors import DataError
+from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
+from paraclip_bench.metrics.statistic import Statistic
+from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, Vectors
+
+_BOX_FIELDS = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
+# The authors average over attribute pairs with at least 25 cases.
+MIN_CASES = 25
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """An image, its true and its false caption, and the group that the case counts in."""
+
+    image: ImageRef
+    true_caption: str
+    false_caption: str
+    group: str
+
+
+def row_dot(a: Vectors, b: Vectors) -> Vectors:
+    """Dot products [n] of rows a, b [n, d] in float32; equal rows give equal bits."""
+    result = np.empty(len(a), dtype=np.float32)
+    # Not a matrix product: its rounding depends on where a row stands, and makes or breaks ties.
+    for start in range(0, len(a), 4096):
+        block = slice(start, start + 4096)
+        result[block] = (a[block] * b[block]).sum(axis=1, dtype=np.float32)
+    return result
+
+
+@functools.cache
+def excluded_relations() -> frozenset[str]:
+    """The 157 relations that ARO leaves out of its macro average."""
+    file = importlib.resources.files("paraclip_bench.data") / "vg_relation_excluded.json"
+    return frozenset(json.loads(file.read_text(encoding="utf-8"))["relations"])
+
+
+class _VisualGenome(Task):
+    suites = ("paper", "demo")
+    scores: ClassVar[Mapping[str, Statistic]] = {
+        "accuracy": macro_mean_of("correct", "counted_group"),
+        "accuracy_micro": mean_of("correct"),
+        "tie_rate": mean_of("tie"),
+    }
+    lower_is_better = ("tie_rate",)
+    annotation: ClassVar[str]
+    group_field: ClassVar[str]
+
+    def group(self, row: Mapping[str, Any], where: str) -> str:
+        """The relation or the attribute pair of a case."""
+        raise DataError(f"{where}: this task names no group")
+
+    def counted(self, groups: list[str]) -> set[str]:
+        """The groups that the aro protocol's mean is over."""
+        raise DataError(f"{self.name} names no counted groups")
+
+    def load(self, source: Source, protocol: str) -> Examples:
+        if isinstance(source, HubSource):
+            examples = self._from_hub(protocol)
+        else:
+            examples = self._from_folder(source, protocol)
+        groups = [case.group for case in examples]
+        if protocol == "aro" and not self.counted(groups):
+            raise DataError(
+                f"{self.name} of {examples.id}: none of its {len(set(groups))} groups is one that "
+                "the aro protocol counts; give the whole set, or ask for --protocol mteb"
+            )
+        return examples
+
+    def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
+        cases: list[Case] = list(examples)
+        images = embed.images([case.image for case in cases])
+        captions = embed.texts(
+            [case.true_caption for case in cases] + [case.false_caption for case in cases]
+        )
+        true = row_dot(images, captions[: len(cases)])
+        false = row_dot(images, captions[len(cases) :])
+        groups = [case.group for case in cases]
+        if examples.protocol == "aro":
+            correct, counted = true > false, self.counted(groups)
+            counted_group = [group if group in counted else "" for group in groups]
+        else:
+            correct, counted_group = true >= false, ["all"] * len(cases)
+        return {
+            "cluster_id": np.array([case.image.sha256 for case in cases], dtype=object),
+            "similarity_true": true,
+            "similarity_false": false,
+            "correct": correct,
+            "tie": true == false,
+            "group": np.array(groups, dtype=object),
+            "counted_group": np.array(counted_group, dtype=object),
+        }
+
+    def _from_folder(self, source: FolderSource, protocol: str) -> Examples:
+        path = source.file(f"{self.name}/{self.annotation}")
+        images = source.folder(f"{self.name}/images")
+        cases, partly_outside = [], 0
+        for index, row in enumerate(read_json_list(path)):
+            where = f"{path}, case {index}"
+            name = text_field(row, "image_path", where)
+            if not (images / name).is_file():
+                raise DataError(f"{where}: the image {images / name} is missing; put it there")
+            case = self._case(row, ImageRef(id=name, path=images / name), protocol, where)
+            partly_outside += not checked_box(case.image, where)
+            cases.append(case)
+        notes = {"boxes_partly_outside": partly_outside} if partly_outside else {}
+        return Examples(cases, id=f"{source.id}:{path.name}", notes=notes)
+
+    def _from_hub(self, protocol: str) -> Examples:
+        pin = PINS[self.name]
+        rows = load(pin)
+        columns = set(rows.column_names)
+        missing = {"image", "true_caption", "false_caption"} - columns
+        if protocol == "aro":
+            missing |= set(_BOX_FIELDS) - columns
+        if missing:
+            raise DataError(
+                f"{self.name}: the hub's copy lacks {', '.join(sorted(missing))}, which the "
+                f"{protocol} protocol needs; give ARO's own files with --data-dir"
+                + ("" if protocol == "mteb" else ", or ask for --protocol mteb")
+            )
+        cases, partly_outside = [], 0
+        stored: dict[str, bytes] = {}
+        for index, row in enumerate(rows):
+            where = f"{self.name} of the hub, row {index}"
+            ref = ImageRef(id=str(row.get("image_path") or index), data=row["image"]["bytes"])
+            # Several cases share an image: keep its bytes once.
+            ref = dataclasses.replace(ref, data=stored.setdefault(ref.sha256, ref.data or b""))
+            case = self._case(row, ref, protocol, where)
+            partly_outside += not checked_box(case.image, where)
+            cases.append(case)
+        notes: dict[str, Any] = {}
+        if partly_outside:
+            notes["boxes_partly_outside"] = partly_outside
+        if protocol == "aro" and self.group_field not in columns:
+            notes["group"] = "recovered from the captions"
+        return Examples(cases, id=pin.id, revision=pin.revision, notes=notes)
+
+    def _case(
+        self, row: Mapping[str, Any], image: ImageRef, protocol: str, where: str
+    ) -> Case:
+        if protocol == "aro":
+            left, top, width, height = (int_field(row, key, where) for key in _BOX_FIELDS)
+            image = dataclasses.replace(image, box=(left, top, left + width, top + height))
+        return Case(
+            image,
+            text_field(row, "true_caption", where),
+            text_field(row, "false_caption", where),
+            self.group(row, where) if protocol == "aro" or self.group_field in row else "",
+        )
+
+
+class VGRelation(_VisualGenome):
+    """Which way round a relation holds: "the horse eats the grass" or its swap."""
+
+    name = "vg-relation"
+    annotation = "visual_genome_relation.json"
+    group_field = "relation_name"
+    protocols: ClassVar[Mapping[str, Protocol]] = {
+        "aro": Protocol(("text", "image"), "cropped; ties wrong; mean over relations"),
+        "mteb": Protocol(("text", "image"), "whole image; ties right; mean over cases"),
+    }
+
+    def group(self, row: Mapping[str, Any], where: str) -> str:
+        return text_field(row, "relation_name", where)
+
+    def counted(self, groups: list[str]) -> set[str]:
+        return set(groups) - excluded_relations()
+
+
+class VGAttribution(_VisualGenome):
+    """Which object has which attribute: "the paved road and the white house" or its swap."""
+
+    name = "vg-attribution"
+    annotation = "visual_genome_attribution.json"
+    group_field = "attributes"
+    protocols: ClassVar[Mapping[str, Protocol]] = {
+        "aro": Protocol(
+            ("text", "image"), f"cropped; ties wrong; mean over pairs with >= {MIN_CASES} cases"
+        ),
+        "mteb": Protocol(("text", "image"), "whole image; ties right; mean over cases"),
+    }
+
+    def group(self, row: Mapping[str, Any], where: str) -> str:
+        if "attributes" not in row:
+            first, second = attributes_of(str(row["true_caption"]), str(row["false_caption"]), where)
+            return f"{first}_{second}"
+        attributes = row["attributes"]
+        if (
+            not isinstance(attributes, list | tuple)
+            or len(attributes) != 2
+            or not all(isinstance(a, str) and a for a in attributes)
+        ):
+            raise DataError(f"{where}: 'attributes' must be a list of two texts")
+        return f"{attributes[0]}_{attributes[1]}"
+
+    def counted(self, groups: list[str]) -> set[str]:
+        return {group for group, count in Counter(groups).items() if count >= MIN_CASES}
+
+
+def attributes_of(true_caption: str, false_caption: str, where: str) -> tuple[str, str]:
+    """The two attributes of "the A x and the B y", found as the words that the swap moves.
+
+    Raises `DataError` where no reading, or more than one, explains the false caption.
+    """
+    match = re.fullmatch(r"the (.+) and the (.+)", true_caption)
+    readings = set()
+    if match:
+        first, second = (part.split() for part in match.groups())
+        for i in range(1, len(first)):
+            for j in range(1, len(second)):
+                a, x = " ".join(first[:i]), " ".join(first[i:])
+                b, y = " ".join(second[:j]), " ".join(second[j:])
+                if f"the {b} {x} and the {a} {y}" == false_caption:
+                    readings.add((a, b))
+    if len(readings) != 1:
+        raise DataError(
+            f"{where}: the attributes cannot be read from the captions; "
+            "give ARO's own files with --data-dir"
+        )
+    return readings.pop()
