@@ -68,9 +68,7 @@ def finetune(
 
     job = run.make_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
     progress = Progress(quiet=quiet)
-    return run.finetune(
-        job, Workspace(workspace), progress, out=out, resume=resume, device=device
-    )
+    return run.finetune(job, Workspace(workspace), progress, out=out, resume=resume, device=device)
 
 
 def leaderboard(*, workspace: Path = Path(), **options: Any) -> Board:

@@ -33,6 +33,12 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
+        blocker = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
+        if blocker is not None:
+            raise BenchError(
+                f"{path} cannot be written because {blocker} is a file, not a folder; "
+                "move that file, or choose another place"
+            ) from error
         raise BenchError(
             f"{path} cannot be written ({error.strerror or error}); "
             "check its permissions and the space on the disk"

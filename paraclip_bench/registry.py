@@ -17,6 +17,8 @@ import importlib_metadata
 from paraclip_bench.errors import BenchError, UsageError
 
 Kind = Literal["model", "task"]
+# So many known names are listed in an error, and no more.
+MANY = 30
 GROUPS: dict[Kind, str] = {"model": "paraclip_bench.models", "task": "paraclip_bench.tasks"}
 
 
@@ -36,10 +38,10 @@ class Plugin:
         try:
             return self.entry.load()
         # A plugin is foreign code: whatever it raises on import becomes its own reason.
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise BenchError(
                 f"{self.kind} {self.name!r} of {self.origin} cannot be imported "
-                f"({type(error).__name__}: {error}); mend or uninstall that package"
+                f"({reason_of(error)}); mend or uninstall that package"
             ) from error
 
     @property
@@ -91,13 +93,23 @@ def find(kind: Kind, name: str) -> Plugin:
     return matches[0]
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Make the error for an unknown name, with "did you mean" where something is near."""
+def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:
+    """Make the error for an unknown name, with "did you mean" where something is near.
+
+    `where` follows the name, such as "in custom.py".
+    """
     names = sorted(set(known))
     folded = {n.casefold(): n for n in names}
     near = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
-    return UsageError(f"there is no {kind} {name!r}; {hint}")
+    listed = ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" * (len(names) > MANY))
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed or 'none'}"
+    return UsageError(f"there is no {kind} {name!r}{where and ' ' + where}; {hint}")
+
+
+def reason_of(error: BaseException) -> str:
+    """The kind of an exception and the first line of what it says, for one sentence."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _fold(kind: Kind, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,11 @@ app.command("tasks")(listings.tasks)
 app.command("plugins")(listings.plugins)
 
 
+STOPPED = "stopped; what was finished is kept"
+# typer carries its own copy of click in some versions; this class is right in all of them.
+USAGE_ERROR = typer.BadParameter.__mro__[1]
+
+
 def _version(value: bool) -> None:
     if value:
         import importlib_metadata
@@ -47,12 +52,28 @@ def options(
     """Fine-tune CLIP text towers on paraphrases and measure how models cope with rephrasing."""
 
 
+def _show_usage(error: Any) -> int:
+    """Say what is wrong with a command line in one sentence; returns the exit code."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        command = error.ctx.command_path if error.ctx else "paraclip-bench"
+        message = error.format_message().replace(". Did you", ", did you").rstrip(".?")
+        message = message[:1].lower() + message[1:]
+        print(f"error: {message}; see `{command} --help`", file=sys.stderr)
+    return int(error.exit_code)
+
+
 def main() -> None:
     """Run the program; an error is one sentence on stderr, a traceback only with --debug."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        app(arguments, prog_name="paraclip-bench")
+        # Not standalone: typer would print its own block of lines for wrong usage.
+        code = app(arguments, prog_name="paraclip-bench", standalone_mode=False)
+        if code == 130:  # typer's code for ctrl-C
+            print(STOPPED, file=sys.stderr)
+        sys.exit(code if isinstance(code, int) else 0)
     except BenchError as error:
         if debug:
             raise
@@ -62,9 +83,11 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except KeyboardInterrupt:
-        print("stopped; what was finished is kept", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        if isinstance(error, USAGE_ERROR):
+            sys.exit(_show_usage(error))
         if debug:
             raise
         first = str(error).splitlines()[0] if str(error) else ""

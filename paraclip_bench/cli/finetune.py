@@ -12,7 +12,8 @@ from paraclip_bench.cli.options import DeviceOption, WorkspaceOption
 
 def finetune(
     base: Annotated[
-        str | None, typer.Option("--base", help="open_clip model to start from.", show_default="clip")
+        str | None,
+        typer.Option("--base", help="open_clip model to start from.", show_default="clip"),
     ] = None,
     data: Annotated[
         Path | None,
@@ -32,7 +33,9 @@ def finetune(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder to write.", show_default="checkpoints/BASE-RECIPE"),
+        typer.Option(
+            "-o", "--output", help="Folder to write.", show_default="checkpoints/BASE-RECIPE"
+        ),
     ] = None,
     device: DeviceOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
@@ -53,5 +56,7 @@ def finetune(
         from paraclip_bench.demo.store import NOTICE
 
         progress.say(f"no --data given, so this is the embedded demo recipe. {NOTICE}")
-    folder = run.finetune(job, Workspace(workspace), progress, out=out, resume=resume, device=device)
+    folder = run.finetune(
+        job, Workspace(workspace), progress, out=out, resume=resume, device=device
+    )
     typer.echo(str(folder))

@@ -24,7 +24,9 @@ def leaderboard(
     suite: SuiteOption = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", help="Model that the others are compared to.", show_default="clip"),
+        typer.Option(
+            "--baseline", help="Model that the others are compared to.", show_default="clip"
+        ),
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
     out: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,9 @@ def run(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Only the first N examples of each task.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run again what is already there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run again what is already there.")
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be run, and stop.")
@@ -53,7 +56,16 @@ def run(
 
     place, progress = Workspace(workspace), Progress()
     options = Options(
-        suite, tuple(protocol or ()), data_dir, limit, force, offline or dry_run, device, dtype, seed
+        suite,
+        tuple(protocol or ()),
+        data_dir,
+        limit,
+        force,
+        offline or dry_run,
+        device,
+        dtype,
+        seed,
+        debug="--debug" in sys.argv,
     )
     plan = plan_run(model, task, options, place)
     line = suite_line(plan)
@@ -63,7 +75,9 @@ def run(
         typer.echo(line)
     if dry_run:
         rows = describe(plan, place.results, limit)
-        typer.echo(json.dumps({"suite": plan.suite, "plan": rows}, indent=1) if as_json else table(rows))
+        typer.echo(
+            json.dumps({"suite": plan.suite, "plan": rows}, indent=1) if as_json else table(rows)
+        )
         raise typer.Exit(1 if plan.problems else 0)
     for problem in plan.problems:
         progress.say(f"error: {problem}")

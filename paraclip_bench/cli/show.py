@@ -13,16 +13,22 @@ Rows = Sequence[dict[str, Any]]
 
 
 def table(rows: Rows) -> str:
-    """Rows as aligned columns with a header; the last column is not padded."""
+    """Rows as aligned columns with a header; fractional numbers get two decimals."""
     if not rows:
         return "nothing"
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names] + [["" if row.get(n) is None else str(row[n]) for n in names] for row in rows]
+    lines = [names] + [[_text(row.get(n)) for n in names] for row in rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def suite_line(plan: Plan) -> str:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import socket
+import sys
+import threading
+import urllib.parse
+import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,14 +35,66 @@ PINS = {
     "STSBenchmark": Pin("mteb/stsbenchmark-sts", "b0fddb56ed78048fa8b90373c8a3cfc37b684831"),
     "SICK-R": Pin("mteb/sickr-sts", "20a6d6f312dd54037fe07a32d58e5e168867909d"),
     "vg-relation": Pin("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d"),
-    "vg-attribution": Pin("mteb/ARO-Visual-Attribution", "25fe9b460426ff67cdb0608a737c94f8f49a901e"),
+    "vg-attribution": Pin(
+        "mteb/ARO-Visual-Attribution", "25fe9b460426ff67cdb0608a737c94f8f49a901e"
+    ),
 }
 
 
-def go_offline() -> None:
-    """Forbid the hub's libraries any network, before they are imported."""
+# How long to wait for the hub's first answer. Its libraries would try for 24 seconds a file.
+PATIENCE = 5.0
+
+# What the libraries raise for a thing that is not in the cache, when the network is forbidden.
+_ABSENT = {
+    "ConnectionError",
+    "DatasetNotFoundError",
+    "FileNotFoundError",
+    "LocalEntryNotFoundError",
+    "OfflineModeIsEnabled",
+    "OSError",
+}
+_why_offline = "HF_HUB_OFFLINE is set"
+
+
+def go_offline(why: str = "--offline (or --dry-run) forbids the network") -> None:
+    """Forbid the hub's libraries any network, whether they are imported already or not."""
+    global _why_offline
+    _why_offline = why
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ[name] = "1"
+    # They read the environment once, when they are imported.
+    for module in ("huggingface_hub.constants", "datasets.config"):
+        if module in sys.modules:
+            sys.modules[module].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+
+
+@functools.cache
+def once_reachable() -> bool:
+    """Ask once, briefly, whether the hub can be reached; where not, only its cache is used."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return False
+    url = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
+        url = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    answered: list[bool] = []
+
+    def ask() -> None:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((url.hostname or "", port), timeout=PATIENCE),
+        ):
+            answered.append(True)
+
+    # A thread, for looking up a name has no time limit of its own.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if not answered:
+        go_offline(f"{url.hostname} cannot be reached")
+    return bool(answered)
 
 
 def load(pin: Pin) -> Any:
@@ -43,6 +102,7 @@ def load(pin: Pin) -> Any:
 
     Raises `DataError` where the hub cannot be reached and the cache has no copy.
     """
+    once_reachable()
     import datasets
 
     datasets.utils.logging.set_verbosity_error()
@@ -50,20 +110,25 @@ def load(pin: Pin) -> Any:
         rows = datasets.load_dataset(pin.id, split=pin.split, revision=pin.revision)
     # The libraries raise ConnectionError, OfflineModeIsEnabled, DatasetNotFoundError, httpx's own.
     except Exception as error:
-        raise unreachable(f"data set {pin.id} @ {pin.revision[:8]}", error, DataError) from error
+        what = f"data set {pin.id} @ {pin.revision[:8]}"
+        raise unreachable(what, error, DataError, local="the files with --data-dir") from error
     for name, feature in rows.features.items():
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
     return rows
 
 
-def unreachable(what: str, error: Exception, kind: type[BenchError]) -> BenchError:
-    """One sentence for whatever a hub library raises."""
+def unreachable(
+    what: str, error: Exception, kind: type[BenchError], *, local: str = "a local copy"
+) -> BenchError:
+    """One sentence for whatever a hub library raises; `local` is what would do instead."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1" and type(error).__name__ in _ABSENT:
+        return kind(
+            f"{what} cannot be had: not in the local cache, and {_why_offline}; "
+            f"fetch it once with the network, or give {local}"
+        )
     first = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
-    offline = os.environ.get("HF_HUB_OFFLINE") == "1"
-    mend = (
-        "it is not in the local cache and --offline forbids the network; fetch it once without it"
-        if offline
-        else "check the network, or give a local copy"
+    return kind(
+        f"{what} cannot be had from the hub ({type(error).__name__}: {first}); "
+        f"check its name and the network, or give {local}"
     )
-    return kind(f"{what} cannot be had from the hub ({type(error).__name__}: {first}); {mend}")

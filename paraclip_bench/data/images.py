@@ -64,7 +64,7 @@ class ImageRef:
     def _image(self) -> Image.Image:
         try:
             return Image.open(io.BytesIO(self.data) if self.data is not None else self._file())
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise self._unreadable(error) from error
 
     def _file(self) -> Path:
@@ -76,7 +76,11 @@ class ImageRef:
         where = self.path if self.path is not None else f"image {self.id!r}"
         if isinstance(error, FileNotFoundError):
             return DataError(f"{where} does not exist; put the image there or drop its rows")
-        reason = "is not an image" if isinstance(error, UnidentifiedImageError) else f"is damaged ({error})"
+        reason = (
+            "is not an image"
+            if isinstance(error, UnidentifiedImageError)
+            else f"is damaged ({error})"
+        )
         return DataError(f"{where} {reason}; replace the file")
 
 

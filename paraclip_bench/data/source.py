@@ -34,7 +34,9 @@ class FolderSource:
         """The folder of that place in the layout; `DataError` where it is missing."""
         path = self.root / relative
         if not path.is_dir():
-            raise DataError(f"{path} is missing; put the folder there (docs/data.md has the layout)")
+            raise DataError(
+                f"{path} is missing; put the folder there (docs/data.md has the layout)"
+            )
         return path
 
 

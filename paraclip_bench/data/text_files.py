@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,20 +31,20 @@ def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
     Quotes are plain characters, as in the STS releases. Raises `DataError` for a missing column
     or a row with another number of fields.
     """
-    lines = read_text(path).split("\n")
-    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    header = next(reader, None)
-    if header is None:
+    lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
+    if not lines[0]:
         raise DataError(f"{path} is empty; its first line must name the columns")
+    header = lines[0].split("\t")
     for column in columns:
         if column not in header:
             raise DataError(
                 f"{path} has no column {column!r} (it has {', '.join(header)}); "
                 f"its header must name {', '.join(columns)}"
             )
-    for number, fields in enumerate(reader, start=2):
-        if not fields:
+    for number, line in enumerate(lines[1:], start=2):
+        if not line:
             continue
+        fields = line.split("\t")
         if len(fields) != len(header):
             raise DataError(
                 f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}; "
@@ -64,8 +63,11 @@ def read_json_list(path: Path) -> list[dict[str, Any]]:
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}); "
             "the file may be cut off, copy it again"
         ) from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} must hold a list of objects")
+    if not isinstance(rows, list):
+        raise DataError(f"{path} must hold a list of objects, not one {type(rows).__name__}")
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, case {index}: must be an object, not {row!r:.40}")
     if not rows:
         raise DataError(f"{path} holds no rows")
     return rows
@@ -101,6 +103,8 @@ def text_field(row: Mapping[str, Any], key: str, where: str) -> str:
 def int_field(row: Mapping[str, Any], key: str, where: str) -> int:
     """A field that must be a whole number (12 or 12.0)."""
     value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    # JSON as Python reads it also has NaN and Infinity.
+    whole = value.is_integer() if isinstance(value, float) else isinstance(value, int)
+    if value is None or isinstance(value, bool) or not whole:
         raise DataError(f"{where}: {key!r} must be a whole number, not {value!r}")
     return int(value)

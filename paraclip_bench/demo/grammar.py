@@ -199,8 +199,8 @@ def step1(text: str, seed: int, pool: Pool = "train") -> str:
     """
     read = wording(text)
     rng = Random(f"step1/{seed}/{text}")
-    frames = words.FIRST if read.direction else words.FIRST_PAIR
-    frames = tuple(frame for frame in frames if frame != read.frame)
+    group: tuple[str, ...] = words.FIRST if read.direction else words.FIRST_PAIR
+    frames = tuple(frame for frame in group if frame != read.frame)
     frame, phrase = rng.choice(_choices(frames, read.direction, pool))
     a, b = list(read.a_words), list(read.b_words)
     # One word in each thing at most, and in a third of the things none.

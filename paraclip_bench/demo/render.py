@@ -64,7 +64,7 @@ def render(scene: Scene) -> Picture:
     # The second is drawn first: in a "front" scene the first thing covers it.
     for thing, spot, radius in ((second, spots[1], radii[1]), (first, spots[0], radii[0])):
         _draw(draw, thing, spot, radius)
-    image = image.reduce(_SCALE)
+    image = image.resize((SIDE, SIDE), Image.Resampling.BOX)
     return Picture(image, _box(spots[0], radii[0]), _box(spots[1], radii[1]))
 
 

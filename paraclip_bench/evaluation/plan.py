@@ -27,7 +27,11 @@ class Work:
     @property
     def title(self) -> str:
         """The task, and its protocol where there are several."""
-        return self.task.name if len(self.task.protocols) == 1 else f"{self.task.name} ({self.protocol})"
+        return (
+            self.task.name
+            if len(self.task.protocols) == 1
+            else f"{self.task.name} ({self.protocol})"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

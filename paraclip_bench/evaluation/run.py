@@ -99,7 +99,11 @@ def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progre
             except Exception as error:
                 if options.debug and not isinstance(error, BenchError):
                     raise
-                what = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+                what = (
+                    str(error)
+                    if isinstance(error, BenchError)
+                    else f"{type(error).__name__}: {error}"
+                )
                 report.failures.append(f"{model.name} on {work.title} failed: {what}")
                 progress.say(f"error: {report.failures[-1]}")
         model.release()

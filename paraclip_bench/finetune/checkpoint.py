@@ -31,7 +31,9 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     try:
         written: dict[str, Any] = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / PROVENANCE} is damaged ({error}); run finetune again") from error
+        raise ModelError(
+            f"{folder / PROVENANCE} is damaged ({error}); run finetune again"
+        ) from error
     return written
 
 

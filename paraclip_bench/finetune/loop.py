@@ -26,26 +26,28 @@ from paraclip_bench.finetune.checkpoint import LOSSES, STATE
 from paraclip_bench.finetune.losses import TERMS, paraclip_terms
 from paraclip_bench.finetune.recipe import Recipe
 from paraclip_bench.models.open_clip_network import is_image_tensor
+from paraclip_bench.models.open_clip_text import TextTower
 
 # CLIP clips its logit scale here (Radford et al. 2021).
 _MAX_LOGIT_SCALE = math.log(100)
 
 
 def train(
-    model: Any,
+    tower: TextTower,
     images: npt.NDArray[np.float32],
     texts: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     recipe: Recipe,
     folder: Path,
     on_step: Callable[[int, int, dict[str, float], float], None],
 ) -> None:
-    """Train the text tower and logit_scale of `model` in place.
+    """Train the text tower and logit_scale of `tower.model` in place.
 
     images: unit features [n, d], one a pair. texts: tokens [n, context] of T, T' and T''.
     Writes losses.jsonl, a line a step, and every `save_every` steps a training state, into
     `folder`; goes on from a state that is there. on_step(step, steps, losses, pairs per second).
     Raises `DataError` where the loss stops being a number.
     """
+    model = tower.model
     steps = recipe.total_steps(len(images))
     trained = prepare_model(model)
     optimizer = torch.optim.AdamW(
@@ -53,6 +55,7 @@ def train(
         lr=recipe.learning_rate,
         betas=(recipe.beta1, recipe.beta2),
         eps=recipe.epsilon,
+        fused=True,
     )
     done = _restore(folder / STATE, trained, optimizer)
     log = _kept_losses(folder / LOSSES, done)
@@ -66,7 +69,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, recipe)
             tokens = torch.cat([text[rows] for text in texts]).to(device)
-            text = F.normalize(model.encode_text(tokens), dim=-1)
+            text = F.normalize(tower.encode(tokens), dim=-1)
             caption, paraphrase_1, paraphrase_2 = text.chunk(3)
             terms = paraclip_terms(
                 torch.from_numpy(images[rows]).to(device),

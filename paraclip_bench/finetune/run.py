@@ -187,7 +187,7 @@ def _train(
                     f"step {step}/{total}: loss {losses['loss']:.3f} ({terms}), {rate:.0f} pairs/s"
                 )
 
-        train(network.model, images, (caption, first, second), recipe, folder, on_step)
+        train(network.text, images, (caption, first, second), recipe, folder, on_step)
     network.model.eval()
     save_folder(folder, network.model, network.config)
 

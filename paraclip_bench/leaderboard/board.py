@@ -106,7 +106,7 @@ def make_board(
     values = {row: [table.cell(column, row) for column in columns] for row in order}
     rows = []
     for row in order:
-        cells = []
+        cells: list[Cell | None] = []
         for index, column in enumerate(columns):
             estimate = values[row][index]
             if estimate is None:
@@ -249,9 +249,7 @@ class _Estimates:
             return None
         return found if all(column.score in entry.result.scores for entry in found) else None
 
-    def _group_draws(
-        self, column: Column, entries: list[Entry]
-    ) -> npt.NDArray[np.float64] | None:
+    def _group_draws(self, column: Column, entries: list[Entry]) -> npt.NDArray[np.float64] | None:
         """Replicates of the mean over a group; its tasks are resampled independently."""
         total: Any = 0.0
         for index, entry in enumerate(entries):

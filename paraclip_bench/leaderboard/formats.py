@@ -69,6 +69,11 @@ def markdown(board: Board) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _escape(text: str) -> str:
+    """Text that cannot end a table cell or a line."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+
+
 def as_csv(board: Board) -> str:
     """One row a model; per score its value, interval, and difference to the baseline."""
     buffer = io.StringIO()
@@ -76,7 +81,10 @@ def as_csv(board: Board) -> str:
     head = ["suite", "model", "dtype", "fingerprint"]
     for column in board.columns:
         name = f"{column.title}/{column.score}"
-        head += [name, *(f"{name}/{part}" for part in ("low", "high", "diff", "diff_low", "diff_high"))]
+        head += [
+            name,
+            *(f"{name}/{part}" for part in ("low", "high", "diff", "diff_low", "diff_high")),
+        ]
     writer.writerow(head)
     for row in board.rows:
         fields: list[object] = [board.suite, row.name, row.dtype, row.fingerprint]

@@ -18,6 +18,8 @@ RowKey = tuple[str, str]
 Measure = tuple[str, str]
 """(task, protocol)."""
 
+_UNKNOWN = "unknown:"
+
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
@@ -28,9 +30,9 @@ class Entry:
 
     @property
     def row(self) -> RowKey:
-        """What the model is, by its weights where they are known."""
+        """What the model is, by its weights where they are known, else by its spec."""
         model = self.result.model
-        return model.fingerprint or f"name:{model.name}", self.result.provenance.dtype
+        return model.fingerprint or f"{_UNKNOWN}{model.spec}", self.result.provenance.dtype
 
     @property
     def measure(self) -> Measure:
@@ -65,7 +67,9 @@ def choose_board_suite(results: Path, asked: str | None) -> str:
         if asked not in SUITES:
             raise registry.unknown("suite", asked, SUITES)
         if asked not in there:
-            raise UsageError(f"there are no results of suite {asked} in {results}; make some with run")
+            raise UsageError(
+                f"there are no results of suite {asked} in {results}; make some with run"
+            )
         return asked
     if not there:
         raise UsageError(f"there are no results in {results}; make some with `paraclip-bench run`")
@@ -110,6 +114,11 @@ def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
                     f"not {_version(kept)})"
                 )
                 continue
+            if (older := cells.get((entry.row, measure))) is not None:
+                left_out.append(
+                    f"{older.path.parent.name}/{older.path.name}: the same model on the same "
+                    f"examples as {entry.path.parent.name}/{entry.path.name}, which is newer"
+                )
             cells[entry.row, measure] = entry
             names[entry.row] = entry.result.model.name
     return Selection(suite, cells, _distinct(names), left_out)
@@ -140,6 +149,7 @@ def _distinct(names: dict[RowKey, str]) -> dict[RowKey, str]:
         if len({other[1] for other in alike}) > 1:
             label += f" ({row[1]})"
         if len({other[0] for other in alike}) > 1:
-            label += f" #{row[0][:6]}"
+            known = not row[0].startswith(_UNKNOWN)
+            label += f" #{row[0][:6]}" if known else f" ({row[0].removeprefix(_UNKNOWN)})"
         labels[row] = label
     return labels

@@ -55,7 +55,12 @@ def replicates(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> npt.NDArray[np.float64]:
-    """The statistic [resamples] on resampled clusters (column `cluster_id`)."""
+    """The statistic [resamples] on resampled clusters (column `cluster_id`).
+
+    NaN with fewer than two clusters: such draws never vary, which is no evidence of anything.
+    """
+    if len(np.unique(columns["cluster_id"].astype(str))) < 2:
+        return np.full(resamples, np.nan)
     blocks = cluster_weights(columns["cluster_id"], resamples, seed)
     return np.concatenate([evaluate(statistic, columns, weights) for weights in blocks])
 
@@ -82,8 +87,6 @@ def estimate(statistic: Statistic, columns: Columns, *, seed: int = 0) -> Estima
     value = point(statistic, columns)
     if not math.isfinite(value):
         return Estimate(None, None, None)
-    if len(np.unique(columns["cluster_id"].astype(str))) < 2:
-        return Estimate(value, None, None)
     low, high = interval(replicates(statistic, columns, seed=seed))
     return Estimate(value, low, high)
 

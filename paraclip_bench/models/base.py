@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import ModelError, UsageError
@@ -25,7 +25,6 @@ DTYPES = {
 }
 
 
-@runtime_checkable
 class Encoder(Protocol):
     """One side of a model.
 
@@ -85,6 +84,9 @@ class Model:
                 f"model {spec!r} ({type(adapter).__name__}) has neither encode_texts, "
                 "encode_images, text nor image; give it one of them (docs/models.md)"
             )
+        # Both sides are looked at here, so that a wrong one is named before anything is run.
+        self._side("text", "encode_texts")
+        self._side("image", "encode_images")
 
     @property
     def text(self) -> Encoder | None:
@@ -98,7 +100,7 @@ class Model:
 
     @property
     def activation(self) -> str | None:
-        """"gelu" or "quick_gelu", where the adapter knows."""
+        """ "gelu" or "quick_gelu", where the adapter knows."""
         return getattr(self.adapter, "activation", None)
 
     @property
@@ -140,7 +142,7 @@ class Model:
     def _side(self, attribute: str, simple: str) -> Encoder | None:
         if hasattr(self.adapter, attribute):
             side = getattr(self.adapter, attribute)
-            if side is None or isinstance(side, Encoder):
+            if _is_encoder(side):
                 return side
             raise ModelError(
                 f"model {self.spec!r}: its {attribute} encoder lacks fingerprint, prepare or "
@@ -152,6 +154,15 @@ class Model:
         own = getattr(self.adapter, "fingerprint", None)
         fingerprint = f"{attribute}:{own}" if isinstance(own, str) else None
         return _Lifted(fingerprint, function, is_text=attribute == "text")
+
+
+def _is_encoder(side: Any) -> TypeGuard[Encoder | None]:
+    # Not isinstance(side, Encoder): up to Python 3.11 that reads a lazy fingerprint, and with it
+    # loads the weights.
+    own = getattr(side, "__dict__", {})
+    return side is None or all(
+        name in own or hasattr(type(side), name) for name in ("fingerprint", "prepare", "encode")
+    )
 
 
 def image_item(item: Any) -> ImageRef:

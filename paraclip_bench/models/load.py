@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,18 @@ def load_model(spec: str, context: Context) -> Model:
         target = load_model(cls.resolve(argument, context), context)
         named = getattr(cls, "label", None) or target.name
         return Model(spec, target.adapter, name=named)
+    arguments = () if argument is None else (argument,)
+    if not _accepts(cls, arguments):
+        wrong = "takes no argument" if arguments else "needs an argument after a colon"
+        raise UsageError(f"the model {spec!r} {wrong}; docs/models.md shows how models are named")
     try:
-        adapter = cls() if argument is None else cls(argument)
+        adapter = cls(*arguments)
     except BenchError:
         raise
     # An adapter is foreign code: whatever its constructor raises becomes its own reason.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(
-            f"model {spec!r} cannot be made ({type(error).__name__}: {error}); "
+            f"model {spec!r} cannot be made ({registry.reason_of(error)}); "
             "check its argument (docs/models.md)"
         ) from error
     return Model(spec, adapter, name=getattr(adapter, "name", None) or label)
@@ -52,11 +57,27 @@ def suite_of(spec: str, context: Context) -> str | None:
     if ".py:" in spec or spec.endswith(".py"):
         return None
     name, _ = _split(spec)
-    cls = registry.find("model", name).load()
-    if not (hasattr(cls, "resolve") or hasattr(cls, "suite")):
+    try:
+        cls = registry.find("model", name).load()
+        if not (hasattr(cls, "resolve") or hasattr(cls, "suite")):
+            return None
+        suite = getattr(load_model(spec, context).adapter, "suite", None)
+    except UsageError:
+        raise
+    except BenchError:
+        # The preflight will say why this one cannot be loaded; the others go on.
         return None
-    suite = getattr(load_model(spec, context).adapter, "suite", None)
     return suite if isinstance(suite, str) else None
+
+
+def _accepts(cls: Any, arguments: tuple[str, ...]) -> bool:
+    try:
+        inspect.signature(cls).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # a class without a signature, such as one written in C
+        return True
+    return True
 
 
 def _split(spec: str) -> tuple[str, str | None]:
@@ -83,11 +104,11 @@ def _from_file(spec: str) -> tuple[Any, str | None]:
     try:
         loader.loader.exec_module(module)
     # The user's own file: whatever it raises is told with its name.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(
-            f"{path} cannot be imported ({type(error).__name__}: {error}); mend that file"
+            f"{path} cannot be imported ({registry.reason_of(error)}); mend that file"
         ) from error
     if not hasattr(module, class_name):
         known = [n for n, v in vars(module).items() if isinstance(v, type)]
-        raise registry.unknown(f"class in {path}", class_name, known)
+        raise registry.unknown("class", class_name, known, f"in {path}")
     return getattr(module, class_name), argument or None

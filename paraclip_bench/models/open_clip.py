@@ -7,6 +7,7 @@ is asked for.
 from __future__ import annotations
 
 import json
+import threading
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from paraclip_bench.models.open_clip_network import Network
 
 PROVENANCE = "provenance.json"
+_LOADING = threading.Lock()
 
 
 class OpenCLIP:
@@ -56,7 +58,9 @@ class OpenCLIP:
     def folder(self) -> Path | None:
         """The folder of a `local-dir:` model."""
         prefix = "local-dir:"
-        return Path(self.argument.removeprefix(prefix)) if self.argument.startswith(prefix) else None
+        return (
+            Path(self.argument.removeprefix(prefix)) if self.argument.startswith(prefix) else None
+        )
 
     @property
     def name(self) -> str:
@@ -93,11 +97,12 @@ class OpenCLIP:
         """Find (or fetch) the files; `ModelError` names what is missing."""
         from paraclip_bench.models import open_clip_network
 
-        open_clip_network.files_of(self.argument)
+        open_clip_network.check_device(self.device)
+        open_clip_network.check_files(self.argument)
 
     @property
     def activation(self) -> str | None:
-        """"quick_gelu" or "gelu", read off the network that was built."""
+        """ "quick_gelu" or "gelu", read off the network that was built."""
         return self.identity["activation"]
 
     @cached_property
@@ -127,11 +132,17 @@ class OpenCLIP:
 
     def network(self) -> Network:
         """The loaded towers, tokenizer and preprocessing."""
-        if self._network is None:
-            from paraclip_bench.models.open_clip_network import Network
+        network = self._network
+        if network is None:
+            # Several threads prepare images at once; one of them loads.
+            with _LOADING:
+                network = self._network
+                if network is None:
+                    from paraclip_bench.models.open_clip_network import Network
 
-            self._network = Network.load(self.argument, device=self.device, dtype=self.dtype)
-        return self._network
+                    network = Network.load(self.argument, device=self.device, dtype=self.dtype)
+                    self._network = network
+        return network
 
     def release(self) -> None:
         """Drop the weights; they load again when needed."""
@@ -153,7 +164,7 @@ class HubFolder(OpenCLIP):
 
 
 class TextEncoder:
-    """The text side: tokens of open_clip's own tokenizer, full context, `encode_text`."""
+    """The text side: tokens of open_clip's own tokenizer, vectors of its `encode_text`."""
 
     def __init__(self, adapter: OpenCLIP) -> None:
         self._adapter = adapter

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -21,14 +22,17 @@ from open_clip.factory import load_state_dict
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import QuickGELU
+from safetensors import SafetensorError, safe_open
 
 from paraclip_bench import registry
-from paraclip_bench.data.hub import unreachable
-from paraclip_bench.errors import BenchError, ModelError
+from paraclip_bench.data.hub import once_reachable, unreachable
+from paraclip_bench.errors import BenchError, ModelError, UsageError
 from paraclip_bench.files import atomic
+from paraclip_bench.models.open_clip_text import TextTower
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
+_LOCAL = "a folder, as local-dir:DIR"
 _LOADABLE = (".safetensors", ".bin", ".pth")
 
 
@@ -52,6 +56,33 @@ class _Plan:
         return bool(self.config.get("quick_gelu", False))
 
 
+def check_files(argument: str) -> None:
+    """Find (or fetch) a model's files; `ModelError` where one is missing or cut off.
+
+    Reads the header of safetensors alone, which says how long the file must be.
+    """
+    for file in files_of(argument):
+        if file.suffix == ".safetensors":
+            try:
+                with safe_open(str(file), framework="numpy"):
+                    pass
+            except (OSError, SafetensorError) as error:
+                raise ModelError(
+                    f"{file} is damaged or cut off ({error}); copy it again"
+                ) from error
+
+
+def check_device(device: str) -> None:
+    """`UsageError` where this machine has no such device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0].split(". ")[0][:100]
+        raise UsageError(
+            f"--device {device!r} cannot be used here ({first}); leave it out to run on the cpu"
+        ) from error
+
+
 def files_of(argument: str) -> tuple[Path, ...]:
     """The files that a model is made of, fetched where they come from a hub."""
     return _plan(argument).files
@@ -62,6 +93,7 @@ class Network:
     """Towers in eval mode on one device, with their tokenizer and preprocessing."""
 
     model: Any
+    text: TextTower
     config: dict[str, Any]
     tokenizer: Any
     transform: Any
@@ -100,6 +132,7 @@ class Network:
             finally:
                 logging.disable(logging.NOTSET)
         _verify(model, plan)
+        text = TextTower(model.eval(), tokenizer(["a photo", "two small dogs in the snow"]))
         if device != "cpu":
             # fp32 means fp32: the result is compared across devices.
             torch.backends.cuda.matmul.allow_tf32 = False
@@ -111,7 +144,7 @@ class Network:
             first = str(error).splitlines()[0]
             raise ModelError(f"the device {device!r} cannot be used ({first})") from error
         transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
-        return cls(model, plan.config, tokenizer, transform, device, number, plan.files)
+        return cls(model, text, plan.config, tokenizer, transform, device, number, plan.files)
 
     @property
     def activation(self) -> str | None:
@@ -156,7 +189,7 @@ class Network:
         return f"{type(self.tokenizer).__name__}:{self.tokenizer([probe])[0].tolist()}"
 
     def tokenize(self, text: str) -> tuple[torch.Tensor, int]:
-        """Tokens [context] and the number of them before the padding."""
+        """Tokens [context] and how many are before the padding (or one more)."""
         tokens = self.tokenizer([text])[0]
         return tokens, min(int((tokens != tokens[-1]).sum()) + 1, len(tokens))
 
@@ -168,8 +201,7 @@ class Network:
     def encode_tokens(self, batch: list[torch.Tensor]) -> torch.Tensor:
         """Text vectors [n, d] of token rows."""
         with torch.inference_mode():
-            vectors: torch.Tensor = self.model.encode_text(torch.stack(batch).to(self.device))
-        return vectors
+            return self.text.encode(torch.stack(batch).to(self.device))
 
     def encode_pixels(self, batch: list[torch.Tensor]) -> torch.Tensor:
         """Image vectors [n, d] of pixels."""
@@ -223,13 +255,14 @@ def _plan(argument: str) -> _Plan:
     config = _built_in(architecture)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag not in tags:
-        raise registry.unknown(f"weights tag of {architecture}", tag, tags)
+        raise registry.unknown("weights tag", tag, tags, f"of {architecture}")
     tag_config = open_clip.get_pretrained_cfg(architecture, tag)
     config["quick_gelu"] = bool(config.get("quick_gelu")) or bool(tag_config.get("quick_gelu"))
+    once_reachable()
     try:
         weights = Path(download_pretrained(tag_config))
     except Exception as error:
-        raise unreachable(f"weights {argument}", error, ModelError) from error
+        raise unreachable(f"weights {argument}", error, ModelError, local=_LOCAL) from error
     return _Plan(architecture, tag, config, weights, (weights,))
 
 
@@ -249,7 +282,12 @@ def _folder_plan(argument: str, folder: Path) -> _Plan:
     config = _read_config(path)
     found = sorted(f for f in folder.iterdir() if f.suffix in _LOADABLE)
     # open_clip's own order of preference, so that the file that is checked is the one it loads.
-    chosen = open_clip.factory._find_checkpoint_in_dir(folder) if found else None
+    # It logs a warning for every name that is not one of its own.
+    logging.disable(logging.ERROR)
+    try:
+        chosen = open_clip.factory._find_checkpoint_in_dir(folder) if found else None
+    finally:
+        logging.disable(logging.NOTSET)
     if chosen is None:
         others = sorted(f.name for f in folder.iterdir() if f.suffix in (".pt", ".ckpt"))
         hint = f" ({others[0]} is of a kind that open_clip does not load)" if others else ""
@@ -258,18 +296,19 @@ def _folder_plan(argument: str, folder: Path) -> _Plan:
         )
     weights = Path(chosen)
     _refuse_mismatch(weights, bool(config.get("quick_gelu")), str(path))
-    others = [f for f in folder.glob("*") if f.suffix in (".json", ".txt") and f != path]
-    tokens = [f for f in others if "token" in f.name or "vocab" in f.name or f.name == "config.json"]
+    texts = [f for f in folder.glob("*") if f.suffix in (".json", ".txt") and f != path]
+    tokens = [f for f in texts if "token" in f.name or "vocab" in f.name or f.name == "config.json"]
     return _Plan(argument, None, config, weights, (path, weights, *sorted(tokens)))
 
 
 def _hub_plan(argument: str) -> _Plan:
     name = argument.removeprefix("hf-hub:")
+    once_reachable()
     try:
         config_path = Path(download_pretrained_from_hf(name, filename=CONFIG))
         weights = Path(download_pretrained_from_hf(name))
     except Exception as error:
-        raise unreachable(f"model {argument}", error, ModelError) from error
+        raise unreachable(f"model {argument}", error, ModelError, local=_LOCAL) from error
     return _Plan(argument, None, _read_config(config_path), weights, (config_path, weights))
 
 
@@ -284,12 +323,14 @@ def _file_plan(architecture: str, weights: Path) -> _Plan:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
-        return dict(written["model_cfg"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(
-            f"{path} is not an open_clip config ({type(error).__name__}: {error}); "
-            "it must be JSON with a model_cfg"
+            f"{path} is not JSON ({error}); it must be open_clip's own config"
         ) from error
+    config = written.get("model_cfg") if isinstance(written, dict) else None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} has no model_cfg; it must be open_clip's own config")
+    return dict(config)
 
 
 def _known_activation(weights: Path) -> bool | None:
@@ -315,10 +356,13 @@ def _refuse_mismatch(weights: Path, quick_gelu: bool, where: str) -> None:
         )
 
 
+_OTHER_ARCHITECTURE = ("size mismatch", "Missing key", "Unexpected key", "width changed")
+
+
 def _load_error(argument: str, plan: _Plan, error: Exception) -> BenchError:
     text, kind = str(error), type(error).__name__
     first = text.strip().splitlines()[0][:160] if text.strip() else kind
-    if any(mark in text for mark in ("size mismatch", "Missing key", "Unexpected key")):
+    if any(mark in text for mark in _OTHER_ARCHITECTURE):
         return ModelError(
             f"{plan.weights} holds the weights of another architecture than {argument} says "
             f"({' '.join(text.split())[:160]}); name the right architecture or file"
@@ -328,11 +372,16 @@ def _load_error(argument: str, plan: _Plan, error: Exception) -> BenchError:
             f"{plan.weights} would need unpickling, which can run foreign code; "
             "save its state_dict as safetensors and load that"
         )
-    if kind in ("SafetensorError", "EOFError") or "PytorchStreamReader" in text:
+    # torch answers some cut files with "[Errno 22] Invalid argument"; a hub's OSError has no errno.
+    is_cut = isinstance(error, OSError) and error.errno == errno.EINVAL
+    if is_cut or kind in ("SafetensorError", "EOFError") or "PytorchStreamReader" in text:
         return ModelError(f"{plan.weights} is damaged or cut off ({first}); copy it again")
     if kind in ("OSError", "LocalEntryNotFoundError", "ConnectionError", "OfflineModeIsEnabled"):
-        return unreachable(f"a part of model {argument}", error, ModelError)
-    return ModelError(f"model {argument} cannot be loaded ({kind}: {first})")
+        return unreachable(f"a part of model {argument}", error, ModelError, local=_LOCAL)
+    return ModelError(
+        f"model {argument} cannot be loaded ({kind}: {first}); "
+        f"check its config and that {plan.weights} holds an open_clip state_dict"
+    )
 
 
 def _verify(model: Any, plan: _Plan) -> None:

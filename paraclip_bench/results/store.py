@@ -30,9 +30,7 @@ def result_key(
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
-def result_path(
-    results: Path, suite: str, model: str, task: str, protocol: str, key: str
-) -> Path:
+def result_path(results: Path, suite: str, model: str, task: str, protocol: str, key: str) -> Path:
     """Where a result's JSON file lies."""
     return results / suite / slug(model) / f"{task}.{protocol}.{key}.json"
 
@@ -56,16 +54,18 @@ def write(path: Path, result: Result, columns: Mapping[str, npt.NDArray[Any]]) -
 def read(path: Path) -> Result:
     """Read one result; `DataError` for a file that is not one, or of a later schema."""
     try:
-        result = Result.model_validate_json(path.read_text(encoding="utf-8"))
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        # First of all: a later schema may lack what this one needs, and is no damaged file.
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise DataError(
+                f"{path} has schema_version {version} and this version reads "
+                f"{SCHEMA_VERSION}; update paraclip-bench"
+            )
+        return Result.model_validate(raw)
     except (ValidationError, ValueError, OSError) as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{path} is not a result ({first}); delete it or run again") from error
-    if result.schema_version > SCHEMA_VERSION:
-        raise DataError(
-            f"{path} has schema_version {result.schema_version} and this version reads "
-            f"{SCHEMA_VERSION}; update paraclip-bench"
-        )
-    return result
 
 
 def read_all(folder: Path) -> Iterator[tuple[Path, Result]]:
@@ -83,9 +83,7 @@ def read_outcomes(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"{file} is missing or damaged; run the task again with --force"
-        ) from error
+        raise DataError(f"{file} is missing or damaged; run the task again with --force") from error
     columns = {}
     for name in table.column_names:
         values = table[name].combine_chunks()

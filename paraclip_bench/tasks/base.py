@@ -86,7 +86,8 @@ class Task(ABC):
     name: as results and boards show it. groups: names that stand for several tasks. suites: the
     suites whose `all` includes it. version: raised when a score changes. protocols: headline
     first. scores: the main one first; each a pure function of (outcome columns, weights).
-    board: the scores that a leaderboard shows by itself (the main one where empty). lower_is_better: scores where less is more.
+    board: the scores that a leaderboard shows by itself (the main one where empty).
+    lower_is_better: scores where less is more.
     """
 
     name: ClassVar[str]

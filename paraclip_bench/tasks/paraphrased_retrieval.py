@@ -64,6 +64,7 @@ class ParaphrasedRetrieval(Task):
     )
 
     def load(self, source: Source, protocol: str) -> Examples:
+        """Read and check the queries and the gallery."""
         if isinstance(source, HubSource):
             raise DataError(
                 f"{self.name}: no copy of the published set is known on the hub; give "
@@ -83,7 +84,7 @@ class ParaphrasedRetrieval(Task):
         for number, row in read_jsonl(path):
             where = f"{path}, line {number}"
             target = row.get("image_id")
-            if target is not None and target not in place:
+            if target is not None and (not isinstance(target, str) or target not in place):
                 raise DataError(
                     f"{where}: the target image {target!r} is not in {folder}; "
                     "put it there or drop image_id"
@@ -103,6 +104,7 @@ class ParaphrasedRetrieval(Task):
         return Examples(queries, shared=gallery, id=f"{source.id}:{path.name}", notes=notes)
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
+        """Rank the gallery for both phrasings of each query."""
         queries: list[Query] = list(examples)
         gallery = list(examples.shared)
         # Copies of one image are scored once, then expanded: equal images tie, whatever the shape.

@@ -41,7 +41,7 @@ def unit_cosine(a: Vectors, b: Vectors) -> Vectors:
     """
     difference = a - b
     one, half = np.float32(1), np.float32(0.5)
-    return one - half * (difference * difference).sum(axis=1, dtype=np.float32)
+    return np.asarray(one - half * (difference * difference).sum(axis=1, dtype=np.float32))
 
 
 class _STS(Task):
@@ -113,7 +113,8 @@ class _STS(Task):
             ) from error
         if not math.isfinite(score) or not low <= score <= high:
             raise DataError(
-                f"{where}: the score {row['score']} is not within {low:g} to {high:g}; mend that row"
+                f"{where}: the score {row['score']} is not within {low:g} to {high:g}; "
+                "mend that row"
             )
         for key in ("sentence1", "sentence2"):
             if not isinstance(row[key], str) or not row[key].strip():
@@ -168,9 +169,11 @@ class SICKR(_STS):
     }
 
     def file(self, protocol: str) -> str:
+        """The test pairs, or all of them for the mteb protocol."""
         return "sts/SICK-R.all.tsv" if protocol == "mteb" else "sts/SICK-R.tsv"
 
     def load(self, source: Source, protocol: str) -> Examples:
+        """As the other sets; the hub marks no test pairs, so senteval needs a folder."""
         if protocol == "senteval" and isinstance(source, HubSource):
             raise DataError(
                 "SICK-R: the hub's copy does not mark the test pairs of the senteval protocol; "

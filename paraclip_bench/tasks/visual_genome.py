@@ -160,9 +160,7 @@ class _VisualGenome(Task):
             notes["group"] = "recovered from the captions"
         return Examples(cases, id=pin.id, revision=pin.revision, notes=notes)
 
-    def _case(
-        self, row: Mapping[str, Any], image: ImageRef, protocol: str, where: str
-    ) -> Case:
+    def _case(self, row: Mapping[str, Any], image: ImageRef, protocol: str, where: str) -> Case:
         if protocol == "aro":
             left, top, width, height = (int_field(row, key, where) for key in _BOX_FIELDS)
             image = dataclasses.replace(image, box=(left, top, left + width, top + height))
@@ -186,9 +184,11 @@ class VGRelation(_VisualGenome):
     }
 
     def group(self, row: Mapping[str, Any], where: str) -> str:
+        """The relation's name."""
         return text_field(row, "relation_name", where)
 
     def counted(self, groups: list[str]) -> set[str]:
+        """All relations but the 157 that ARO leaves out."""
         return set(groups) - excluded_relations()
 
 
@@ -206,8 +206,11 @@ class VGAttribution(_VisualGenome):
     }
 
     def group(self, row: Mapping[str, Any], where: str) -> str:
+        """The ordered pair of attributes, read off the captions where no field names it."""
         if "attributes" not in row:
-            first, second = attributes_of(str(row["true_caption"]), str(row["false_caption"]), where)
+            first, second = attributes_of(
+                str(row["true_caption"]), str(row["false_caption"]), where
+            )
             return f"{first}_{second}"
         attributes = row["attributes"]
         if (
@@ -219,6 +222,7 @@ class VGAttribution(_VisualGenome):
         return f"{attributes[0]}_{attributes[1]}"
 
     def counted(self, groups: list[str]) -> set[str]:
+        """Pairs with at least `MIN_CASES` cases."""
         return {group for group, count in Counter(groups).items() if count >= MIN_CASES}
 
 

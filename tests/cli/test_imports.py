@@ -1,0 +1,45 @@
+"""Help and listings are quick: they import none of the heavy libraries."""
+
+import subprocess
+import sys
+
+COMMANDS = ("demo", "finetune", "run", "leaderboard", "models", "tasks", "plugins")
+LINES = [
+    ["--help"],
+    ["--version"],
+    *([command, "--help"] for command in COMMANDS),
+    ["models"],
+    ["models", "--json"],
+    ["tasks"],
+    ["tasks", "--json"],
+    ["tasks", "sick-r"],
+    ["leaderboard", "--json"],
+]
+CODE = """
+import sys
+from paraclip_bench.cli import main
+
+for line in {lines}:
+    sys.argv = ["paraclip-bench", *line]
+    try:
+        main()
+    except SystemExit as end:
+        expected = 2 if line == ["leaderboard", "--json"] else 0  # there are no results
+        assert (end.code or 0) == expected, (line, end)
+    heavy = {{"torch", "open_clip", "mteb", "datasets", "transformers"}} & set(sys.modules)
+    assert not heavy, (line, heavy)
+"""
+
+
+def test_help_and_listings_import_nothing_heavy(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(lines=LINES)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for command in COMMANDS:
+        assert f"Usage: paraclip-bench {command}" in done.stdout

@@ -1,0 +1,37 @@
+"""What every test shares: a cache of its own, and the real data where it is there."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same examples each time and no clock: two people share two cores, and CI has fewer.
+settings.register_profile("paraclip", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("paraclip")
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test reads or writes the user's cache; the demo world is built once a session."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARACLIP_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], Path]:
+    """The path of a file or folder of the real data; skips the test where it is absent."""
+
+    def find(relative: str) -> Path:
+        shared = Path(os.environ.get("PARACLIP_SHARED", REPOSITORY.parent / "shared"))
+        path = shared / "data" / relative
+        if not path.exists():
+            pytest.skip(f"real data: {path} is absent (PARACLIP_SHARED names its folder)")
+        return path
+
+    return find

@@ -1,0 +1,87 @@
+"""Digests are remembered, and a changed file is noticed."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paraclip_bench.data import memo
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    assert memo.file_sha256(path) == digest(b"one")
+    path.write_bytes(b"three")
+    assert memo.file_sha256(path) == digest(b"three")
+    path.write_bytes(b"four!")  # of the same size
+    os.utime(path, ns=(1, 1))
+    assert memo.file_sha256(path) == digest(b"four!")
+
+
+def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    os.utime(path, ns=(5, 5))
+    assert memo.file_sha256(path) == digest(b"one")
+    path.write_bytes(b"two")
+    os.utime(path, ns=(5, 5))  # size and time say that nothing changed
+    assert memo.file_sha256(path) == digest(b"one")
+
+
+def test_a_stamp_is_of_path_size_and_time(tmp_path: Path) -> None:
+    one, two = tmp_path / "1", tmp_path / "2"
+    for path in (one, two):
+        path.write_bytes(b"same")
+        os.utime(path, ns=(5, 5))
+    assert memo.stamp([one]) != memo.stamp([two])
+    assert memo.stamp([one, two]) != memo.stamp([two, one])
+    before = memo.stamp([one, two])
+    os.utime(two, ns=(6, 6))
+    assert memo.stamp([one, two]) != before
+
+
+def test_values_survive_and_a_broken_cache_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    assert memo.get("k") is None
+    memo.put("k", {"a": [1, None]})
+    memo.put("k", {"a": [2]})
+    assert memo.get("k") == {"a": [2]}
+    (tmp_path / "file").write_bytes(b"x")
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "file"))  # no folder
+    memo.put("k", 1)
+    assert memo.get("k") is None
+    assert memo.file_sha256(tmp_path / "file") == digest(b"x")
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "memo.sqlite").write_bytes(b"this is no database" * 500)
+    monkeypatch.setenv("PARACLIP_CACHE", str(damaged))
+    (tmp_path / "other").write_bytes(b"y")
+    assert memo.file_sha256(tmp_path / "other") == digest(b"y")
+
+
+def test_a_digest_outlives_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    os.utime(path, ns=(5, 5))
+    ask = (
+        "import sys; from paraclip_bench.data.memo import *; print(file_sha256(Path(sys.argv[1])))"
+    )
+
+    def from_outside() -> str:
+        command = [sys.executable, "-c", ask, str(path)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert from_outside() == digest(b"one")
+    path.write_bytes(b"two")
+    os.utime(path, ns=(5, 5))
+    assert from_outside() == digest(b"one")

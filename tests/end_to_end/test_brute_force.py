@@ -1,0 +1,216 @@
+"""All tasks on an open_clip ViT-B-32, against a computation with open_clip alone."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import spearmanr
+
+from paraclip_bench.api import evaluate
+
+RELATIONS = ("on", "holding", "to the left of", "biting")  # biting is one ARO leaves out
+ATTRIBUTES = (("red", "blue"), ("wet", "dry"))
+THINGS = "cat dog cup tree car house".split()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every task's files in the layout of --data-dir and in ARO's own formats."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(3)
+
+    def images(task: str, names: list[str]) -> None:
+        folder = root / task / "images"
+        folder.mkdir(parents=True)
+        for name in names:
+            noise = rng.integers(0, 256, (6, 7, 3), dtype=np.uint8)
+            Image.fromarray(noise).resize((70, 60)).save(folder / name, quality=95)
+
+    def case(index: int, image: int) -> dict[str, Any]:
+        x, y = (int(v) for v in rng.integers(0, 30, 2))
+        return {"image_id": image, "image_path": f"{image}.jpg", "bbox_x": x, "bbox_y": y,
+                "bbox_w": 30 + index % 9, "bbox_h": 25}  # fmt: skip
+
+    images("vg-relation", [f"{i}.jpg" for i in range(6)])
+    rows = []
+    for index in range(30):
+        a, b = rng.choice(THINGS, 2, replace=False)
+        relation = RELATIONS[index % 4]
+        rows.append(
+            case(index, index % 6)
+            | {
+                "relation_name": relation,
+                "true_caption": f"the {a} is {relation} the {b}",
+                "false_caption": f"the {b} is {relation} the {a}",
+            }  # fmt: skip
+        )
+    rows[0]["false_caption"] = rows[0]["true_caption"]  # a tie
+    (root / "vg-relation/visual_genome_relation.json").write_text(json.dumps(rows))
+
+    images("vg-attribution", [f"{i}.jpg" for i in range(6)])
+    rows = []
+    for index in range(60):
+        a, b = rng.choice(THINGS, 2, replace=False)
+        # 26 cases of each kind count; 8 of a rare pair do not.
+        x, y = ATTRIBUTES[index % 2] if index < 52 else ("old", "new")
+        rows.append(
+            case(index, index % 6)
+            | {
+                "attributes": [x, y],
+                "obj1_name": a,
+                "obj2_name": b,
+                "true_caption": f"the {x} {a} and the {y} {b}",
+                "false_caption": f"the {y} {a} and the {x} {b}",
+            }  # fmt: skip
+        )
+    (root / "vg-attribution/visual_genome_attribution.json").write_text(json.dumps(rows))
+
+    names = [f"photo{i:02d}.png" for i in range(14)]
+    images("paraphrased-retrieval", names)
+    gallery = root / "paraphrased-retrieval/images"
+    (gallery / "copy.png").write_bytes((gallery / "photo03.png").read_bytes())
+    queries = [
+        {
+            "query": f"a {rng.choice(THINGS)} near a {rng.choice(THINGS)}",
+            "paraphrase": f"there is a {rng.choice(THINGS)}",
+            "image_id": names[i],
+        }  # fmt: skip
+        for i in range(8)
+    ]
+    del queries[5]["image_id"]
+    lines = "".join(json.dumps(query) + "\n" for query in queries)
+    (root / "paraphrased-retrieval/queries.jsonl").write_text(lines)
+
+    (root / "sts").mkdir()
+    sets = ["STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICK-R", "SICK-R.all"]
+    for name in sets:
+        lines = ["score\tsentence1\tsentence2"]
+        for _ in range(12):
+            texts = [" ".join(rng.choice(THINGS, 3)) for _ in range(2)]
+            lines.append(f"{rng.integers(2, 11) / 2}\t{texts[0]}\t{texts[1]}")
+        (root / "sts" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+class Plain:
+    """open_clip as its own README uses it: one text, one image at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        name = f"local-dir:{folder}"
+        self.model, _, self.preprocess = open_clip.create_model_and_transforms(name)
+        self.model.eval()
+        self.tokenizer = open_clip.get_tokenizer(name)
+        self.cache: dict[Any, np.ndarray] = {}
+
+    def text(self, text: str) -> np.ndarray:
+        if text not in self.cache:
+            with torch.no_grad():
+                vector = self.model.encode_text(self.tokenizer([text]), normalize=True)
+            self.cache[text] = vector[0].numpy()
+        return self.cache[text]
+
+    def image(self, path: Path, box: tuple[int, ...] | None = None) -> np.ndarray:
+        if (path, box) not in self.cache:
+            image = Image.open(path).convert("RGB")
+            image = image if box is None else image.crop(box)
+            with torch.no_grad():
+                pixels = self.preprocess(image)[None]
+                self.cache[path, box] = self.model.encode_image(pixels, normalize=True)[0].numpy()
+        return self.cache[path, box]
+
+
+def brute_aro(plain: Plain, file: Path, protocol: str, attribution: bool) -> dict[str, float]:
+    right: dict[str, list[bool]] = defaultdict(list)
+    ties = []
+    for row in json.loads(file.read_text()):
+        x, y, w, h = (row[f"bbox_{k}"] for k in "xywh")
+        box = (x, y, x + w, y + h) if protocol == "aro" else None
+        image = plain.image(file.parent / "images" / row["image_path"], box)
+        true = image @ plain.text(row["true_caption"])
+        false = image @ plain.text(row["false_caption"])
+        group = "_".join(row["attributes"]) if attribution else row["relation_name"]
+        right[group].append(bool(true > false if protocol == "aro" else true >= false))
+        ties.append(bool(true == false))
+    every = [r for rs in right.values() for r in rs]
+    micro = float(np.mean(every))
+    if protocol == "aro":
+        kept = [rs for g, rs in right.items() if (len(rs) >= 25 if attribution else g != "biting")]
+        accuracy = float(np.mean([np.mean(rs) for rs in kept]))
+    else:
+        accuracy = micro
+    return {"accuracy": accuracy, "accuracy_micro": micro, "tie_rate": float(np.mean(ties))}
+
+
+def brute_retrieval(plain: Plain, folder: Path) -> dict[str, float]:
+    gallery = sorted((folder / "images").iterdir(), key=lambda f: f.name.encode())
+    vectors = [plain.image(path) for path in gallery]
+    ao, js, recalls = [], [], defaultdict(list)
+    for line in (folder / "queries.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        tops = {}
+        for side in ("query", "paraphrase"):
+            scores = [float(v @ plain.text(row[side])) for v in vectors]
+            order = sorted(range(len(gallery)), key=lambda i: (-scores[i], i))
+            tops[side] = order[:10]
+            if "image_id" in row:
+                names = [gallery[i].name for i in order]
+                for k in (1, 5, 10):
+                    recalls[f"recall@{k}/{side}"].append(row["image_id"] in names[:k])
+        a, b = tops["query"], tops["paraphrase"]
+        ao.append(np.mean([len({*a[:d]} & {*b[:d]}) / d for d in range(1, 11)]))
+        js.append(len({*a} & {*b}) / len({*a} | {*b}))
+    return {
+        "ao@10": float(np.mean(ao)),
+        "js@10": float(np.mean(js)),
+        **{name: float(np.mean(hits)) for name, hits in recalls.items()},
+    }
+
+
+def brute_sts(plain: Plain, file: Path) -> dict[str, float]:
+    rows = [line.split("\t") for line in file.read_text().splitlines()[1:]]
+    cosines = [float(plain.text(a) @ plain.text(b)) for _, a, b in rows]
+    gold = [float(score) for score, *_ in rows]
+    return {
+        "spearman": float(spearmanr(np.round(cosines, 6), gold).statistic),
+        "pearson": float(np.corrcoef(cosines, gold)[0, 1]),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path: Path) -> None:
+    report = evaluate(
+        [f"local-dir:{vit_b_32}"],
+        ["all"],
+        protocols=("aro", "mteb", "senteval"),
+        data_dir=data,
+        workspace=tmp_path,
+        offline=True,
+        quiet=True,
+    )
+    assert report.failures == []
+    assert len(report.results) == 4 + 1 + 8
+    plain = Plain(vit_b_32)
+    for _, result in report.results:
+        folder = data / result.task
+        if result.task == "vg-relation":
+            file = folder / "visual_genome_relation.json"
+            expected = brute_aro(plain, file, result.protocol, attribution=False)
+        elif result.task == "vg-attribution":
+            file = folder / "visual_genome_attribution.json"
+            expected = brute_aro(plain, file, result.protocol, attribution=True)
+        elif result.task == "paraphrased-retrieval":
+            expected = brute_retrieval(plain, folder)
+        else:
+            name = "SICK-R.all" if result.protocol == "mteb" else result.task
+            expected = brute_sts(plain, data / "sts" / f"{name}.tsv")
+        ours = {name: score.value for name, score in result.scores.items()}
+        assert ours == pytest.approx(expected, abs=1e-5), (result.task, result.protocol)

@@ -1,0 +1,209 @@
+"""Runs of real models of the simple form on small data, through the public function."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paraclip_bench.api import evaluate
+from paraclip_bench.errors import UsageError
+from paraclip_bench.evaluation.run import Report
+from paraclip_bench.results.store import outcomes_path, read, read_outcomes
+
+ALL = ["STS12", "vg-relation", "paraphrased-retrieval"]
+
+
+@pytest.fixture
+def go(models: Path, data: Path, work: Path) -> Any:
+    def run(name: str, *tasks: str, **options: Any) -> Report:
+        specs = [f"{models}:{one}" for one in name.split()]
+        return evaluate(
+            specs, tasks, workspace=work, **{"quiet": True, "data_dir": data, **options}
+        )
+
+    return run
+
+
+def calls(models: Path) -> list[str]:
+    """What the model was asked since the last look."""
+    file = models.with_suffix(".calls")
+    lines = file.read_text().splitlines() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return lines
+
+
+def test_results_are_written_and_then_found(go: Any, models: Path, work: Path) -> None:
+    report = go("Both", *ALL)
+    assert (report.failures, report.skipped) == ([], [])
+    assert [result.task for _, result in report.results] == ALL
+    for path, result in report.results:
+        assert path.parent == work / "results" / "paper" / "Both"
+        assert read(path) == result
+        assert result.model.spec == f"{models}:Both"
+        assert result.data.source == "folder"
+        assert result.limit is None
+        columns = read_outcomes(path)
+        assert list(columns)[:2] == ["example_id", "cluster_id"]
+        assert {len(values) for values in columns.values()} == {result.n}
+        for score in result.scores.values():
+            assert score.value is not None
+            assert math.isfinite(score.value)
+            assert score.low is None or score.low <= score.value <= score.high
+    assert calls(models)
+    before = {path: path.stat().st_mtime_ns for path, _ in report.results}
+    again = go("Both", *ALL)
+    assert calls(models) == []
+    assert again.results == report.results
+    assert {path: path.stat().st_mtime_ns for path, _ in again.results} == before
+
+
+def test_force_runs_again_and_gives_the_same_numbers(go: Any, models: Path) -> None:
+    ((path, first),) = go("Both", "vg-relation").results
+    bits = outcomes_path(path).read_bytes()
+    calls(models)
+    ((again, second),) = go("Both", "vg-relation", force=True).results
+    assert calls(models)
+    assert again == path
+    assert second.scores == first.scores
+    assert outcomes_path(path).read_bytes() == bits
+
+
+def test_a_limit_has_its_own_result(go: Any) -> None:
+    ((whole, first),) = go("Both", "STS12").results
+    ((part, second),) = go("Both", "STS12", limit=10).results
+    ((more, third),) = go("Both", "STS12", limit=99).results
+    assert len({whole, part, more}) == 3
+    assert (first.n, second.n, third.n) == (30, 10, 30)
+    assert (first.limit, second.limit, third.limit) == (None, 10, 99)
+    assert first.data.sha256 == third.data.sha256 != second.data.sha256
+    assert first.scores == third.scores
+    assert read(whole) == first
+
+
+def test_changed_data_are_another_result(go: Any, data: Path) -> None:
+    ((old, _),) = go("Both", "STS12").results
+    file = data / "sts/STS12.tsv"
+    file.write_text(file.read_text().replace("one 3", "uno 3"))
+    ((new, _),) = go("Both", "STS12").results
+    assert old != new
+    assert old.exists()
+
+
+def test_a_model_without_fingerprint_is_always_run_again(go: Any, models: Path) -> None:
+    ((first, result),) = go("Nameless", "STS12").results
+    assert result.model.fingerprint is None
+    assert calls(models)
+    ((second, _),) = go("Nameless", "STS12").results
+    assert calls(models)
+    assert first == second
+
+
+def test_two_tasks_share_the_vectors_of_a_run(go: Any, models: Path) -> None:
+    report = go("Both", "vg-relation", protocols=("aro", "mteb"))
+    assert [result.protocol for _, result in report.results] == ["aro", "mteb"]
+    assert report.results[0][1].provenance.from_store == 0
+    # The captions are stored by then, the whole images are not.
+    assert 0 < report.results[1][1].provenance.from_store < 1
+    assert len([line for line in calls(models) if line.startswith("text")]) == 1
+
+
+def test_text_only_skips_image_tasks_by_name(go: Any) -> None:
+    report = go("TextOnly", *ALL)
+    assert [result.task for _, result in report.results] == ["STS12"]
+    assert report.failures == []
+    assert report.skipped == [
+        "vg-relation (aro) is skipped: TextOnly has no image encoder",
+        "paraphrased-retrieval is skipped: TextOnly has no image encoder",
+    ]
+
+
+def test_one_failure_does_not_stop_the_others(go: Any, data: Path) -> None:
+    report = go("Breaks Both", "vg-relation", "STS12")
+    assert [(r.model.name, r.task) for _, r in report.results] == [
+        ("Breaks", "STS12"),
+        ("Both", "vg-relation"),
+        ("Both", "STS12"),
+    ]
+    assert report.failures == ["Breaks on vg-relation (aro) failed: RuntimeError: no images today"]
+    with pytest.raises(RuntimeError, match="no images today"):
+        go("Breaks", "vg-relation", debug=True)
+
+
+def test_bad_data_are_named_before_anything_runs(go: Any, data: Path) -> None:
+    (data / "sts/STS12.tsv").write_text("score\tsentence1\tsentence2\n1\ta\tb\nx\tc\td\n")
+    report = go("Both", *ALL)
+    assert [result.task for _, result in report.results] == ALL[1:]
+    (failure,) = report.failures
+    assert "STS12.tsv, line 3: the score 'x' is not a number" in failure
+
+
+def test_missing_data_and_models_that_cannot_be_made(go: Any) -> None:
+    report = go("CannotBeMade Empty Both", "STS12", "STS13")
+    assert [(r.model.name, r.task) for _, r in report.results] == [("Both", "STS12")]
+    assert len(report.failures) == 3
+    for failure, said in zip(
+        report.failures,
+        ("no such weights", "neither encode_texts", "STS13.tsv is missing"),
+        strict=True,
+    ):
+        assert said in failure
+
+
+def test_wrong_usage_is_raised_at_once(go: Any, work: Path) -> None:
+    for call in (
+        lambda: go("Absent", "STS12"),
+        lambda: go("Both", "STS99"),
+        lambda: go("Both"),
+        lambda: go("Both", "STS12", protocols=("aro",)),
+        lambda: go("Both", "STS12", suite="papers"),
+        lambda: go("Both", "STS12", dtype="bfloat16"),
+        lambda: go("Both", "STS12", data_dir=work / "none"),
+    ):
+        with pytest.raises(UsageError):
+            call()
+    assert not (work / "results").exists()
+
+
+def test_a_damaged_result_is_named_and_force_mends_it(go: Any) -> None:
+    ((path, first),) = go("Both", "STS12").results
+    path.write_text("{")
+    report = go("Both", "STS12")
+    assert report.results == []
+    assert "is not a result" in report.failures[0]
+    ((_, mended),) = go("Both", "STS12", force=True).results
+    assert mended.scores == first.scores
+
+
+def test_results_that_cannot_be_written_are_known_before_encoding(
+    go: Any, models: Path, work: Path
+) -> None:
+    from paraclip_bench.errors import BenchError
+
+    (work / "results").write_text("a file is in the way")
+    with pytest.raises(BenchError, match="cannot be written"):
+        go("Both", "STS12")
+    assert calls(models) == []
+
+
+def test_an_undefined_score_is_null(go: Any) -> None:
+    ((path, result),) = go("Both", "STS12", limit=1).results
+    assert result.scores["spearman"].value is None
+    assert json.loads(path.read_text())["scores"]["spearman"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+    }
+
+
+def test_a_model_named_twice_runs_once(go: Any) -> None:
+    assert len(go("Both Both", "sts12", "STS12").results) == 1
+
+
+def test_what_is_said_goes_to_stderr(go: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    go("TextOnly", "STS12", "vg-relation", quiet=False)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "TextOnly on STS12: spearman" in err
+    assert "vg-relation (aro) is skipped" in err

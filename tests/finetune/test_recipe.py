@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from paraclip_bench.demo.store import recipe_file
+from paraclip_bench.errors import DataError
+from paraclip_bench.finetune.loop import batch_rows, learning_rate
+from paraclip_bench.finetune.recipe import Recipe, read_recipe
+
+
+def test_a_written_recipe_reads_back(tmp_path: Path) -> None:
+    recipe = Recipe(name="mine", steps=7, learning_rate=3e-5, base="local-dir:x")
+    (tmp_path / "recipe.toml").write_text(recipe.dump())
+    assert read_recipe(tmp_path / "recipe.toml") == recipe
+
+
+def test_the_embedded_recipe_is_valid() -> None:
+    assert read_recipe(recipe_file()).name == "paraclip-demo"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("batchsize = 3", "did you mean batch_size"),
+        ("batch_size = 1", "batch_size"),
+        ("learning_rate = 'x'", "learning_rate"),
+        ("seed = -1", "seed"),
+        ("name = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=words) as caught:
+        read_recipe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_epochs_count_full_batches_and_steps_win() -> None:
+    assert Recipe(batch_size=10, epochs=3).total_steps(39) == 9
+    assert Recipe(batch_size=10, epochs=3, steps=4).total_steps(39) == 4
+
+
+def test_the_rate_warms_up_and_falls_to_nothing() -> None:
+    recipe = Recipe(learning_rate=1.0, warmup_steps=4)
+    rates = [learning_rate(step, 24, recipe) for step in range(24)]
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[4] == pytest.approx(1.0)
+    assert rates[14] == pytest.approx(0.5)
+    assert all(a >= b for a, b in zip(rates[3:], rates[4:], strict=False))
+    assert 0 < rates[-1] < 0.02
+
+
+def test_an_epoch_shows_every_row_at_most_once() -> None:
+    rows = [row for step in range(3) for row in batch_rows(11, 3, step, seed=5)]
+    assert len(rows) == len(set(rows)) == 9
+    again = [row for step in range(3) for row in batch_rows(11, 3, step, seed=5)]
+    other_epoch = [row for step in range(3, 6) for row in batch_rows(11, 3, step, seed=5)]
+    assert rows == again != other_epoch

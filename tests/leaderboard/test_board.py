@@ -1,0 +1,162 @@
+"""Cells, the best of a column, differences and group means."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paraclip_bench.errors import UsageError
+from paraclip_bench.evaluation.choose import all_tasks, load_task
+from paraclip_bench.leaderboard.board import Board, Cell, make_board
+from paraclip_bench.metrics.resampling import estimate, paired_difference
+from paraclip_bench.results.store import outcomes_path
+
+Put = Callable[..., Path]
+VG = "vg-relation"
+
+
+def cells(board: Board) -> dict[tuple[str, str, str], Cell | None]:
+    return {
+        (row.name, column.title, column.score): cell
+        for row in board.rows
+        for column, cell in zip(board.columns, row.cells, strict=True)
+    }
+
+
+def test_values_best_and_paired_differences(
+    put: Put, tmp_path: Path, made: Callable[..., Any]
+) -> None:
+    skills = {"clip": 0.2, "better": 0.6, "between": 0.35}
+    for name, skill in skills.items():
+        put(name, VG, skill)
+    board = make_board(tmp_path)
+    title = "vg-relation (aro)"
+    assert board.baseline == "clip"
+    assert [row.name for row in board.rows] == ["clip", "better", "between"]
+    assert [(c.title, c.score) for c in board.columns] == [(title, "accuracy")]
+    statistic = load_task(VG).scores["accuracy"]
+    found = cells(board)
+    for name, skill in skills.items():
+        cell = found[name, title, "accuracy"]
+        assert cell.estimate == estimate(statistic, made(VG, skill))
+        assert cell.best is (name == "better")
+        if name == "clip":
+            assert cell.difference is None
+        else:
+            direct = paired_difference(statistic, made(VG, skill), made(VG, 0.2))
+            assert cell.difference == direct
+            assert direct.low <= direct.value <= direct.high
+
+
+def test_ties_are_all_best_and_one_alone_is_not(put: Put, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        put(name, VG, 0.3)
+    put("c", VG, 0.1)
+    put("a", "vg-attribution", 0.3)
+    found = cells(make_board(tmp_path))
+    relation, attribution = "vg-relation (aro)", "vg-attribution (aro)"
+    assert [found[name, relation, "accuracy"].best for name in "abc"] == [True, True, False]
+    assert found["a", attribution, "accuracy"].best is False
+    assert found["b", attribution, "accuracy"] is None
+
+
+def test_all_scores_and_where_less_is_more(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.1)  # has ties, and is worse
+    put("other", VG, 0.9)
+    put("other", "paraphrased-retrieval", 0.5)
+    few, many = make_board(tmp_path), make_board(tmp_path, all_scores=True)
+    task = load_task("paraphrased-retrieval")
+    assert [c.score for c in few.columns] == [*task.board, "accuracy"]
+    assert [c.score for c in many.columns] == [*task.scores, *load_task(VG).scores]
+    found = cells(many)
+    title = "vg-relation (aro)"
+    assert [c.lower_is_better for c in many.columns if c.score == "tie_rate"] == [True]
+    assert found["other", title, "tie_rate"].best is True
+    assert found["clip", title, "tie_rate"].best is False
+    assert found["other", title, "accuracy"].best is True
+
+
+def test_baseline_by_name_or_spec(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.3)
+    put("b", VG, 0.5, spec="file.py:B")
+    assert make_board(tmp_path).baseline is None
+    assert all(cell.difference is None for cell in cells(make_board(tmp_path)).values())
+    for asked in ("b", "file.py:B"):
+        board = make_board(tmp_path, baseline=asked)
+        assert board.baseline == "b"
+        assert [row.name for row in board.rows] == ["b", "a"]
+        assert cells(board)["a", "vg-relation (aro)", "accuracy"].difference.value < 0
+    with pytest.raises(UsageError, match="there is no model on the board 'bb'"):
+        make_board(tmp_path, baseline="bb")
+
+
+def test_protocols_are_columns_of_their_own(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.3)
+    put("a", VG, 0.9, protocol="mteb")
+    titles = [c.title for c in make_board(tmp_path).columns]
+    assert titles == ["vg-relation (aro)", "vg-relation (mteb)"]
+
+
+def group(name: str) -> list[str]:
+    return [task.name for task in all_tasks()[0] if name in task.groups]
+
+
+def test_group_mean(put: Put, tmp_path: Path) -> None:
+    members = group("sts")
+    assert len(members) >= 7
+    for index, task in enumerate(members):
+        put("clip", task, 0.2 + 0.05 * index)
+        put("whole", task, 0.4)
+        put("mixed", task, 0.4, source="hub" if index == 0 else "folder")
+        if index:
+            put("partial", task, 0.4)
+    board = make_board(tmp_path)
+    title = f"sts (mean of {len(members)})"
+    assert [(c.title, c.score) for c in board.columns] == [(title, "spearman")]
+    single = cells(make_board(tmp_path, all_scores=True))
+    found = cells(board)
+    assert found["partial", title, "spearman"] is None
+    assert found["mixed", title, "spearman"] is None
+    for name in ("clip", "whole"):
+        cell = found[name, title, "spearman"].estimate
+        values = [
+            c.estimate.value
+            for (row, column, score), c in single.items()
+            if row == name and score == "spearman" and column != title and c
+        ]
+        assert len(values) == len(members)
+        assert cell.value == pytest.approx(np.mean(values))
+        assert cell.low < cell.value < cell.high
+    change = found["whole", title, "spearman"].difference
+    assert change.value == pytest.approx(
+        found["whole", title, "spearman"].estimate.value
+        - found["clip", title, "spearman"].estimate.value
+    )
+    assert change.low < change.value < change.high
+
+
+def test_no_group_column_without_all_members(put: Put, tmp_path: Path) -> None:
+    members = group("sts")
+    for task in members[:-1]:
+        put("a", task, 0.4)
+    titles = [c.title.split(" (")[0] for c in make_board(tmp_path).columns]
+    assert sorted(titles) == sorted(members[:-1])
+
+
+def test_without_outcomes_the_value_still_stands(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.2)
+    path = put("a", VG, 0.6)
+    outcomes_path(path).unlink()
+    cell = cells(make_board(tmp_path))["a", "vg-relation (aro)", "accuracy"]
+    assert cell.estimate.low is not None
+    assert cell.difference is None
+    assert cell.best is True
+
+
+def test_nothing_to_show_is_said_with_its_reason(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.3, limit=5)
+    with pytest.raises(UsageError, match=r"only its first 5 examples \(--limit\)"):
+        make_board(tmp_path)
+    assert len(make_board(tmp_path, with_limits=True).rows) == 1

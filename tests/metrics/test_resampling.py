@@ -1,0 +1,120 @@
+"""The cluster bootstrap draws whole clusters, pairs models, and invents no interval."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip_bench.metrics import resampling
+from paraclip_bench.metrics.accuracy import mean_of
+from paraclip_bench.metrics.correlation import spearman_of
+from paraclip_bench.metrics.resampling import Estimate, estimate, paired_difference
+
+MEAN = mean_of("value")
+
+
+def table(values: list[float], clusters: list[object]) -> dict[str, np.ndarray]:
+    return {
+        "example_id": np.array([str(i) for i in range(len(values))], dtype=object),
+        "cluster_id": np.array(clusters, dtype=object),
+        "value": np.array(values),
+    }
+
+
+@given(
+    st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=30),
+    st.integers(1, 50),
+    st.integers(0, 9),
+)
+def test_weights_are_draws_of_clusters(clusters: list[str], resamples: int, seed: int) -> None:
+    names = np.array(clusters, dtype=object)
+    weights = np.concatenate(list(resampling.cluster_weights(names, resamples, seed)))
+    assert weights.shape == (resamples, len(clusters))
+    first = [clusters.index(name) for name in sorted(set(clusters))]
+    for name in set(clusters):
+        own = weights[:, names == name]
+        assert (own == own[:, :1]).all()
+    assert (weights[:, first].sum(axis=1) == len(first)).all()
+    again = np.concatenate(list(resampling.cluster_weights(names, resamples, seed)))
+    assert (weights == again).all()
+
+
+def test_another_seed_draws_otherwise_and_blocks_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clusters = np.arange(40)
+    whole = np.concatenate(list(resampling.cluster_weights(clusters, 100, 3)))
+    assert not (whole == np.concatenate(list(resampling.cluster_weights(clusters, 100, 4)))).all()
+    monkeypatch.setattr(resampling, "_BLOCK_CELLS", 40 * 7)
+    blocks = list(resampling.cluster_weights(clusters, 100, 3))
+    assert len(blocks) == 15
+    assert (np.concatenate(blocks) == whole).all()
+
+
+def test_interval_covers_only_if_clusters_are_drawn_whole() -> None:
+    rng = np.random.default_rng(7)
+    clusters = np.repeat(np.arange(30), 6)
+    by_cluster, by_example, rounds = 0, 0, 80
+    for _ in range(rounds):
+        values = rng.normal(size=30)[clusters] + 0.1 * rng.normal(size=180)
+        whole = estimate(MEAN, table(values.tolist(), clusters.tolist()))
+        alone = estimate(MEAN, table(values.tolist(), list(range(180))))
+        by_cluster += whole.low <= 0 <= whole.high
+        by_example += alone.low <= 0 <= alone.high
+    assert 0.87 <= by_cluster / rounds <= 0.99
+    assert by_example / rounds < 0.7
+
+
+def test_paired_difference_uses_the_same_draws() -> None:
+    rng = np.random.default_rng(2)
+    clusters = rng.integers(0, 60, size=200)
+    base = rng.normal(size=200)
+    shift = 0.5 + 0.01 * rng.normal(size=200)
+    one, two = table((base + shift).tolist(), list(clusters)), table(base.tolist(), list(clusters))
+    found = paired_difference(MEAN, one, two)
+    # A mean is linear: the paired interval is that of the differences themselves.
+    direct = estimate(MEAN, table(shift.tolist(), list(clusters)))
+    assert found.value == pytest.approx(direct.value)
+    assert (found.low, found.high) == pytest.approx((direct.low, direct.high))
+    assert found.high - found.low < 0.02
+    same = paired_difference(MEAN, one, one)
+    assert same == Estimate(0.0, 0.0, 0.0)
+
+
+def test_paired_difference_refuses_other_examples() -> None:
+    one = table([1.0, 2.0, 3.0], [0, 1, 2])
+    two = {**one, "example_id": one["example_id"][::-1]}
+    with pytest.raises(ValueError, match="same examples in the same order"):
+        paired_difference(MEAN, one, two)
+
+
+def test_no_interval_is_invented() -> None:
+    one_cluster = table([0.0, 1.0, 1.0], ["a", "a", "a"])
+    assert estimate(MEAN, one_cluster) == Estimate(pytest.approx(2 / 3), None, None)
+    other = {**one_cluster, "value": np.array([0.0, 0.0, 1.0])}
+    assert paired_difference(MEAN, one_cluster, other) == Estimate(pytest.approx(1 / 3), None, None)
+    # Three pairs: some resamples draw one pair alone and have no correlation.
+    few = {**table([1.0, 2.0, 3.0], [0, 1, 2]), "gold": np.array([1.0, 3.0, 2.0])}
+    assert estimate(spearman_of("value", "gold"), few) == Estimate(pytest.approx(0.5), None, None)
+    flat = {**few, "gold": np.ones(3)}
+    nothing = Estimate(None, None, None)
+    assert estimate(spearman_of("value", "gold"), flat) == nothing
+    assert paired_difference(spearman_of("value", "gold"), flat, flat) == nothing
+
+
+def test_a_statistic_without_batches_is_called_row_by_row() -> None:
+    def mean(columns: dict[str, np.ndarray], weights: np.ndarray) -> float:
+        assert weights.ndim == 1
+        return float(np.average(columns["value"], weights=weights))
+
+    columns = table(np.random.default_rng(0).normal(size=50).tolist(), list(range(50)))
+    plain, batched = estimate(mean, columns), estimate(MEAN, columns)
+    assert (plain.value, plain.low, plain.high) == pytest.approx(
+        (batched.value, batched.low, batched.high)
+    )
+
+
+def test_interval_is_of_percentiles() -> None:
+    assert resampling.interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
+    assert resampling.interval(np.array([1.0, np.nan])) == (None, None)
+    assert resampling.interval(np.array([1.0])) == (None, None)

@@ -1,0 +1,165 @@
+"""Adapters of a user's own file, in both forms, and the aliases."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_clip
+
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.demo.store import base_folder
+from paraclip_bench.encoding.engine import Embedder
+from paraclip_bench.encoding.store import Store
+from paraclip_bench.errors import ModelError, UsageError
+from paraclip_bench.finetune.checkpoint import RECIPE
+from paraclip_bench.models.base import Context
+from paraclip_bench.models.load import load_model, suite_of
+from paraclip_bench.models.open_clip import PROVENANCE
+from paraclip_bench.progress import Progress
+
+SIMPLE = """
+import numpy as np
+
+class Simple:
+    def __init__(self, scale="1"):
+        self.scale = float(scale)
+
+    def encode_texts(self, texts):
+        return np.array([[len(t), self.scale] for t in texts])
+
+    def encode_images(self, images):
+        return np.array([[image.width, image.height] for image in images])
+
+class TextOnly:
+    fingerprint = "v1"
+    name = "mine"
+
+    def encode_texts(self, texts):
+        return [[1.0, len(t)] for t in texts]
+"""
+FULL = """
+import torch
+
+class Side:
+    def __init__(self, fingerprint):
+        self.fingerprint = fingerprint
+
+    def prepare(self, item):
+        return len(item), len(item.split())
+
+    def encode(self, batch):
+        return torch.tensor([[n, 1] for n in batch], dtype=torch.bfloat16)
+
+class Full:
+    text = Side("lengths")
+    image = None
+"""
+
+
+@pytest.fixture
+def embed():
+    return lambda model: Embedder(model, Store(), Progress(quiet=True))
+
+
+def unit(rows):
+    rows = np.asarray(rows, dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_the_simple_form(tmp_path, context, embed, pictures):
+    file = tmp_path / "own.py"
+    file.write_text(SIMPLE)
+    model = load_model(f"{file}:Simple:3", context)
+    assert model.name == "Simple-3"
+    assert model.fingerprint is None
+    vectors = embed(model)
+    np.testing.assert_allclose(vectors.texts(["ab", "abcd"]), unit([[2, 3], [4, 3]]), rtol=1e-6)
+    refs = [ImageRef(id=path.name, path=path) for path in pictures]
+    expected = unit([[32, 32], [40, 50], [90, 33]])
+    np.testing.assert_allclose(vectors.images(refs), expected, rtol=1e-6)
+    assert model.text.prepare("abc") == ("abc", 3)
+    assert model.image.prepare(refs[1])[0].size == (40, 50)
+
+
+def test_an_argument_may_be_left_out(tmp_path, context):
+    file = tmp_path / "own.py"
+    file.write_text(SIMPLE)
+    assert load_model(f"{file}:Simple", context).adapter.scale == 1
+    with pytest.raises(UsageError, match="takes no argument"):
+        load_model(f"{file}:TextOnly:3", context)
+
+
+def test_a_side_that_is_absent_and_a_fingerprint_that_is_given(tmp_path, context):
+    file = tmp_path / "own.py"
+    file.write_text(SIMPLE)
+    model = load_model(f"{file}:TextOnly", context)
+    assert model.image is None
+    assert (model.name, model.fingerprint, model.text.fingerprint) == ("mine", "v1", "text:v1")
+
+
+def test_the_full_form(tmp_path, context, embed):
+    file = tmp_path / "own.py"
+    file.write_text(FULL)
+    model = load_model(f"{file}:Full", context)
+    assert model.image is None
+    assert model.text.fingerprint == "lengths"
+    assert model.fingerprint is not None
+    vectors = embed(model).texts(["a b c", "a"])
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, unit([[5, 1], [1, 1]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("gone", ["fingerprint", "prepare", "encode"])
+def test_a_full_form_that_lacks_a_part_is_named_when_it_is_made(tmp_path, context, gone):
+    file = tmp_path / "own.py"
+    file.write_text(FULL.replace(f"self.{gone} =", "self.other =").replace(f"def {gone}", "def x"))
+    with pytest.raises(ModelError, match="text encoder lacks fingerprint, prepare or encode"):
+        load_model(f"{file}:Full", context)
+
+
+def test_two_files_of_one_name_do_not_mix(tmp_path, context):
+    models = []
+    for folder, length in (("a", 2), ("b", 3)):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "own.py"
+        file.write_text(f"class M:\n def encode_texts(self, t): return [[1.0] * {length}] * len(t)")
+        models.append(load_model(f"{file}:M", context))
+    assert [len(m.text.encode(["x"])[0]) for m in models] == [2, 3]
+
+
+def checkpoint(folder, suite="demo"):
+    """What finetune leaves, as far as the aliases look at it."""
+    tiny_clip.save(folder)
+    (folder / RECIPE).write_text("")
+    written = {"suite": suite, "base": {"spec": "open_clip:A/B"}}
+    (folder / PROVENANCE).write_text(json.dumps(written))
+    return folder
+
+
+def test_clip_is_the_suites_own_baseline(tmp_path):
+    paper = load_model("clip", Context("paper", tmp_path))
+    assert (paper.name, paper.spec, paper.adapter.argument) == ("clip", "clip", "ViT-B-32/openai")
+    demo = load_model("clip", Context("demo", tmp_path))
+    assert demo.adapter.folder == base_folder()
+    assert demo.name == "clip"
+
+
+def test_paraclip_is_the_newest_checkpoint_or_the_one_named(tmp_path):
+    context = Context("paper", tmp_path)
+    with pytest.raises(UsageError, match="no finished checkpoint"):
+        load_model("paraclip", context)
+    old, new = (checkpoint(tmp_path / name) for name in ("old", "new"))
+    tiny_clip.save(tmp_path / "unfinished")
+    assert load_model("paraclip", context).name == "new"
+    model = load_model(f"paraclip:{old}", context)
+    assert (model.name, model.base, model.adapter.suite) == ("old", "open_clip:A/B", "demo")
+    assert suite_of("paraclip", context) == "demo"
+    assert suite_of(f"local-dir:{new}", context) == "demo"
+    assert suite_of("clip", context) is None
+
+
+def test_a_damaged_provenance_is_that_models_own_problem(tmp_path):
+    context = Context("paper", tmp_path)
+    folder = checkpoint(tmp_path / "one")
+    (folder / PROVENANCE).write_text("{")
+    assert suite_of(f"paraclip:{folder}", context) is None

@@ -1,0 +1,107 @@
+"""QuickGELU by construction: used if the tag or the built-in config says so."""
+
+import json
+import shutil
+
+import pytest
+import tiny_clip
+
+from paraclip_bench.errors import ModelError
+from paraclip_bench.models import open_clip_network
+from paraclip_bench.models.load import load_model
+from paraclip_bench.models.open_clip_network import QuickGELU, open_clip
+
+PRETRAINED = open_clip.list_pretrained()
+
+
+@pytest.fixture
+def no_download(monkeypatch, tmp_path):
+    """Every tag's weights are one file that is there already."""
+    file = tmp_path / "weights.bin"
+    file.write_bytes(b"")
+    monkeypatch.setattr(open_clip_network, "download_pretrained", lambda config: str(file))
+    monkeypatch.setattr(open_clip_network, "once_reachable", lambda: True)
+
+
+@pytest.mark.usefixtures("no_download")
+def test_every_tag_is_planned_with_the_activation_of_its_tag_or_config():
+    quick, corrected = set(), set()
+    for architecture, tag in PRETRAINED:
+        config = open_clip.get_model_config(architecture) or {}
+        published = open_clip.get_pretrained_cfg(architecture, tag)
+        expected = bool(config.get("quick_gelu")) or bool(published.get("quick_gelu"))
+        planned = open_clip_network._plan(f"{architecture}/{tag}").quick_gelu
+        assert planned is expected, (architecture, tag)
+        if planned:
+            quick.add((architecture, tag))
+            if not config.get("quick_gelu"):
+                corrected.add((architecture, tag))
+    assert {("ViT-B-32", "laion400m_e32"), ("ViT-B-32", "openai")} <= corrected
+    assert ("ViT-B-32-quickgelu", "laion400m_e32") in quick - corrected
+    assert ("ViT-B-16", "laion400m_e32") not in quick
+    assert ("ViT-B-32", "laion2b_s34b_b79k") not in quick
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_recorded_activation_is_read_off_the_network(tmp_path, context, quick):
+    folder = tiny_clip.save(tmp_path / "model", tiny_clip.build(quick_gelu=quick))
+    written = json.loads((folder / "open_clip_config.json").read_text())
+    assert written["model_cfg"]["quick_gelu"] is quick
+    model = load_model(f"local-dir:{folder}", context)
+    assert model.activation == ("quick_gelu" if quick else "gelu")
+    modules = model.adapter.network().model.modules()
+    assert any(isinstance(module, QuickGELU) for module in modules) is quick
+
+
+@pytest.mark.parametrize(
+    ("name", "config_says", "refused"),
+    [
+        ("vit_b_32-laion2b_e16-af8dbd0c.pth", True, True),
+        ("vit_b_32-laion2b_e16-af8dbd0c.pth", False, False),
+        ("my-own.pth", True, False),
+    ],
+)
+def test_a_folder_that_contradicts_a_known_file_is_refused(
+    tmp_path, context, name, config_says, refused
+):
+    from paraclip_bench.models.open_clip_network import torch
+
+    network = tiny_clip.build(quick_gelu=config_says)
+    folder = tiny_clip.save(tmp_path / "model", network)
+    (folder / "open_clip_model.safetensors").unlink()
+    torch.save(network.state_dict(), folder / name)
+    model = load_model(f"local-dir:{folder}", context)
+    if not refused:
+        assert model.activation == ("quick_gelu" if config_says else "gelu")
+        return
+    with pytest.raises(ModelError, match=r"network with GELU, but .* says QuickGELU") as error:
+        model.adapter.check()
+    assert "set quick_gelu to false" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "quick"),
+    [
+        ("ViT-B-32", "vit_b_32-quickgelu-laion400m_e32-46683a32.pt", True),
+        ("ViT-B-32-quickgelu", "vit_b_32-quickgelu-laion400m_e32-46683a32.pt", True),
+        ("ViT-B-32", "vit_b_32-laion2b_e16-af8dbd0c.pth", False),
+        ("ViT-B-32-quickgelu", "vit_b_32-laion2b_e16-af8dbd0c.pth", None),
+        ("ViT-B-32", "epoch_30.pt", False),
+        ("ViT-B-32-quickgelu", "epoch_30.pt", True),
+    ],
+)
+def test_a_bare_file_of_a_known_name_gets_its_activation(tmp_path, architecture, name, quick):
+    (tmp_path / name).write_bytes(b"")
+    argument = f"{architecture}@{tmp_path / name}"
+    if quick is None:
+        with pytest.raises(ModelError, match="the architecture ViT-B-32-quickgelu says QuickGELU"):
+            open_clip_network.files_of(argument)
+    else:
+        assert open_clip_network._plan(argument).quick_gelu is quick
+
+
+def test_a_moved_folder_has_the_same_activation_and_fingerprint(tmp_path, context, tiny):
+    moved = shutil.copytree(tiny, tmp_path / "elsewhere")
+    here, there = (load_model(f"local-dir:{folder}", context) for folder in (tiny, moved))
+    assert here.fingerprint == there.fingerprint
+    assert here.activation == there.activation == "gelu"

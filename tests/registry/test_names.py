@@ -1,0 +1,60 @@
+"""Built-in names, and what an unknown one gets."""
+
+import pytest
+
+from paraclip_bench import registry
+from paraclip_bench.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("model", {"clip", "paraclip", "open_clip", "local-dir", "hf-hub"}),
+        (
+            "task",
+            {
+                *("STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICK-R"),
+                *("vg-relation", "vg-attribution", "paraphrased-retrieval"),
+            },
+        ),
+    ],
+)
+def test_the_built_ins_are_entry_points_of_our_own_distribution(kind, names):
+    ours = {p.name for p in registry.plugins(kind) if p.distribution == "paraclip-bench"}
+    assert names <= ours
+    assert not registry.clashes(kind)
+    for name in names:
+        assert isinstance(registry.find(kind, name).load(), type)
+
+
+def test_a_near_name_is_offered():
+    with pytest.raises(UsageError, match=r"no task 'STSBenchmrk'; did you mean STSBenchmark"):
+        registry.find("task", "STSBenchmrk")
+
+
+def test_a_far_name_gets_the_known_ones():
+    with pytest.raises(UsageError, match=r"no model 'zzzz'; known: .*open_clip"):
+        registry.find("model", "zzzz")
+
+
+def test_a_long_list_of_known_names_is_cut():
+    error = registry.unknown("thing", "zzzz", [f"name{i}" for i in range(100)])
+    assert str(error).endswith(f"and {100 - registry.MANY} more")
+
+
+def test_task_names_are_case_blind_and_model_names_are_not():
+    assert registry.find("task", "sIcK-r").name == "SICK-R"
+    with pytest.raises(UsageError, match="did you mean clip"):
+        registry.find("model", "CLIP")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("one\ntwo"), "ValueError: one"),
+        (ValueError(), "ValueError"),
+        (SystemExit(3), "SystemExit: 3"),
+    ],
+)
+def test_a_reason_is_one_line(error, reason):
+    assert registry.reason_of(error) == reason

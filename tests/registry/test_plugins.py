@@ -1,0 +1,119 @@
+"""Third-party distributions, as pip would leave them."""
+
+import json
+
+import pytest
+
+MODEL = """
+import numpy as np
+
+class Letters:
+    def encode_texts(self, texts):
+        return np.array([[1 + t.count(c) for c in "abcdefghijklmnop"] for t in texts])
+"""
+TASK = """
+from paraclip_bench.metrics.accuracy import mean_of
+from paraclip_bench.tasks.base import Protocol, Task
+
+class Anagrams(Task):
+    name = "Anagrams"
+    suites = ("paper",)
+    protocols = {"plain": Protocol(("text",))}
+    scores = {"accuracy": mean_of("right")}
+
+    def load(self, source, protocol):
+        return [{"a": "listen", "b": "silent", "c": "banana"}, {"a": "ab", "b": "ba", "c": "cc"}]
+
+    def outcomes(self, examples, embed):
+        a, b, c = (embed.texts([row[key] for row in examples]) for key in "abc")
+        return {"right": (a * b).sum(1) > (a * c).sum(1)}
+"""
+
+
+@pytest.fixture
+def letters(install):
+    install("letters", MODEL, models={"letters": "letters:Letters"})
+
+
+@pytest.fixture
+def anagrams(install):
+    install("anagrams", TASK, tasks={"Anagrams": "anagrams:Anagrams"})
+
+
+@pytest.mark.usefixtures("letters", "anagrams")
+def test_a_model_and_a_task_of_a_few_lines_work_end_to_end(run):
+    listed = json.loads(run("models", "--json").stdout)
+    row = {"name": "letters", "from": "letters 1.0", "object": "letters:Letters"}
+    assert row in listed
+
+    done = run("run", "--model", "letters", "--task", "anagrams", "--json")
+
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)["results"]
+    assert (result["task"], result["value"], result["n"]) == ("Anagrams", 100.0, 2)
+
+
+@pytest.mark.usefixtures("anagrams")
+def test_a_name_that_two_distributions_claim_is_an_error_that_names_both(install, run):
+    for name in ("first-one", "second-one"):
+        module = name.replace("-", "_")
+        install(
+            name, MODEL, models={"twin": f"{module}:Letters", f"own-{name}": f"{module}:Letters"}
+        )
+
+    done = run("run", "-m", "twin", "-t", "Anagrams")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the model name 'twin' is claimed by two plugins")
+    assert "first-one 1.0 (first_one:Letters)" in done.stderr
+    assert "second-one 1.0 (second_one:Letters)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+    states = {
+        (row["name"], row["from"]): row["state"]
+        for row in json.loads(run("plugins", "--json").stdout)
+    }
+    assert states["twin", "first-one 1.0"] == states["twin", "second-one 1.0"] == "clash"
+    assert states["own-first-one", "first-one 1.0"] == "ok"
+
+    other = run("run", "-m", "own-first-one", "-t", "Anagrams")
+    assert other.returncode == 0, other.stderr
+
+
+@pytest.mark.usefixtures("letters")
+def test_task_names_clash_whatever_their_case(install, run):
+    install("loud", TASK, tasks={"ANAGRAMS": "loud:Anagrams"})
+    install("quiet", TASK, tasks={"anagrams": "quiet:Anagrams"})
+    done = run("run", "-m", "letters", "-t", "Anagrams")
+    assert done.returncode == 2
+    assert "loud 1.0" in done.stderr
+    assert "quiet 1.0" in done.stderr
+
+
+@pytest.mark.usefixtures("letters", "anagrams")
+def test_a_broken_plugin_says_why_and_leaves_the_others_alone(install, run):
+    broken = {
+        "raiser": ("raise RuntimeError('no licence\\nfound')", "RuntimeError: no licence"),
+        "quitter": ("import sys; sys.exit('bye')", "SystemExit: bye"),
+        "mistyped": ("def (", "SyntaxError: "),
+        "importer": ("import no_such_module", "ModuleNotFoundError: "),
+        "hollow": ("", "AttributeError: "),
+    }
+    for name, (code, _) in broken.items():
+        install(name, code, models={name: f"{name}:Model"})
+
+    checked = run("plugins", "--json")
+    assert checked.returncode == 0, checked.stderr
+    rows = {row["name"]: row for row in json.loads(checked.stdout)}
+    for name, (_, reason) in broken.items():
+        assert rows[name]["state"] == "broken"
+        assert reason in rows[name]["reason"]
+        assert len(rows[name]["reason"].splitlines()) == 1
+    assert rows["letters"]["state"] == "ok"
+
+    done = run("run", "-m", "quitter", "-m", "letters", "-m", "raiser", "-t", "Anagrams", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert [row["model"] for row in found["results"]] == ["letters"]
+    assert len(found["failures"]) == 2
+    assert "quitter 1.0 cannot be imported (SystemExit: bye)" in found["failures"][0]
+    assert "Traceback" not in done.stderr

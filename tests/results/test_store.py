@@ -1,0 +1,197 @@
+"""Result files: where they lie, that they are whole, and what reading refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from paraclip_bench.errors import BenchError, DataError
+from paraclip_bench.results import store
+from paraclip_bench.results.schema import Result
+
+
+def result(**changes: Any) -> Result:
+    raw = {
+        "suite": "paper",
+        "task": "STS12",
+        "task_version": 1,
+        "protocol": "all",
+        "main_score": "spearman",
+        "n": 2,
+        "limit": None,
+        "model": {
+            "spec": "m.py:M",
+            "name": "M",
+            "fingerprint": "f",
+            "activation": None,
+            "base": None,
+        },
+        "scores": {"spearman": {"value": 0.1 + 0.2, "low": None, "high": 1e-300}},
+        "data": {
+            "source": "folder",
+            "id": "x",
+            "revision": None,
+            "sha256": "ab",
+            "notes": {"k": [1, "ä"]},
+        },
+        "provenance": {
+            "versions": {"python": "3"},
+            "device": "cpu",
+            "dtype": "float32",
+            "seed": 0,
+            "seconds": 1.5,
+            "encode_seconds": 1.0,
+            "from_store": 0.0,
+            "command": "c",
+            "time": "2026-01-01T00:00:00+00:00",
+        },
+    }
+    return Result.model_validate({**raw, **changes})
+
+
+COLUMNS: dict[str, np.ndarray] = {
+    "example_id": np.array(["0", "ä\n", ""], dtype=object),
+    "fixed": np.array(["a", "bb", "c"]),
+    "count": np.array([1, -2, 2**40]),
+    "small": np.array([1, 2, 3], dtype=np.int8),
+    "right": np.array([True, False, True]),
+    "cosine": np.array([0.1, np.nan, -np.inf], dtype=np.float32),
+    "gold": np.array([0.1, 0.2, 0.30000000000000004]),
+    "overlaps": np.arange(12).reshape(3, 4),
+    "ties": np.array([[True, False]] * 3),
+    "top": np.array([["x", "y"], ["z", ""], ["ü", "x"]], dtype=object),
+    "turned": np.asfortranarray(np.arange(6.0).reshape(3, 2)),
+}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.json"
+    store.write(path, result(), COLUMNS)
+    assert store.read(path) == result()
+    read = store.read_outcomes(path)
+    assert list(read) == list(COLUMNS)
+    for name, values in COLUMNS.items():
+        if values.dtype.kind in "OU":
+            assert read[name].tolist() == values.tolist()
+        else:
+            assert read[name].dtype == values.dtype, name
+            assert np.array_equal(read[name], values, equal_nan=values.dtype.kind == "f"), name
+    assert sorted(p.name for p in path.parent.iterdir()) == ["b.json", "b.outcomes.parquet"]
+
+
+def test_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "e.json"
+    columns = {"overlaps": np.zeros((0, 10), dtype=np.int64), "x": np.zeros(0)}
+    store.write(path, result(), columns)
+    assert {k: v.shape for k, v in store.read_outcomes(path).items()} == {
+        "overlaps": (0, 10),
+        "x": (0,),
+    }
+
+
+def test_the_file_is_the_published_schema(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    store.write(path, result(), COLUMNS)
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    assert raw["schema_version"] == 1
+    assert raw["scores"]["spearman"] == {"value": 0.1 + 0.2, "low": None, "high": 1e-300}
+    assert set(raw) == {
+        *("schema_version", "suite", "task", "task_version", "protocol", "main_score", "n"),
+        *("limit", "model", "scores", "data", "provenance"),
+    }
+
+
+def test_extra_keys_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    raw = result().model_dump()
+    raw["remark"] = {"by": ["us"]}
+    raw["model"]["licence"] = "MIT"
+    path.write_text(json.dumps(raw))
+    read = store.read(path)
+    store.write(tmp_path / "b.json", read, {})
+    again = json.loads((tmp_path / "b.json").read_text())
+    assert again["remark"] == {"by": ["us"]}
+    assert again["model"]["licence"] == "MIT"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_later_schema_asks_for_an_update(tmp_path: Path, whole: bool) -> None:
+    path = tmp_path / "a.json"
+    raw = {**result().model_dump(), "schema_version": 2}
+    if not whole:
+        del raw["n"]  # a later schema may have other keys
+    path.write_text(json.dumps(raw))
+    with pytest.raises(DataError, match=r"a\.json has schema_version 2 .* update") as caught:
+        store.read(path)
+    assert "delete" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"3", b'{"suite": "paper"}', b"\xff\xfe", b'{"n": "x"}']
+)
+def test_a_damaged_result_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.json is not a result .* delete it or run again"):
+        store.read(path)
+    with pytest.raises(DataError, match=r"none\.json is not a result"):
+        store.read(tmp_path / "none.json")
+
+
+def test_damaged_outcomes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    store.write(path, result(), COLUMNS)
+    file = store.outcomes_path(path)
+    for content in (b"", b"no parquet", file.read_bytes()[:-100]):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.outcomes\.parquet is missing or damaged"):
+            store.read_outcomes(path)
+    file.unlink()
+    with pytest.raises(DataError, match=r"a\.outcomes\.parquet is missing or damaged"):
+        store.read_outcomes(path)
+
+
+def test_paths_and_keys() -> None:
+    key = store.result_key("f", "float32", 1, "ab", None)
+    others = [
+        store.result_key("g", "float32", 1, "ab", None),
+        store.result_key("f", "bfloat16", 1, "ab", None),
+        store.result_key("f", "float32", 2, "ab", None),
+        store.result_key("f", "float32", 1, "ac", None),
+        store.result_key("f", "float32", 1, "ab", 5),
+    ]
+    assert len({key, *others}) == 6
+    assert key == store.result_key("f", "float32", 1, "ab", None)
+    assert len(key) == 8
+    assert int(key, 16) >= 0
+    path = store.result_path(Path("r"), "paper", "open_clip:ViT-B-32/openai", "SICK-R", "mteb", key)
+    assert path == Path(f"r/paper/open_clip-ViT-B-32-openai/SICK-R.mteb.{key}.json")
+    assert store.outcomes_path(path).name == f"SICK-R.mteb.{key}.outcomes.parquet"
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    store.write(path, result(), COLUMNS)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(pa.ArrowException):
+        store.write(path, result(n=9), {"bad": np.array([{"no": "text"}, 3], dtype=object)})
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BenchError, match="cannot be written"):
+        store.write(tmp_path / "file" / "a.json", result(), COLUMNS)
+
+
+def test_read_all_is_by_path(tmp_path: Path) -> None:
+    for name in ("paper/b/x.json", "paper/a/y.json", "demo/z/x.json"):
+        store.write(tmp_path / name, result(task=name), COLUMNS)
+    assert [r.task for _, r in store.read_all(tmp_path)] == [
+        "demo/z/x.json",
+        "paper/a/y.json",
+        "paper/b/x.json",
+    ]

@@ -1,0 +1,150 @@
+"""Paraphrased retrieval against loops: copies of an image, ties, queries without a target."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paraclip_bench.data.source import FolderSource, HubSource
+from paraclip_bench.errors import DataError
+from paraclip_bench.metrics.resampling import estimate, point
+from paraclip_bench.tasks.paraphrased_retrieval import ParaphrasedRetrieval
+
+TASK = ParaphrasedRetrieval()
+
+
+def place(root: Path, gallery: dict[str, bytes], rows: list[Any]) -> FolderSource:
+    folder = root / TASK.name / "images"
+    folder.mkdir(parents=True)
+    for name, data in gallery.items():
+        (folder / name).write_bytes(data)
+    (root / TASK.name / "queries.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    return FolderSource(root)
+
+
+def pair(image: str | None = None, query: str = "q", paraphrase: str = "p") -> dict[str, Any]:
+    row = {"query": query, "paraphrase": paraphrase}
+    return row if image is None else {**row, "image_id": image}
+
+
+TEN = {f"{i}.jpg": bytes([i]) for i in range(10)}
+
+
+def test_against_loops(tmp_path: Path, given: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(4)
+    # 24 files, 15 contents: copies tie wherever they stand in the gallery.
+    gallery = {f"{i:02}.png": bytes([i % 15]) for i in range(24)}
+    names = list(gallery)
+    rows = [
+        pair(None if i % 7 == 3 else names[i % 24], f"query {i}", f"paraphrase {i}")
+        for i in range(300)
+    ]
+    whole = lambda n: [float(v) for v in rng.integers(-2, 3, size=n)]  # noqa: E731
+    images = {bytes([i]): whole(4) for i in range(15)}
+    texts = {text: whole(4) for row in rows for text in (row["query"], row["paraphrase"])}
+    examples = TASK.load(place(tmp_path, gallery, rows), "cheng2024")
+    embed = given(texts.__getitem__, lambda image: images[image.path.read_bytes()])
+    columns = TASK.outcomes(examples, embed)
+
+    assert len(embed.asked_images) == 15  # each content is scored once
+    assert examples.notes == {"queries_without_target": sum("image_id" not in r for r in rows)}
+    ao, js = [], []
+    ranks: dict[str, list[int]] = {"query": [], "paraphrase": []}
+    for i, row in enumerate(rows):
+        top = {}
+        for side, places in ranks.items():
+            scores = [float(np.dot(texts[row[side]], images[data])) for data in gallery.values()]
+            order = sorted(range(24), key=lambda g, s=scores: (-s[g], g))
+            top[side] = [names[g] for g in order[:10]]
+            places.append(order.index(names.index(row["image_id"])) + 1 if "image_id" in row else 0)
+            assert columns[f"top_{side}"][i].tolist() == top[side]
+        a, b = top["query"], top["paraphrase"]
+        ao.append(np.mean([len(set(a[:d]) & set(b[:d])) / d for d in range(1, 11)]))
+        js.append(len(set(a) & set(b)) / len(set(a) | set(b)))
+    for side, places in ranks.items():
+        assert columns[f"rank_{side}"].tolist() == places
+    columns = {"example_id": np.arange(300), **columns}
+    assert point(TASK.scores["ao@10"], columns) == pytest.approx(np.mean(ao))
+    assert point(TASK.scores["js@10"], columns) == pytest.approx(np.mean(js))
+    for side, places in ranks.items():
+        for k in (1, 5, 10):
+            expected = np.mean([place <= k for place in places if place])
+            assert point(TASK.scores[f"recall@{k}/{side}"], columns) == pytest.approx(expected)
+    # A pair without a target is a cluster of its own; the others share their image's content.
+    clusters = columns["cluster_id"].tolist()
+    without = [i for i, row in enumerate(rows) if "image_id" not in row]
+    assert len({clusters[i] for i in without}) == len(without)
+    assert len({c for i, c in enumerate(clusters) if i not in without}) == 15
+
+
+def test_gallery_order_is_of_the_names_bytes(tmp_path: Path) -> None:
+    names = [
+        "b.PNG",
+        "a.jpg",
+        "B.jpeg",
+        "é.webp",
+        "10.png",
+        "9.png",
+        "z.gif",
+        "Z.bmp",
+        "~.tif",
+        "_.tiff",
+    ]
+    gallery = {name: name.encode() for name in names} | {"notes.txt": b"no image", "x.json": b"{}"}
+    rows = [pair(name) for name in names]
+    examples = TASK.load(place(tmp_path, gallery, rows), "cheng2024")
+    ordered = sorted(names, key=str.encode)
+    assert [image.id for image in examples.shared] == ordered
+    assert [ordered[row.target] for row in examples] == names
+
+
+def test_no_query_has_a_target(tmp_path: Path, given: Callable[..., Any]) -> None:
+    rows = [pair(query=f"q{i}", paraphrase=f"p{i}") for i in range(5)] + [
+        {"query": "q", "paraphrase": "p", "image_id": None}
+    ]
+    examples = TASK.load(place(tmp_path, TEN, rows), "cheng2024")
+    columns = {"example_id": np.arange(6), **TASK.outcomes(examples, given())}
+    assert estimate(TASK.scores["js@10"], columns).value == 1  # ten of ten
+    recall = estimate(TASK.scores["recall@1/query"], columns)
+    assert (recall.value, recall.low, recall.high) == (None, None, None)
+
+
+def test_equal_texts_agree_wholly(tmp_path: Path, given: Callable[..., Any]) -> None:
+    gallery = {f"{i:03}.png": bytes([i]) for i in range(200)}
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(201, 64)).astype(np.float32)
+    rows = [pair("007.png", f"t{i}", f"t{i}") for i in range(201)]
+    examples = TASK.load(place(tmp_path, gallery, rows), "cheng2024")
+    embed = given(lambda text: vectors[int(text[1:])], lambda image: vectors[int(image.id[:3])])
+    columns = TASK.outcomes(examples, embed)
+    assert (columns["overlaps"] == np.arange(1, 11)).all()
+    assert columns["rank_query"][7] == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([pair("0.jpg"), pair("gone.jpg")], "line 2: the target image 'gone.jpg' is not in"),
+        ([pair("0.jpg"), {**pair(), "image_id": 7}], "line 2: the target image 7 is not in"),
+        ([pair("0.jpg"), {**pair(), "image_id": ["0.jpg"]}], "line 2: the target image"),
+        ([pair("0.jpg"), {"query": "q"}], "line 2: there is no 'paraphrase'"),
+        ([pair("0.jpg"), pair(query=" ")], "line 2: 'query' must be a text"),
+        ([], "holds no queries"),
+    ],
+)
+def test_bad_queries(rows: list[Any], said: str, tmp_path: Path) -> None:
+    source = place(tmp_path, TEN, rows)
+    with pytest.raises(DataError, match=r"queries\.jsonl") as caught:
+        TASK.load(source, "cheng2024")
+    assert said in str(caught.value).replace("\\", "")
+
+
+def test_a_gallery_too_small_and_the_hub(tmp_path: Path) -> None:
+    nine = dict(list(TEN.items())[:9])
+    with pytest.raises(DataError, match="has 9 images, and a top 10 needs 10"):
+        TASK.load(place(tmp_path, nine, [pair()]), "cheng2024")
+    with pytest.raises(DataError, match=r"give paraphrased-retrieval/queries\.jsonl"):
+        TASK.load(HubSource(), "cheng2024")

@@ -1,0 +1,46 @@
+"""A random open_clip network of 1.6 million weights, and the folder that holds it."""
+
+from pathlib import Path
+from typing import Any
+
+CONFIG: dict[str, Any] = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2},
+    "text_cfg": {
+        "context_length": 16,
+        "vocab_size": 49408,
+        "width": 32,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+PREPROCESS: dict[str, Any] = {
+    "size": 32,
+    "mode": "RGB",
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+    "fill_color": 0,
+}
+
+
+def build(*, seed: int = 0, quick_gelu: bool = False) -> Any:
+    """The network itself, in eval mode."""
+    import open_clip
+    import torch
+    from open_clip.model import set_model_preprocess_cfg
+
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(**CONFIG, quick_gelu=quick_gelu)
+    set_model_preprocess_cfg(model, PREPROCESS)
+    return model.eval()
+
+
+def save(folder: Path, model: Any | None = None) -> Path:
+    """Write the network (a fresh one of seed 0 where none is given) as an open_clip folder."""
+    from paraclip_bench.models.open_clip_network import save_folder
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_folder(folder, build() if model is None else model, CONFIG)
+    return folder
