@@ -20,7 +20,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print one line."""
-        self._console.print(line, markup=False)
+        self._console.print(line, markup=False, emoji=False)
 
     @contextlib.contextmanager
     def track(self, title: str, total: int) -> Iterator[Advance]:

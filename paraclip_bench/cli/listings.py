@@ -30,6 +30,9 @@ def tasks(
         return
     from paraclip_bench.evaluation.choose import choose_tasks
 
+    choice = choose_tasks([name], "paper")
+    if choice.problems:
+        raise BenchError(choice.problems[0])
     rows = [
         {
             "task": task.name,
@@ -38,7 +41,7 @@ def tasks(
             "scores": ", ".join(task.scores),
             "about": rule.about,
         }
-        for task in choose_tasks([name], "paper")
+        for task in choice.tasks
         for protocol, rule in task.protocols.items()
     ]
     _print(rows, as_json)
@@ -46,6 +49,8 @@ def tasks(
 
 def plugins(as_json: JsonOption = False) -> None:
     """Import every plugin and say which are broken, and why."""
+    from paraclip_bench.evaluation.choose import load_task
+
     rows: list[dict[str, Any]] = []
     for kind in registry.GROUPS:
         clashing = registry.clashes(kind)
@@ -57,7 +62,10 @@ def plugins(as_json: JsonOption = False) -> None:
                 state, reason = "clash", f"the name is also claimed by {', '.join(others)}"
             else:
                 try:
-                    plugin.load()
+                    if kind == "task":
+                        load_task(plugin.name)
+                    else:
+                        plugin.load()
                 except BenchError as error:
                     state, reason = "broken", str(error)
             rows.append(

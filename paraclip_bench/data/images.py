@@ -84,6 +84,14 @@ class ImageRef:
         return DataError(f"{where} {reason}; replace the file")
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a name too long to be one (a caption, say) is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def checked_box(ref: ImageRef, where: str) -> bool:
     """Whether the box lies wholly inside its image.
 

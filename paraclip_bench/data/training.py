@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.images import ImageRef, is_file
 from paraclip_bench.data.text_files import read_jsonl, text_field
 from paraclip_bench.errors import DataError
 
@@ -37,7 +37,7 @@ def read_pairs(path: Path, images: Path) -> list[Pair]:
     for number, row in read_jsonl(path):
         where = f"{path}, line {number}"
         name = text_field(row, "image" if "image" in row else "image_id", where)
-        image = next((f for end in _ENDINGS if (f := images / (name + end)).is_file()), None)
+        image = next((f for end in _ENDINGS if is_file(f := images / (name + end))), None)
         if image is None:
             raise DataError(
                 f"{where}: the image {images / name} does not exist; put it there or drop the row"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,8 +17,25 @@ SUITES = ("paper", "demo")
 
 
 def load_task(name: str) -> Task:
-    """The task of that name (case-blind); `UsageError` for an unknown one."""
-    task: Task = registry.find("task", name).load()()
+    """The task of that name (case-blind).
+
+    Raises `UsageError` for an unknown name, `BenchError` for a plugin that cannot be used.
+    """
+    plugin = registry.find("task", name)
+    cls = plugin.load()
+    try:
+        task = cls()
+    # A plugin is foreign code: whatever its constructor raises becomes its own reason.
+    except (Exception, SystemExit) as error:
+        raise BenchError(
+            f"task {plugin.name!r} of {plugin.origin} cannot be made "
+            f"({registry.reason_of(error)}); mend or uninstall that package"
+        ) from error
+    if not isinstance(task, Task):
+        raise BenchError(
+            f"task {plugin.name!r} of {plugin.origin} is no paraclip_bench.tasks.Task; "
+            "mend or uninstall that package"
+        )
     return task
 
 
@@ -32,7 +50,16 @@ def all_tasks() -> tuple[list[Task], list[str]]:
     return tasks, broken
 
 
-def choose_tasks(names: Sequence[str], suite: str) -> list[Task]:
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Tasks to run, why a task that was named cannot be, and plugins no group could look into."""
+
+    tasks: list[Task]
+    problems: list[str]
+    notes: list[str]
+
+
+def choose_tasks(names: Sequence[str], suite: str) -> Choice:
     """Tasks by name or group, in the order asked, each once; `all` is the suite's own.
 
     Raises `UsageError` for a name that is neither task, group nor `all`.
@@ -41,16 +68,25 @@ def choose_tasks(names: Sequence[str], suite: str) -> list[Task]:
         raise UsageError("no task is named; give --task NAME, or --task all")
     known = {plugin.name.casefold() for plugin in registry.plugins("task")}
     chosen: dict[str, Task] = {}
+    problems: list[str] = []
+    notes: list[str] = []
     for name in names:
         if name.casefold() in known:
-            members = [load_task(name)]
+            try:
+                members = [load_task(name)]
+            except UsageError:
+                raise
+            except BenchError as error:
+                problems.append(str(error))
+                continue
         else:
-            tasks, _ = all_tasks()
+            tasks, notes = all_tasks()
             group = name.casefold()
             members = [
                 task
                 for task in tasks
-                if group in task.groups or (group == "all" and suite in task.suites)
+                if group in (own.casefold() for own in task.groups)
+                or (group == "all" and suite in task.suites)
             ]
             if not members:
                 groups = {group for task in tasks for group in task.groups}
@@ -58,7 +94,7 @@ def choose_tasks(names: Sequence[str], suite: str) -> list[Task]:
                 raise registry.unknown("task", name, names_known | groups | {"all"})
         for task in members:
             chosen.setdefault(task.name, task)
-    return list(chosen.values())
+    return Choice(list(chosen.values()), problems, notes)
 
 
 def choose_protocols(tasks: Iterable[Task], wanted: Sequence[str]) -> list[tuple[Task, str]]:
@@ -71,7 +107,7 @@ def choose_protocols(tasks: Iterable[Task], wanted: Sequence[str]) -> list[tuple
     offered = {protocol.casefold(): protocol for task in tasks for protocol in task.protocols}
     for name in wanted:
         if name.casefold() not in offered:
-            raise registry.unknown("protocol of these tasks", name, offered.values())
+            raise registry.unknown("protocol", name, offered.values(), "of these tasks")
     pairs = []
     for task in tasks:
         own = [protocol for protocol in task.protocols if protocol.casefold() in folded]

@@ -10,6 +10,7 @@ from paraclip_bench.data.source import Source
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.models.base import Context, Model, missing_sides
 from paraclip_bench.models.load import load_model
+from paraclip_bench.registry import reason_of
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.results.store import result_key, result_path
 from paraclip_bench.tasks.base import Examples, Task
@@ -43,6 +44,7 @@ class Plan:
     models: list[Model]
     work: list[Work]
     problems: list[str]
+    notes: list[str]
     missing_models: list[tuple[str, str]]
     missing_data: list[tuple[str, str, str]]
 
@@ -57,10 +59,13 @@ def make_plan(
     limit: int | None,
     device: str | None,
     dtype: str | None,
+    broken: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Plan:
     """Construct the models and read the data; what fails becomes a problem, the rest goes on.
 
-    Wrong usage (`UsageError`) is raised at once.
+    `broken` are problems and `notes` remarks that choosing the tasks brought. Wrong usage
+    (`UsageError`) is raised at once.
     """
     models, missing_models = [], []
     context = Context(suite=suite, checkpoints=checkpoints)
@@ -73,8 +78,9 @@ def make_plan(
             models.append(model)
         except UsageError:
             raise
-        except BenchError as error:
-            missing_models.append((spec, str(error)))
+        # An adapter's check() is foreign code; one model's failure leaves the others alone.
+        except (Exception, SystemExit) as error:
+            missing_models.append((spec, _reason(spec, error)))
     work, missing_data = [], []
     for task, protocol in pairs:
         try:
@@ -82,11 +88,15 @@ def make_plan(
             work.append(Work(task, protocol, examples, examples_sha256(examples)))
         except UsageError:
             raise
-        except BenchError as error:
-            missing_data.append((task.name, protocol, str(error)))
-    problems = [reason for _, reason in missing_models]
+        except (Exception, SystemExit) as error:
+            missing_data.append((task.name, protocol, _reason(task.name, error)))
+    problems = [*broken, *(reason for _, reason in missing_models)]
     problems += [reason for *_, reason in missing_data]
-    return Plan(suite, source, models, work, problems, missing_models, missing_data)
+    return Plan(suite, source, models, work, problems, list(notes), missing_models, missing_data)
+
+
+def _reason(name: str, error: BaseException) -> str:
+    return str(error) if isinstance(error, BenchError) else f"{name} failed ({reason_of(error)})"
 
 
 def read_examples(task: Task, source: Source, protocol: str, limit: int | None) -> Examples:
@@ -119,32 +129,33 @@ def is_done(path: Path, model: Model) -> bool:
 
 
 def describe(plan: Plan, results: Path, limit: int | None) -> list[dict[str, str | int | None]]:
-    """One row a (model, task, protocol) for --dry-run; nothing is loaded or computed."""
-    rows: list[dict[str, str | int | None]] = []
-    for spec, reason in plan.missing_models:
-        rows.append({"model": spec, "task": None, "protocol": None, "state": f"missing: {reason}"})
-    for model in plan.models:
-        for name, protocol, reason in plan.missing_data:
-            rows.append(
-                {
-                    "model": model.name,
-                    "task": name,
-                    "protocol": protocol,
-                    "state": f"missing: {reason}",
-                }
-            )
-        for work in plan.work:
-            rows.append(
-                {
-                    "model": model.name,
-                    "task": work.task.name,
-                    "protocol": work.protocol,
-                    "data": f"{work.examples.id} ({plan.source.kind})",
-                    "n": len(work.examples),
-                    "state": _state(plan, results, model, work, limit),
-                }
-            )
+    """One row a (model, task, protocol) for --dry-run; nothing is loaded or computed.
+
+    What is missing has a row of its own, a model without task or a task without model.
+    """
+    rows = [_row(model=spec, state=f"missing: {reason}") for spec, reason in plan.missing_models]
+    rows += [
+        _row(task=name, protocol=protocol, state=f"missing: {reason}")
+        for name, protocol, reason in plan.missing_data
+    ]
+    for work in plan.work:
+        found: dict[str, str | int | None] = {
+            "task": work.task.name,
+            "protocol": work.protocol,
+            "data": f"{work.examples.id} ({plan.source.kind})",
+            "n": len(work.examples),
+        }
+        if not plan.models:
+            rows.append(_row(**found, state="data found"))
+        for model in plan.models:
+            state = _state(plan, results, model, work, limit)
+            rows.append(_row(**found, model=model.name, state=state))
     return rows
+
+
+def _row(**cells: str | int | None) -> dict[str, str | int | None]:
+    names = ("model", "task", "protocol", "data", "n", "state")
+    return {name: cells.get(name) for name in names}
 
 
 def _state(plan: Plan, results: Path, model: Model, work: Work, limit: int | None) -> str:

@@ -28,6 +28,7 @@ from paraclip_bench.files import atomic
 from paraclip_bench.metrics.resampling import estimate
 from paraclip_bench.models.base import Model
 from paraclip_bench.progress import Progress
+from paraclip_bench.registry import reason_of
 from paraclip_bench.results.provenance import versions
 from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result, Score
 from paraclip_bench.results.store import read, write
@@ -68,16 +69,18 @@ def plan_run(
 
         go_offline()
     suite = choose_suite(options.suite, models, workspace.checkpoints)
-    pairs = choose_protocols(choose_tasks(tasks, suite), options.protocols)
+    choice = choose_tasks(tasks, suite)
     return make_plan(
         models,
-        pairs,
+        choose_protocols(choice.tasks, options.protocols),
         suite=suite,
         source=choose_source(suite, options.data_dir),
         checkpoints=workspace.checkpoints,
         limit=options.limit,
         device=options.device,
         dtype=options.dtype,
+        broken=choice.problems,
+        notes=choice.notes,
     )
 
 
@@ -85,6 +88,8 @@ def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progre
     """Run what is not done yet; a task that fails is named and the others go on."""
     check_writable(workspace.results)
     report = Report(failures=list(plan.problems))
+    for note in plan.notes:
+        progress.say(f"note: {note}")
     store = Store()
     for model in plan.models:
         for work in plan.work:
@@ -96,14 +101,10 @@ def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progre
             try:
                 _run_one(plan, model, work, store, options, workspace, progress, report)
             # A plugin may raise anything; one task's failure is named and ends that task alone.
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if options.debug and not isinstance(error, BenchError):
                     raise
-                what = (
-                    str(error)
-                    if isinstance(error, BenchError)
-                    else f"{type(error).__name__}: {error}"
-                )
+                what = str(error) if isinstance(error, BenchError) else reason_of(error)
                 report.failures.append(f"{model.name} on {work.title} failed: {what}")
                 progress.say(f"error: {report.failures[-1]}")
         model.release()

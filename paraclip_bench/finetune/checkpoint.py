@@ -73,7 +73,7 @@ def _recipe_text(folder: Path) -> str:
 
 
 def _same(written: dict[str, Any], identity: dict[str, Any]) -> bool:
-    return (
+    return bool(
         written["base"]["fingerprint"] == identity["base"]
         and written["data"]["sha256"] == identity["data"]
     )

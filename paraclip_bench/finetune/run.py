@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import shlex
 import shutil
@@ -173,7 +174,7 @@ def _train(
         [pair.paraphrase_1 for pair in pairs],
         [pair.paraphrase_2 for pair in pairs],
     ]
-    tokens = {text: network.tokenize(text)[0] for text in dict.fromkeys(sum(columns, []))}
+    tokens = {text: network.tokenize(text)[0] for text in dict.fromkeys(itertools.chain(*columns))}
     caption, first, second = (torch.stack([tokens[text] for text in c]) for c in columns)
     steps = recipe.total_steps(len(pairs))
     shown = max(1, steps // 10)

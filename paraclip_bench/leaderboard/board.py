@@ -149,7 +149,9 @@ def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> 
     for group in groups:
         members = [task for task in tasks.values() if group in task.groups]
         measures = tuple((task.name, task.headline) for task in members)
-        if len(members) > 1 and all(measure in selection.measures for measure in measures):
+        any_row = {row for row, measure in selection.cells if measure in measures}
+        whole = {row for row in any_row if _is_whole(selection, row, measures)}
+        if len(members) > 1 and whole:
             score = members[0].main_score
             columns.append(
                 Column(
@@ -159,7 +161,9 @@ def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> 
                     tuple(_data(selection, measure) for measure in measures),
                 )
             )
-            grouped.update(measures)
+            # A model without a mean still shows what it has.
+            if whole == any_row:
+                grouped.update(measures)
     for measure in selection.measures:
         entry = next(e for (_, m), e in selection.cells.items() if m == measure)
         task = tasks.get(measure[0])
@@ -183,12 +187,19 @@ def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> 
     return columns
 
 
+def _is_whole(selection: Selection, row: RowKey, measures: tuple[Measure, ...]) -> bool:
+    """Whether a model has all these results, from one kind of source."""
+    entries = [selection.cells.get((row, measure)) for measure in measures]
+    sources = {entry.result.data.source if entry else None for entry in entries}
+    return None not in sources and len(sources) == 1
+
+
 def _data(selection: Selection, measure: Measure) -> str:
     return next(e.result.data.sha256 for (_, m), e in selection.cells.items() if m == measure)
 
 
 class _Estimates:
-    """Cells of the board; outcomes are read, and resampled, once a result."""
+    """Cells of the board; a group's members are resampled once each."""
 
     def __init__(
         self, selection: Selection, tasks: dict[str, Task], baseline: RowKey | None
@@ -197,6 +208,7 @@ class _Estimates:
         self._tasks = tasks
         self._baseline = baseline
         self._outcomes = functools.lru_cache(maxsize=64)(read_outcomes)
+        self._draws = functools.lru_cache(maxsize=1024)(self._replicates)
 
     def cell(self, column: Column, row: RowKey) -> Estimate | None:
         """Value and interval, or None where this model has no such result."""
@@ -253,12 +265,12 @@ class _Estimates:
         """Replicates of the mean over a group; its tasks are resampled independently."""
         total: Any = 0.0
         for index, entry in enumerate(entries):
-            task = self._tasks.get(entry.result.task)
-            if task is None or column.score not in task.scores:
-                return None
             try:
-                columns = self._outcomes(entry.path)
-            except BenchError:
+                total = total + self._draws(entry.path, entry.result.task, column.score, index)
+            # As for differences: the value stands without its interval.
+            except (KeyError, BenchError):
                 return None
-            total = total + replicates(task.scores[column.score], columns, seed=index)
         return np.asarray(total / len(entries))
+
+    def _replicates(self, path: Path, task: str, score: str, seed: int) -> npt.NDArray[np.float64]:
+        return replicates(self._tasks[task].scores[score], self._outcomes(path), seed=seed)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.errors import ModelError, UsageError
+from paraclip_bench.errors import BenchError, ModelError, UsageError
+from paraclip_bench.registry import reason_of
 
 DTYPES = {
     "float32": "float32",
@@ -100,7 +101,7 @@ class Model:
 
     @property
     def activation(self) -> str | None:
-        """ "gelu" or "quick_gelu", where the adapter knows."""
+        """What the adapter says, where it knows: "gelu" or "quick_gelu"."""
         return getattr(self.adapter, "activation", None)
 
     @property
@@ -126,7 +127,16 @@ class Model:
             raise UsageError(f"--dtype {dtype!r} is none of float32, bfloat16, float16")
         if hasattr(self.adapter, "to"):
             self.device = device or "cpu"
-            self.adapter.to(self.device, wanted)
+            try:
+                self.adapter.to(self.device, wanted)
+            except BenchError:
+                raise
+            # An adapter is foreign code: whatever it raises becomes its own reason.
+            except Exception as error:
+                raise ModelError(
+                    f"model {self.spec!r} cannot run on {self.device} in {wanted} "
+                    f"({reason_of(error)}); choose another --device or --dtype"
+                ) from error
             self.dtype = wanted
         elif device not in (None, "cpu") or wanted != "float32":
             raise UsageError(

@@ -102,18 +102,20 @@ class OpenCLIP:
 
     @property
     def activation(self) -> str | None:
-        """ "quick_gelu" or "gelu", read off the network that was built."""
-        return self.identity["activation"]
+        """Read off the network that was built: "quick_gelu" or "gelu"."""
+        activation: str | None = self.identity["activation"]
+        return activation
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Both fingerprints and the activation; remembered by the files' size and time."""
         key = self._memo_key()
         known = memo.get(key)
-        if not isinstance(known, dict):
-            known = self.network().identity()
-            memo.put(key, known)
-        return known
+        if isinstance(known, dict):
+            return known
+        found = self.network().identity()
+        memo.put(key, found)
+        return found
 
     def remembered(self) -> bool:
         """Whether the fingerprint is known without loading the weights."""

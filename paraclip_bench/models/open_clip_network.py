@@ -108,10 +108,10 @@ class Network:
         arguments: dict[str, Any] = {}
         text_config = plan.config.get("text_cfg", {})
         folder = plan.weights.parent
-        if argument.startswith("local-dir:") and text_config.get("hf_model_name"):
+        is_hf = argument.startswith("local-dir:") and text_config.get("hf_model_name")
+        if is_hf and (folder / "config.json").is_file():
             # A folder that was moved still names its old place; its own files are here.
-            if (folder / "config.json").is_file():
-                arguments["text_cfg"] = {**text_config, "hf_model_name": str(folder)}
+            arguments["text_cfg"] = {**text_config, "hf_model_name": str(folder)}
         with warnings.catch_warnings():
             # open_clip warns of an activation that the plan has already put right.
             warnings.filterwarnings("ignore", message="QuickGELU mismatch")

@@ -63,6 +63,5 @@ def _is_causal_and_pooled_at_end(model: Any) -> bool:
 
 def _end(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Position [n] of the token that is pooled."""
-    if model.text_pool_type == "eos":
-        return (tokens == model.text_eos_id).int().argmax(dim=-1)
-    return tokens.argmax(dim=-1)
+    marks = (tokens == model.text_eos_id).int() if model.text_pool_type == "eos" else tokens
+    return marks.argmax(dim=-1)

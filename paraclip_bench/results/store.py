@@ -32,7 +32,7 @@ def result_key(
 
 def result_path(results: Path, suite: str, model: str, task: str, protocol: str, key: str) -> Path:
     """Where a result's JSON file lies."""
-    return results / suite / slug(model) / f"{task}.{protocol}.{key}.json"
+    return results / suite / slug(model) / f"{slug(task)}.{slug(protocol)}.{key}.json"
 
 
 def outcomes_path(path: Path) -> Path:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paraclip_bench.data.hub import PINS, load
-from paraclip_bench.data.images import ImageRef, checked_box
+from paraclip_bench.data.images import ImageRef, checked_box, is_file
 from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.data.text_files import int_field, read_json_list, text_field
 from paraclip_bench.errors import DataError
@@ -122,7 +122,7 @@ class _VisualGenome(Task):
         for index, row in enumerate(read_json_list(path)):
             where = f"{path}, case {index}"
             name = text_field(row, "image_path", where)
-            if not (images / name).is_file():
+            if not is_file(images / name):
                 raise DataError(f"{where}: the image {images / name} is missing; put it there")
             case = self._case(row, ImageRef(id=name, path=images / name), protocol, where)
             partly_outside += not checked_box(case.image, where)

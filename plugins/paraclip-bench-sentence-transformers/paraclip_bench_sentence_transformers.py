@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paraclip_bench.data import memo
-from paraclip_bench.data.hub import unreachable
+from paraclip_bench.data.hub import once_reachable, unreachable
 from paraclip_bench.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class SentenceTransformers:
 
     def _loaded(self) -> SentenceTransformer:
         if self._model is None:
+            if self.folder is None:
+                once_reachable()
             from sentence_transformers import SentenceTransformer
             from transformers.utils import logging
 

@@ -45,6 +45,9 @@ def cli(
     monkeypatch.chdir(workspace)
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.setenv(name, "1")
+    for name in ("huggingface_hub.constants", "datasets.config"):
+        if name in sys.modules:  # put back afterwards, for --offline writes there
+            monkeypatch.setattr(sys.modules[name], "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub, "_why_offline", "HF_HUB_OFFLINE is set")
 
     def run(*arguments: Any) -> Ended:

@@ -139,7 +139,8 @@ def test_weights_that_are_not_tensors(folder, fails):
         "open_clip:hf-hub:nobody/nothing",
     ],
 )
-def test_weights_that_are_not_in_the_cache(cli, data, spec):
+def test_weights_that_are_not_in_the_cache(cli, data, spec, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     ended = cli("run", "-m", spec, "-t", "STS12", "--data-dir", data, "--offline")
     ended.fails(1, "not in the local cache", "--offline")
 

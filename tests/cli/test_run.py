@@ -168,7 +168,11 @@ def test_a_process_of_its_own_says_nothing_but_its_progress(tiny, data, tmp_path
 @pytest.mark.slow
 def test_without_a_network_a_run_ends_soon_and_says_so(tmp_path):
     """The hub's name does not resolve: 20 seconds at most, no lines of its libraries."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("HF_") and not name.lower().endswith("_proxy")
+    }
     environment |= {"HF_ENDPOINT": "https://hub.invalid", "HF_HOME": str(tmp_path / "hf")}
     done = subprocess.run(
         [sys.executable, "-m", "paraclip_bench", "run", "-m", "clip", "-t", "STS12"],
@@ -203,3 +207,23 @@ def test_a_cut_off_file_is_found_before_anything_is_computed(cli, letters, tiny,
         "Letters on STS12",
         "Letters on STS13",
     ]
+
+
+def test_ctrl_c_keeps_what_is_finished(cli, letters, data):
+    Path("stopped.py").write_text(
+        "class Stopped:\n def encode_texts(self, texts): raise KeyboardInterrupt"
+    )
+    ended = cli("run", "-m", letters, "-m", "stopped.py:Stopped", "-t", "STS12", "--data-dir", data)
+    assert ended.code == 130
+    assert ended.err.splitlines()[-1] == "stopped; what was finished is kept"
+    assert stored() == ["STS12.all"]
+
+
+def test_debug_shows_where_a_users_class_raised(cli, data):
+    Path("raises.py").write_text(
+        "class Raises:\n def encode_texts(self, texts): raise RuntimeError('out of ideas')"
+    )
+    arguments = ("run", "-m", "raises.py:Raises", "-t", "STS12", "--data-dir", data)
+    with pytest.raises(RuntimeError, match="out of ideas"):
+        cli(*arguments, "--debug")
+    cli(*arguments).fails(1, "RuntimeError: out of ideas")

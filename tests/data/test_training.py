@@ -49,6 +49,7 @@ def test_both_formats(tmp_path: Path, images: Path) -> None:
     [
         ({"image": "gone.jpg", **TEXTS}, "gone.jpg does not exist"),
         ({"image_id": "99", **TEXTS}, "99 does not exist"),
+        ({"image": "a caption " * 30, **TEXTS}, "caption  does not exist"),
         (TEXTS, "there is no 'image_id'"),
         ({"image": "a.jpg", "caption": "x", "paraphrase_1": "y"}, "there is no 'paraphrase_2'"),
         ({"image": "a.jpg", **TEXTS, "paraphrase_1": " "}, "'paraphrase_1' must be a text"),

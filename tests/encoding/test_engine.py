@@ -151,6 +151,21 @@ def test_a_batch_that_lacks_one_vector_is_encoded_whole() -> None:
     assert np.array_equal(second[[0, 2]], first)
 
 
+def test_a_batch_that_is_all_stored_is_skipped_and_the_plan_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "MAX_BATCH", 2)
+    store, side = Store(), Side()
+    embedder(side, store=store).texts(["a", "b", "d"])
+    side.batches.clear()
+    embed = embedder(side, store=store)
+    vectors = embed.texts(["e", "d", "c", "b", "a"])
+    # Planned as ab, cd, e whatever is stored.
+    assert side.batches == [["c", "d"], ["e"]]
+    assert (embed.requested, embed.found) == (5, 3)
+    assert vectors == pytest.approx(unit([side.vector(text) for text in "edcba"]), abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

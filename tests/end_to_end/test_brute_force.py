@@ -18,7 +18,7 @@ from paraclip_bench.api import evaluate
 
 RELATIONS = ("on", "holding", "to the left of", "biting")  # biting is one ARO leaves out
 ATTRIBUTES = (("red", "blue"), ("wet", "dry"))
-THINGS = "cat dog cup tree car house".split()
+THINGS = ["cat", "dog", "cup", "tree", "car", "house"]
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def case(index: int, image: int) -> dict[str, Any]:
         x, y = (int(v) for v in rng.integers(0, 30, 2))
-        return {"image_id": image, "image_path": f"{image}.jpg", "bbox_x": x, "bbox_y": y,
-                "bbox_w": 30 + index % 9, "bbox_h": 25}  # fmt: skip
+        return {
+            "image_id": image,
+            "image_path": f"{image}.jpg",
+            "bbox_x": x,
+            "bbox_y": y,
+            "bbox_w": 30 + index % 9,
+            "bbox_h": 25,
+        }
 
     images("vg-relation", [f"{i}.jpg" for i in range(6)])
     rows = []
@@ -50,7 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "relation_name": relation,
                 "true_caption": f"the {a} is {relation} the {b}",
                 "false_caption": f"the {b} is {relation} the {a}",
-            }  # fmt: skip
+            }
         )
     rows[0]["false_caption"] = rows[0]["true_caption"]  # a tie
     (root / "vg-relation/visual_genome_relation.json").write_text(json.dumps(rows))
@@ -69,7 +75,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "obj2_name": b,
                 "true_caption": f"the {x} {a} and the {y} {b}",
                 "false_caption": f"the {y} {a} and the {x} {b}",
-            }  # fmt: skip
+            }
         )
     (root / "vg-attribution/visual_genome_attribution.json").write_text(json.dumps(rows))
 
@@ -82,7 +88,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "query": f"a {rng.choice(THINGS)} near a {rng.choice(THINGS)}",
             "paraphrase": f"there is a {rng.choice(THINGS)}",
             "image_id": names[i],
-        }  # fmt: skip
+        }
         for i in range(8)
     ]
     del queries[5]["image_id"]

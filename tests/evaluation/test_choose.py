@@ -14,7 +14,7 @@ SEVEN = {"STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICK-R"}
 
 
 def names(wanted: list[str], suite: str = "paper") -> list[str]:
-    return [task.name for task in choose.choose_tasks(wanted, suite)]
+    return [task.name for task in choose.choose_tasks(wanted, suite).tasks]
 
 
 def test_tasks_and_groups_mix_each_once() -> None:
@@ -39,7 +39,7 @@ def test_unknown_tasks() -> None:
 
 
 def chosen(tasks: list[str], *protocols: str) -> list[tuple[str, str]]:
-    found = choose.choose_tasks(tasks, "paper")
+    found = choose.choose_tasks(tasks, "paper").tasks
     return [(task.name, p) for task, p in choose.choose_protocols(found, protocols)]
 
 

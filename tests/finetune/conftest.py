@@ -32,7 +32,20 @@ CONFIG: dict[str, Any] = {
         "layers": 2,
     },
 }
-WORDS = "red green blue small large ball box cone left right above below".split()
+WORDS = [
+    "red",
+    "green",
+    "blue",
+    "small",
+    "large",
+    "ball",
+    "box",
+    "cone",
+    "left",
+    "right",
+    "above",
+    "below",
+]
 
 
 @pytest.fixture

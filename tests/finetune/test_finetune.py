@@ -124,9 +124,10 @@ def test_a_killed_run_resumes_to_the_same_bits(
             raise Killed
         return real(pairs, batch, step, seed)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(loop, "batch_rows", dying)
-        run(base, pairs, recipe, tmp_path / "cut")
+        with pytest.raises(Killed):
+            run(base, pairs, recipe, tmp_path / "cut")
     with pytest.raises(UsageError, match="--resume"):
         run(base, pairs, recipe, tmp_path / "cut")
     cut = run(base, pairs, recipe, tmp_path / "cut", resume=True)

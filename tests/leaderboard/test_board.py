@@ -10,7 +10,7 @@ import pytest
 from paraclip_bench.errors import UsageError
 from paraclip_bench.evaluation.choose import all_tasks, load_task
 from paraclip_bench.leaderboard.board import Board, Cell, make_board
-from paraclip_bench.metrics.resampling import estimate, paired_difference
+from paraclip_bench.metrics.resampling import Estimate, estimate, paired_difference
 from paraclip_bench.results.store import outcomes_path
 
 Put = Callable[..., Path]
@@ -107,18 +107,14 @@ def test_group_mean(put: Put, tmp_path: Path) -> None:
     members = group("sts")
     assert len(members) >= 7
     for index, task in enumerate(members):
-        put("clip", task, 0.2 + 0.05 * index)
+        for name in ("clip", "twin"):
+            put(name, task, 0.2 + 0.05 * index)
         put("whole", task, 0.4)
-        put("mixed", task, 0.4, source="hub" if index == 0 else "folder")
-        if index:
-            put("partial", task, 0.4)
     board = make_board(tmp_path)
     title = f"sts (mean of {len(members)})"
     assert [(c.title, c.score) for c in board.columns] == [(title, "spearman")]
     single = cells(make_board(tmp_path, all_scores=True))
     found = cells(board)
-    assert found["partial", title, "spearman"] is None
-    assert found["mixed", title, "spearman"] is None
     for name in ("clip", "whole"):
         cell = found[name, title, "spearman"].estimate
         values = [
@@ -135,6 +131,36 @@ def test_group_mean(put: Put, tmp_path: Path) -> None:
         - found["clip", title, "spearman"].estimate.value
     )
     assert change.low < change.value < change.high
+    # The same outcomes under the same draws do not differ at all.
+    assert found["twin", title, "spearman"].difference == Estimate(0, 0, 0)
+
+
+def test_a_mean_needs_all_members_from_one_kind_of_source(put: Put, tmp_path: Path) -> None:
+    members = group("sts")
+    for index, task in enumerate(members):
+        put("whole", task, 0.4)
+        put("mixed", task, 0.4, source="hub" if index == 0 else "folder")
+        if index:
+            put("partial", task, 0.4)
+    board = make_board(tmp_path)
+    title = f"sts (mean of {len(members)})"
+    found = cells(board)
+    assert found["whole", title, "spearman"] is not None
+    assert found["mixed", title, "spearman"] is None
+    assert found["partial", title, "spearman"] is None
+    # What has no mean is not lost: the single sets are shown beside it.
+    shown = [column.title.split(" (")[0] for column in board.columns[1:]]
+    assert sorted(shown) == sorted(members)
+    (partial,) = [row for row in board.rows if row.name == "partial"]
+    assert sum(cell is not None for cell in partial.cells) == len(members) - 1
+
+
+def test_no_group_column_where_no_model_is_whole(put: Put, tmp_path: Path) -> None:
+    members = group("sts")
+    for index, task in enumerate(members):
+        put("ab"[index % 2], task, 0.4)
+    titles = [c.title.split(" (")[0] for c in make_board(tmp_path).columns]
+    assert sorted(titles) == sorted(members)
 
 
 def test_no_group_column_without_all_members(put: Put, tmp_path: Path) -> None:

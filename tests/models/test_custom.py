@@ -163,3 +163,13 @@ def test_a_damaged_provenance_is_that_models_own_problem(tmp_path):
     folder = checkpoint(tmp_path / "one")
     (folder / PROVENANCE).write_text("{")
     assert suite_of(f"paraclip:{folder}", context) is None
+
+
+def test_a_to_that_raises_is_told_with_its_reason(tmp_path, context):
+    file = tmp_path / "own.py"
+    file.write_text(
+        SIMPLE + "    def to(self, device, dtype):\n        raise OSError('no such card')"
+    )
+    model = load_model(f"{file}:TextOnly", context)
+    with pytest.raises(ModelError, match=r"cannot run on cuda .*no such card.*--device"):
+        model.to("cuda", None)

@@ -117,3 +117,28 @@ def test_a_broken_plugin_says_why_and_leaves_the_others_alone(install, run):
     assert len(found["failures"]) == 2
     assert "quitter 1.0 cannot be imported (SystemExit: bye)" in found["failures"][0]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("letters", "anagrams")
+def test_a_broken_task_leaves_the_others_alone(install, run):
+    install("wreck", "raise SystemExit('bye')", tasks={"wreck": "wreck:Task"})
+    done = run("run", "-m", "letters", "-t", "Anagrams")
+    assert done.returncode == 0, done.stderr
+    named = run("run", "-m", "letters", "-t", "wreck")
+    assert named.returncode == 1
+    assert "task 'wreck' of wreck 1.0 cannot be imported (SystemExit: bye)" in named.stderr
+    both = run("run", "-m", "letters", "-t", "wreck", "-t", "Anagrams", "--json")
+    assert both.returncode == 1
+    assert [row["task"] for row in json.loads(both.stdout)["results"]] == ["Anagrams"]
+
+
+@pytest.mark.usefixtures("letters", "anagrams")
+def test_a_task_that_cannot_be_made_is_broken_and_all_goes_on(install, run):
+    half = "from paraclip_bench.tasks import Task\nclass Half(Task):\n    name = 'half'\n"
+    install("half", half, tasks={"half": "half:Half"})
+    rows = {row["name"]: row for row in json.loads(run("plugins", "--json").stdout)}
+    assert rows["half"]["state"] == "broken"
+    assert "cannot be made (TypeError" in rows["half"]["reason"]
+    done = run("run", "-m", "letters", "-t", "sts", "-t", "Anagrams", "--json")
+    assert "note: task 'half' of half 1.0 cannot be made" in done.stderr
+    assert [row["task"] for row in json.loads(done.stdout)["results"]] == ["Anagrams"]

@@ -181,6 +181,17 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
+def test_a_reader_sees_the_old_file_or_the_new(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    store.write(path, result(), COLUMNS)
+    old = path.read_text(), store.outcomes_path(path).read_bytes()
+    with path.open() as reading, store.outcomes_path(path).open("rb") as reading_too:
+        store.write(path, result(n=9), {"x": np.arange(5)})
+        assert (reading.read(), reading_too.read()) == old
+    assert store.read(path).n == 9
+    assert list(store.read_outcomes(path)) == ["x"]
+
+
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BenchError, match="cannot be written"):

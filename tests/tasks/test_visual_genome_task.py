@@ -31,7 +31,7 @@ def place(root: Path, task: Any, rows: Rows, size: tuple[int, int] = (1100, 1100
     folder.mkdir(parents=True)
     buffer = io.BytesIO()
     Image.new("1", size).save(buffer, "PNG")
-    for name in {row["image_path"] for row in rows}:
+    for name in {row["image_path"] for row in rows if row["image_path"]}:
         (folder / name).write_bytes(buffer.getvalue() + name.encode())
     (root / task.name / task.annotation).write_text(json.dumps(rows))
     return FolderSource(root)
@@ -211,6 +211,7 @@ def test_boxes_partly_outside_are_counted(tmp_path: Path) -> None:
         ({"bbox_y": None}, "case 1: 'bbox_y' must be a whole number"),
         ({"true_caption": ""}, "case 1: 'true_caption' must be a text"),
         ({"false_caption": 7}, "case 1: 'false_caption' must be a text"),
+        ({"image_path": ""}, "case 1: 'image_path' must be a text"),
         ({"relation_name": None}, "case 1: 'relation_name' must be a text"),
     ],
 )
@@ -232,6 +233,10 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
     source = place(tmp_path, VGRelation(), [case(), case(image_path="2.jpg")])
     (tmp_path / "vg-relation/images/2.jpg").unlink()
     with pytest.raises(DataError, match=r"case 1: the image .*2\.jpg is missing"):
+        VGRelation().load(source, "mteb")
+    file = tmp_path / "vg-relation" / VGRelation.annotation
+    file.write_text(json.dumps([case(image_path="a caption " * 30)]))
+    with pytest.raises(DataError, match=r"case 0: the image .*a caption .* is missing"):
         VGRelation().load(source, "mteb")
 
 

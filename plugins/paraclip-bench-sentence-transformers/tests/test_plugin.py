@@ -22,7 +22,7 @@ WORDS = [
     "[CLS]",
     "[SEP]",
     "[MASK]",
-    *"a the dog cat runs sleeps red blue".split(),
+    *["a", "the", "dog", "cat", "runs", "sleeps", "red", "blue"],
 ]
 PAIRS = [(0.5, "a dog", "a cat"), (5, "the dog runs", "the dog runs"), (2, "red cat", "blue dog")]
 
