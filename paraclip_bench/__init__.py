@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["evaluate", "finetune", "leaderboard", "load_model", "load_task"]
 
-# Packages of these names are the functions too (see paraclip_bench.api.CallableModule).
+# Packages of these names are the functions too (see paraclip_bench.callable_module).
 _PACKAGES = ("finetune", "leaderboard")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,11 +75,3 @@ def leaderboard(*, workspace: Path = Path(), **options: Any) -> Board:
     from paraclip_bench.leaderboard.board import make_board
 
     return make_board(Workspace(workspace).results, **options)
-
-
-class CallableModule(types.ModuleType):
-    """A package that is also the public function of its name (`paraclip_bench.finetune(...)`)."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function of `paraclip_bench.api` that has this package's name."""
-        return globals()[self.__name__.rpartition(".")[2]](*args, **kwargs)

@@ -2,6 +2,6 @@
 
 import sys
 
-from paraclip_bench.api import CallableModule
+from paraclip_bench.callable_module import CallableModule
 
 sys.modules[__name__].__class__ = CallableModule

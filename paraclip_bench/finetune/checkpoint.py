@@ -10,15 +10,10 @@ from paraclip_bench.errors import ModelError, UsageError
 from paraclip_bench.files import write_text
 from paraclip_bench.finetune.recipe import Recipe
 from paraclip_bench.models.open_clip import PROVENANCE
+from paraclip_bench.models.paraclip import RECIPE, is_finished
 
-RECIPE = "recipe.toml"
 LOSSES = "losses.jsonl"
 STATE = "training_state.safetensors"
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether finetune wrote this folder to its end; the provenance is written last."""
-    return (folder / PROVENANCE).is_file() and (folder / RECIPE).is_file()
 
 
 def is_unfinished(folder: Path) -> bool:

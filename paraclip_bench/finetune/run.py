@@ -20,11 +20,12 @@ from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.store import Store
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import slug, write_text
-from paraclip_bench.finetune.checkpoint import RECIPE, STATE, begin
+from paraclip_bench.finetune.checkpoint import STATE, begin
 from paraclip_bench.finetune.recipe import Recipe, read_recipe
 from paraclip_bench.models.base import Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import PROVENANCE, OpenCLIP
+from paraclip_bench.models.paraclip import RECIPE
 from paraclip_bench.progress import Progress
 from paraclip_bench.results.provenance import versions
 from paraclip_bench.workspace import Workspace

@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from paraclip_bench.errors import UsageError
-from paraclip_bench.finetune.checkpoint import is_finished
 from paraclip_bench.models.base import Context
+from paraclip_bench.models.open_clip import PROVENANCE
+
+RECIPE = "recipe.toml"
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether finetune wrote this folder to its end; the provenance is written last."""
+    return (folder / PROVENANCE).is_file() and (folder / RECIPE).is_file()
 
 
 class Checkpoint:
@@ -36,4 +43,4 @@ def newest(checkpoints: Path) -> Path | None:
     if not checkpoints.is_dir():
         return None
     finished = [f for f in checkpoints.iterdir() if f.is_dir() and is_finished(f)]
-    return max(finished, key=lambda f: (f / "provenance.json").stat().st_mtime_ns, default=None)
+    return max(finished, key=lambda f: (f / PROVENANCE).stat().st_mtime_ns, default=None)

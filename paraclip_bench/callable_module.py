@@ -1,0 +1,16 @@
+"""A package that is also a public function of its name, such as `paraclip_bench.finetune(...)`."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+
+class CallableModule(types.ModuleType):
+    """The package's `__class__`: calling it calls the function of `paraclip_bench.api`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call `paraclip_bench.api`'s function of this package's name."""
+        from paraclip_bench import api
+
+        return getattr(api, self.__name__.rpartition(".")[2])(*args, **kwargs)
