@@ -23,3 +23,7 @@ class Store:
         if fingerprint is None:
             return {}
         return self._spaces.setdefault((side, fingerprint, dtype), {})
+
+    def forget(self, side: str) -> None:
+        """Drop all vectors of a side: models that come later share no text tower."""
+        self._spaces = {key: value for key, value in self._spaces.items() if key[0] != side}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,23 +93,52 @@ def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progre
         progress.say(f"note: {note}")
     store = Store()
     for model in plan.models:
+        work_left = []
         for work in plan.work:
-            reason = skip_reason(model, work)
-            if reason:
+            if reason := skip_reason(model, work):
                 report.skipped.append(f"{work.title} is skipped: {reason}")
                 progress.say(report.skipped[-1])
-                continue
-            try:
-                _run_one(plan, model, work, store, options, workspace, progress, report)
-            # A plugin may raise anything; one task's failure is named and ends that task alone.
-            except (Exception, SystemExit) as error:
-                if options.debug and not isinstance(error, BenchError):
-                    raise
-                what = str(error) if isinstance(error, BenchError) else reason_of(error)
-                report.failures.append(f"{model.name} on {work.title} failed: {what}")
-                progress.say(f"error: {report.failures[-1]}")
+            else:
+                work_left.append(work)
+        # What keeps a model from loading is said once, not once a task.
+        if work_left and not _guarded(
+            model.name, functools.partial(getattr, model, "fingerprint"), options, progress, report
+        ):
+            continue
+        for work in work_left:
+            _guarded(
+                f"{model.name} on {work.title}",
+                functools.partial(
+                    _run_one, plan, model, work, store, options, workspace, progress, report
+                ),
+                options,
+                progress,
+                report,
+            )
         model.release()
+        store.forget("text")
     return report
+
+
+def _guarded(
+    what: str,
+    step: Callable[[], object],
+    options: Options,
+    progress: Progress,
+    report: Report,
+) -> bool:
+    """Whether a step went well; a failure is named, and ends that step alone."""
+    try:
+        step()
+    # A plugin may raise anything.
+    except (Exception, SystemExit) as error:
+        if options.debug and not isinstance(error, BenchError):
+            raise
+        reason = str(error) if isinstance(error, BenchError) else reason_of(error)
+        report.failures.append(f"{what} failed: {reason}")
+        progress.say(f"error: {report.failures[-1]}")
+        return False
+    return True
 
 
 def _run_one(
@@ -121,12 +151,12 @@ def _run_one(
     progress: Progress,
     report: Report,
 ) -> None:
+    start = time.perf_counter()
     path = place(workspace.results, plan, model, work, options.limit)
     if is_done(path, model) and not options.force:
         report.results.append((path, read(path)))
         progress.say(f"{model.name} on {work.title}: already there, {path.name}")
         return
-    start = time.perf_counter()
     embed = Embedder(model, store, progress)
     columns = _columns(work.task.outcomes(work.examples, embed), len(work.examples))
     scores = {
@@ -165,7 +195,7 @@ def _run_one(
             encode_seconds=round(embed.seconds, 3),
             from_store=round(embed.found / embed.requested, 4) if embed.requested else 0.0,
             command=shlex.join(["paraclip-bench", *sys.argv[1:]]),
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         ),
     )
     write(path, result, columns)

@@ -6,6 +6,7 @@ same weights, to the bit on a CPU.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -21,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from paraclip_bench.errors import DataError
-from paraclip_bench.files import atomic
+from paraclip_bench.files import atomic, write_text
 from paraclip_bench.finetune.checkpoint import LOSSES, STATE
 from paraclip_bench.finetune.losses import TERMS, paraclip_terms
 from paraclip_bench.finetune.recipe import Recipe
@@ -35,14 +36,16 @@ _MAX_LOGIT_SCALE = math.log(100)
 def train(
     tower: TextTower,
     images: npt.NDArray[np.float32],
-    texts: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    tokens: torch.Tensor,
+    texts: npt.NDArray[np.intp],
     recipe: Recipe,
     folder: Path,
     on_step: Callable[[int, int, dict[str, float], float], None],
 ) -> None:
     """Train the text tower and logit_scale of `tower.model` in place.
 
-    images: unit features [n, d], one a pair. texts: tokens [n, context] of T, T' and T''.
+    images: unit features [n, d], one a pair. tokens: [distinct texts, context]. texts: the rows
+    [n, 3] of tokens that a pair's T, T' and T'' have.
     Writes losses.jsonl, a line a step, and every `save_every` steps a training state, into
     `folder`; goes on from a state that is there. on_step(step, steps, losses, pairs per second).
     Raises `DataError` where the loss stops being a number.
@@ -58,18 +61,17 @@ def train(
         fused=True,
     )
     done = _restore(folder / STATE, trained, optimizer)
-    log = _kept_losses(folder / LOSSES, done)
+    write_text(folder / LOSSES, _kept_losses(folder / LOSSES, done))
     device = next(model.parameters()).device
-    with (folder / LOSSES).open("w", encoding="utf-8") as file:
-        file.writelines(log)
+    with (folder / LOSSES).open("a", encoding="utf-8") as file:
         for step in range(done, steps):
             start = time.perf_counter()
             rows = batch_rows(len(images), recipe.batch_size, step, recipe.seed)
             torch.manual_seed(_mix(recipe.seed, step))  # dropout of Hugging Face text towers
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, recipe)
-            tokens = torch.cat([text[rows] for text in texts]).to(device)
-            text = F.normalize(tower.encode(tokens), dim=-1)
+            batch = tokens[torch.from_numpy(texts[rows].T.reshape(-1))].long().to(device)
+            text = F.normalize(tower.encode(batch), dim=-1)
             caption, paraphrase_1, paraphrase_2 = text.chunk(3)
             terms = paraclip_terms(
                 torch.from_numpy(images[rows]).to(device),
@@ -116,8 +118,12 @@ def prepare_model(model: Any) -> dict[str, torch.nn.Parameter]:
 def batch_rows(pairs: int, batch: int, step: int, seed: int) -> npt.NDArray[np.intp]:
     """Rows of a step's batch: every epoch is a fresh permutation, its ragged end left out."""
     epoch, place = divmod(step, pairs // batch)
-    order = np.random.default_rng([seed, epoch]).permutation(pairs)
-    return order[place * batch : (place + 1) * batch]
+    return _order(pairs, epoch, seed)[place * batch : (place + 1) * batch]
+
+
+@functools.lru_cache(maxsize=1)
+def _order(pairs: int, epoch: int, seed: int) -> npt.NDArray[np.intp]:
+    return np.random.default_rng([seed, epoch]).permutation(pairs)
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
@@ -144,7 +150,9 @@ def _save(
 ) -> None:
     tensors = {}
     for name, parameter in trained.items():
-        state = optimizer.state[parameter]
+        state = optimizer.state.get(parameter)
+        if state is None:
+            continue  # never had a gradient (a decoder that encode_text does not use)
         tensors[f"weight/{name}"] = parameter.detach().contiguous()
         for key in ("exp_avg", "exp_avg_sq"):
             tensors[f"{key}/{name}"] = state[key].contiguous()
@@ -160,11 +168,15 @@ def _restore(
         return 0
     with safe_open(path, framework="pt") as state:
         step = int(state.metadata()["step"])
+        kept = set(state.keys())
         for name, parameter in trained.items():
+            if f"weight/{name}" not in kept:
+                continue
             with torch.no_grad():
                 parameter.copy_(state.get_tensor(f"weight/{name}"))
             optimizer.state[parameter] = {
-                "step": torch.tensor(float(step)),
+                # The fused optimizer keeps its step where the parameter is.
+                "step": torch.tensor(float(step), device=parameter.device),
                 **{
                     key: state.get_tensor(f"{key}/{name}").to(parameter.device)
                     for key in ("exp_avg", "exp_avg_sq")
@@ -173,7 +185,7 @@ def _restore(
     return step
 
 
-def _kept_losses(path: Path, done: int) -> list[str]:
-    if not path.is_file():
-        return []
-    return path.read_text(encoding="utf-8").splitlines(keepends=True)[:done]
+def _kept_losses(path: Path, done: int) -> str:
+    """The lines of the steps that a training state holds."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    return "".join(lines[:done])

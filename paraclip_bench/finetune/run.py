@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import shlex
 import shutil
@@ -19,8 +18,8 @@ from paraclip_bench.data.training import Pair, read_pairs
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.store import Store
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import slug, write_text
-from paraclip_bench.finetune.checkpoint import STATE, begin
+from paraclip_bench.files import slug
+from paraclip_bench.finetune.checkpoint import BEGUN, begin, finish
 from paraclip_bench.finetune.recipe import Recipe, read_recipe
 from paraclip_bench.models.base import Context, Model
 from paraclip_bench.models.load import load_model
@@ -31,7 +30,7 @@ from paraclip_bench.results.provenance import versions
 from paraclip_bench.workspace import Workspace
 
 # Files of a base folder that describe it and do not belong to the new checkpoint.
-_OWN = {RECIPE, PROVENANCE, "open_clip_config.json", "README.md"}
+_OWN = {RECIPE, PROVENANCE, BEGUN, "open_clip_config.json", "README.md"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +85,14 @@ def finetune(
     out: Path | None = None,
     resume: bool = False,
     device: str | None = None,
+    aside: bool = False,
 ) -> Path:
     """Fine-tune and write the checkpoint folder; returns it.
 
-    The very same run, already finished, is not repeated. Raises `UsageError` for a base that is
-    no open_clip model or a folder in the way, `DataError` for rows that cannot be trained on.
+    The very same run, already finished, is not repeated. `aside`: where the folder is taken by
+    another run, write beside it, under a name with this run's digest. Raises `UsageError` for a
+    base that is no open_clip model or a folder in the way, `DataError` for rows that cannot be
+    trained on.
     """
     model = load_model(job.base, Context(suite=job.suite, checkpoints=workspace.checkpoints))
     if not isinstance(model.adapter, OpenCLIP):
@@ -107,7 +109,15 @@ def finetune(
     folder = out or workspace.checkpoints / f"{slug(model.name)}-{slug(job.recipe.name)}"
     digest = pairs_sha256(pairs)
     identity = {"base": model.fingerprint, "data": digest}
-    if not begin(folder, job.recipe, identity, resume=resume):
+    try:
+        is_new = begin(folder, job.recipe, identity, resume=resume)
+    except UsageError:
+        if not aside:
+            raise
+        run_digest = hashlib.sha256(f"{identity}{job.recipe.dump()}".encode()).hexdigest()
+        folder = folder.with_name(f"{folder.name}-{run_digest[:6]}")
+        is_new = begin(folder, job.recipe, identity, resume=resume)
+    if not is_new:
         progress.say(f"{folder} is already made by this recipe from this base and data")
         return folder
     start = time.perf_counter()
@@ -115,6 +125,12 @@ def finetune(
         f"finetune: {job.base} on {len(pairs)} pairs of {job.data_name}, recipe {job.recipe.name}, "
         f"{job.recipe.total_steps(len(pairs))} steps of {batch} pairs"
     )
+    if job.recipe.warmup_steps >= (steps := job.recipe.total_steps(len(pairs))):
+        progress.say(
+            f"note: the warm-up ({job.recipe.warmup_steps} steps) is not shorter than the run "
+            f"({steps} steps), so learning_rate is hardly reached; lower warmup_steps "
+            "or batch_size, or raise epochs"
+        )
     _train(model, model.adapter, pairs, job.recipe, folder, progress)
     seconds = time.perf_counter() - start
     _copy_companions(model.adapter, folder)
@@ -135,10 +151,9 @@ def finetune(
         "world_size": 1,
         "seconds": round(seconds, 1),
         "command": shlex.join(["paraclip-bench", *sys.argv[1:]]),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
-    write_text(folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
-    (folder / STATE).unlink(missing_ok=True)
+    finish(folder, provenance)
     model.release()
     progress.say(f"finetune: {folder} written after {seconds:.0f} s")
     return folder
@@ -161,6 +176,7 @@ def _train(
     folder: Path,
     progress: Progress,
 ) -> None:
+    import numpy as np
     import torch
 
     from paraclip_bench.finetune.loop import train
@@ -170,13 +186,15 @@ def _train(
     # The image tower is frozen: its features are computed once, without augmentation.
     images = embed.images([pair.image for pair in pairs])
     network = adapter.network()
-    columns = [
-        [pair.caption for pair in pairs],
-        [pair.paraphrase_1 for pair in pairs],
-        [pair.paraphrase_2 for pair in pairs],
-    ]
-    tokens = {text: network.tokenize(text)[0] for text in dict.fromkeys(itertools.chain(*columns))}
-    caption, first, second = (torch.stack([tokens[text] for text in c]) for c in columns)
+    # Each distinct text is kept once, as 32-bit tokens; a pair has three places in that table.
+    places: dict[str, int] = {}
+    rows = np.array(
+        [
+            [places.setdefault(text, len(places)) for text in pair_texts]
+            for pair_texts in ((p.caption, p.paraphrase_1, p.paraphrase_2) for p in pairs)
+        ]
+    )
+    tokens = torch.stack([network.tokenize(text)[0].int() for text in places])
     steps = recipe.total_steps(len(pairs))
     shown = max(1, steps // 10)
     with progress.track("finetune", steps) as advance:
@@ -189,7 +207,7 @@ def _train(
                     f"step {step}/{total}: loss {losses['loss']:.3f} ({terms}), {rate:.0f} pairs/s"
                 )
 
-        train(network.text, images, (caption, first, second), recipe, folder, on_step)
+        train(network.text, images, tokens, rows, recipe, folder, on_step)
     network.model.eval()
     save_folder(folder, network.model, network.config)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +13,7 @@ from paraclip_bench import registry
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.evaluation.choose import all_tasks
 from paraclip_bench.leaderboard.select import (
+    BASELINE,
     Entry,
     Measure,
     RowKey,
@@ -25,7 +24,6 @@ from paraclip_bench.leaderboard.select import (
 from paraclip_bench.metrics.resampling import (
     Estimate,
     interval,
-    paired_difference,
     replicates,
 )
 from paraclip_bench.results.store import read_outcomes
@@ -132,14 +130,16 @@ def make_board(
 
 
 def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
+    """The row that others are compared to, by label, name or spec; its float32 one of several."""
     labels = {label: row for row, label in selection.names.items()}
-    if asked is None:
-        return next((row for label, row in labels.items() if label.split(" ")[0] == "clip"), None)
-    specs = {entry.result.model.spec: row for (row, _), entry in selection.cells.items()}
-    row = labels.get(asked) or specs.get(asked)
-    if row is None:
-        raise registry.unknown("model on the board", asked, {*labels, *specs})
-    return row
+    if asked in labels:
+        return labels[asked]
+    rows = selection.aliases.get(asked or BASELINE, [])
+    if not rows:
+        if asked is None:
+            return None
+        raise registry.unknown("model", asked, {*labels, *selection.aliases}, "on the board")
+    return next((row for row in rows if row[1] == "float32"), rows[0])
 
 
 def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> list[Column]:
@@ -199,7 +199,7 @@ def _data(selection: Selection, measure: Measure) -> str:
 
 
 class _Estimates:
-    """Cells of the board; a group's members are resampled once each."""
+    """Cells of the board; every result is resampled at most once."""
 
     def __init__(
         self, selection: Selection, tasks: dict[str, Task], baseline: RowKey | None
@@ -208,7 +208,7 @@ class _Estimates:
         self._tasks = tasks
         self._baseline = baseline
         self._outcomes = functools.lru_cache(maxsize=64)(read_outcomes)
-        self._draws = functools.lru_cache(maxsize=1024)(self._replicates)
+        self._draws = functools.lru_cache(maxsize=4096)(self._replicates)
 
     def cell(self, column: Column, row: RowKey) -> Estimate | None:
         """Value and interval, or None where this model has no such result."""
@@ -218,12 +218,9 @@ class _Estimates:
         if not column.is_group:
             score = entries[0].result.scores[column.score]
             return Estimate(score.value, score.low, score.high)
-        values = [entry.result.scores[column.score].value for entry in entries]
-        if any(value is None for value in values):
-            return None
-        draws = self._group_draws(column, entries)
-        low, high = interval(draws) if draws is not None else (None, None)
-        return Estimate(float(np.mean([v for v in values if v is not None])), low, high)
+        value = _mean(entries, column.score)
+        draws = None if value is None else self._mean_draws(column, entries)
+        return Estimate(value, *(interval(draws) if draws is not None else (None, None)))
 
     def difference(self, column: Column, row: RowKey) -> Estimate | None:
         """Difference to the baseline under the same draws, where both have outcomes."""
@@ -233,23 +230,13 @@ class _Estimates:
         others = self._entries(column, self._baseline)
         if entries is None or others is None:
             return None
-        try:
-            if not column.is_group:
-                statistic = self._tasks[column.measures[0][0]].scores[column.score]
-                mine, theirs = (self._outcomes(e[0].path) for e in (entries, others))
-                return paired_difference(statistic, mine, theirs)
-            draws = self._group_draws(column, entries)
-            base_draws = self._group_draws(column, others)
-            value, base = self.cell(column, row), self.cell(column, self._baseline)
-        # A plugin that is not installed, or outcomes that were deleted: the value still stands.
-        except (KeyError, BenchError, ValueError):
+        value, base = _mean(entries, column.score), _mean(others, column.score)
+        if value is None or base is None:
             return None
-        if value is None or base is None or value.value is None or base.value is None:
-            return None
-        difference = value.value - base.value
-        if draws is None or base_draws is None or not math.isfinite(difference):
-            return Estimate(difference, None, None)
-        return Estimate(difference, *interval(draws - base_draws))
+        draws, base_draws = self._mean_draws(column, entries), self._mean_draws(column, others)
+        if draws is None or base_draws is None:
+            return Estimate(value - base, None, None)
+        return Estimate(value - base, *interval(draws - base_draws))
 
     def _entries(self, column: Column, row: RowKey) -> list[Entry] | None:
         entries = [self._selection.cells.get((row, measure)) for measure in column.measures]
@@ -261,16 +248,27 @@ class _Estimates:
             return None
         return found if all(column.score in entry.result.scores for entry in found) else None
 
-    def _group_draws(self, column: Column, entries: list[Entry]) -> npt.NDArray[np.float64] | None:
-        """Replicates of the mean over a group; its tasks are resampled independently."""
-        total: Any = 0.0
-        for index, entry in enumerate(entries):
-            try:
-                total = total + self._draws(entry.path, entry.result.task, column.score, index)
-            # As for differences: the value stands without its interval.
-            except (KeyError, BenchError):
-                return None
-        return np.asarray(total / len(entries))
+    def _mean_draws(self, column: Column, entries: list[Entry]) -> npt.NDArray[np.float64] | None:
+        """Replicates of the mean over a column's tasks, which are resampled independently.
+
+        A measure has the same examples in every row (the selection's rule), and a task the same
+        seed, so that rows are paired. None where outcomes or their task are not to be had: the
+        value stands without an interval.
+        """
+        try:
+            draws = [
+                self._draws(entry.path, entry.result.task, column.score, seed)
+                for seed, entry in enumerate(entries)
+            ]
+        except (KeyError, BenchError):
+            return None
+        return np.asarray(np.mean(draws, axis=0))
 
     def _replicates(self, path: Path, task: str, score: str, seed: int) -> npt.NDArray[np.float64]:
         return replicates(self._tasks[task].scores[score], self._outcomes(path), seed=seed)
+
+
+def _mean(entries: list[Entry], score: str) -> float | None:
+    values = [entry.result.scores[score].value for entry in entries]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None

@@ -12,6 +12,8 @@ from paraclip_bench.evaluation.choose import SUITES
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import read
 
+BASELINE = "clip"
+
 RowKey = tuple[str, str]
 """(model fingerprint, dtype): what a row is; the name is a label."""
 
@@ -52,6 +54,7 @@ class Selection:
     suite: str
     cells: dict[tuple[RowKey, Measure], Entry]
     names: dict[RowKey, str]
+    aliases: dict[str, list[RowKey]]
     left_out: list[str]
 
     @property
@@ -84,8 +87,9 @@ def choose_board_suite(results: Path, asked: str | None) -> str:
 def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
     """Read the suite's results and keep those that can be compared.
 
-    A measure keeps the examples that most models were run on (the newest of equals); results with
-    a limit are kept only when asked for. Everything left out is named with its reason.
+    A measure keeps the newest version of its task, on the examples that most models were run on
+    (the newest of equals); results with a limit are kept only when asked for. Everything left out
+    is named with its reason.
     """
     left_out: list[str] = []
     by_measure: dict[Measure, list[Entry]] = defaultdict(list)
@@ -104,6 +108,8 @@ def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
             by_measure[entry.measure].append(entry)
     cells: dict[tuple[RowKey, Measure], Entry] = {}
     names: dict[RowKey, str] = {}
+    aliases: dict[str, list[RowKey]] = defaultdict(list)
+    shown_entries: list[Entry] = []
     for measure, entries in by_measure.items():
         kept = _most_shared(entries)
         for entry in sorted(entries, key=lambda e: e.result.provenance.time):
@@ -120,8 +126,16 @@ def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
                     f"examples as {entry.path.parent.name}/{entry.path.name}, which is newer"
                 )
             cells[entry.row, measure] = entry
-            names[entry.row] = entry.result.model.name
-    return Selection(suite, cells, _distinct(names), left_out)
+            shown_entries.append(entry)
+    for entry in sorted(shown_entries, key=lambda e: e.result.provenance.time):
+        model = entry.result.model
+        # One model under several names: the baseline's own name wins, else the newest.
+        if names.get(entry.row) != BASELINE:
+            names[entry.row] = model.name
+        for alias in (model.name, model.spec):
+            if entry.row not in aliases[alias]:
+                aliases[alias].append(entry.row)
+    return Selection(suite, cells, _distinct(names), dict(aliases), left_out)
 
 
 def _most_shared(entries: list[Entry]) -> tuple[int, str]:
@@ -130,7 +144,7 @@ def _most_shared(entries: list[Entry]) -> tuple[int, str]:
     for entry in entries:
         rows[entry.data].add(entry.row)
         newest[entry.data] = max(newest[entry.data], entry.result.provenance.time)
-    return max(rows, key=lambda data: (len(rows[data]), newest[data]))
+    return max(rows, key=lambda data: (data[0], len(rows[data]), newest[data]))
 
 
 def _version(data: tuple[int, str]) -> str:

@@ -46,6 +46,8 @@ def text(board: Board) -> str:
     with console.capture() as capture:
         console.print(f"Leaderboard, suite {board.suite}")
         console.print(render(board, console.width))
+        for reason in board.left_out:
+            console.print(f"left out: {reason}", markup=False, soft_wrap=True)
     return capture.get()
 
 

@@ -11,15 +11,26 @@ from paraclip_bench.metrics.accuracy import weighted_mean
 from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
 
 
-def rank_gallery(similarities: Floats) -> npt.NDArray[np.intp]:
-    """Gallery indices [q, g] by falling similarity [q, g]; a tie keeps gallery order."""
-    return np.argsort(-similarities, axis=1, kind="stable")
+def top(similarities: Floats, k: int) -> npt.NDArray[np.intp]:
+    """The first k gallery indices [q, k] by falling similarity [q, g >= k]; ties by index."""
+    kth = -np.partition(-similarities, k - 1, axis=1)[:, k - 1]
+    result = np.empty((len(similarities), k), dtype=np.intp)
+    for row, (scores, least) in enumerate(zip(similarities, kth, strict=True)):
+        # All that tie with the last place are candidates; the stable sort puts them in order.
+        candidates = np.flatnonzero(scores >= least)
+        result[row] = candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
+    return result
 
 
-def target_ranks(ranking: npt.NDArray[np.intp], targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Place (1 = first) of each query's target [q] in its ranking [q, g]; 0 for target -1."""
-    places = (ranking == targets[:, None]).argmax(axis=1) + 1
-    return np.where(targets < 0, 0, places).astype(np.int64)
+def target_ranks(similarities: Floats, targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Place (1 = first) of each query's target [q] by similarity [q, g]; 0 for target -1.
+
+    A gallery item that ties with the target is before it if its index is lower.
+    """
+    own = np.take_along_axis(similarities, np.maximum(targets, 0)[:, None], axis=1)
+    earlier = np.arange(similarities.shape[1]) < targets[:, None]
+    before = (similarities > own) | ((similarities == own) & earlier)
+    return np.where(targets < 0, 0, before.sum(axis=1) + 1).astype(np.int64)
 
 
 def recall_of(column: str, k: int) -> Statistic:

@@ -89,20 +89,3 @@ def estimate(statistic: Statistic, columns: Columns, *, seed: int = 0) -> Estima
         return Estimate(None, None, None)
     low, high = interval(replicates(statistic, columns, seed=seed))
     return Estimate(value, low, high)
-
-
-def paired_difference(
-    statistic: Statistic, columns: Columns, baseline: Columns, *, seed: int = 0
-) -> Estimate:
-    """Statistic of `columns` less that of `baseline`, both under the same draws.
-
-    Both must hold the same examples in the same order; `ValueError` otherwise.
-    """
-    if not np.array_equal(columns["example_id"], baseline["example_id"]):
-        raise ValueError("a paired difference needs the same examples in the same order")
-    value = point(statistic, columns) - point(statistic, baseline)
-    if not math.isfinite(value):
-        return Estimate(None, None, None)
-    draws = replicates(statistic, columns, seed=seed) - replicates(statistic, baseline, seed=seed)
-    low, high = interval(draws)
-    return Estimate(value, low, high)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
@@ -74,9 +75,17 @@ class Model:
     Raises `ModelError` where the object has neither form.
     """
 
-    def __init__(self, spec: str, adapter: Any, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        spec: str,
+        adapter: Any,
+        *,
+        name: str | None = None,
+        argument: str | None = None,
+    ) -> None:
         self.spec = spec
         self.adapter = adapter
+        self._argument = argument
         self.name: str = name or getattr(adapter, "name", None) or spec
         self.dtype = "float32"
         self.device = "cpu"
@@ -112,8 +121,7 @@ class Model:
     @property
     def fingerprint(self) -> str | None:
         """Both sides' fingerprints as one; None if a side that exists has none."""
-        own = getattr(self.adapter, "fingerprint", None)
-        if isinstance(own, str):
+        if (own := self._own_fingerprint()) is not None:
             return own
         parts = [side.fingerprint for side in (self.text, self.image) if side is not None]
         if not parts or any(part is None for part in parts):
@@ -161,9 +169,20 @@ class Model:
         function = getattr(self.adapter, simple, None)
         if function is None:
             return None
-        own = getattr(self.adapter, "fingerprint", None)
-        fingerprint = f"{attribute}:{own}" if isinstance(own, str) else None
+        own = self._own_fingerprint()
+        fingerprint = None if own is None else f"{attribute}:{own}"
         return _Lifted(fingerprint, function, is_text=attribute == "text")
+
+    def _own_fingerprint(self) -> str | None:
+        """The adapter's own; one that stands on the class is made the class's and argument's."""
+        own = getattr(self.adapter, "fingerprint", None)
+        if not isinstance(own, str):
+            return None
+        cls = type(self.adapter)
+        if not isinstance(inspect.getattr_static(cls, "fingerprint", None), str):
+            return own
+        parts = [cls.__qualname__, self._argument or "", own]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _is_encoder(side: Any) -> TypeGuard[Encoder | None]:

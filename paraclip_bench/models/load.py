@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import sys
@@ -46,7 +47,8 @@ def load_model(spec: str, context: Context) -> Model:
             f"model {spec!r} cannot be made ({registry.reason_of(error)}); "
             "check its argument (docs/models.md)"
         ) from error
-    return Model(spec, adapter, name=getattr(adapter, "name", None) or label)
+    name = getattr(adapter, "name", None) or label
+    return Model(spec, adapter, name=name, argument=argument)
 
 
 def suite_of(spec: str, context: Context) -> str | None:
@@ -95,7 +97,10 @@ def _from_file(spec: str) -> tuple[Any, str | None]:
         raise UsageError(f"the model {spec!r} names no class; write {path}:Class")
     if not path.is_file():
         raise UsageError(f"the model {spec!r} names a file that does not exist, {path}")
-    module_name = f"paraclip_bench_custom_{path.stem}"
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    module_name = f"paraclip_bench_custom_{path.stem}_{digest}"
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)  # its neighbours can be imported, as when Python runs the file
     loader = importlib.util.spec_from_file_location(module_name, path)
     if loader is None or loader.loader is None:
         raise UsageError(f"{path} is no Python file")

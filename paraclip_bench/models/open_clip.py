@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from paraclip_bench.models.open_clip_network import Network
 
 PROVENANCE = "provenance.json"
+# Raised when what a fingerprint covers changes, so that remembered ones are not used.
+_SCHEME = 2
 _LOADING = threading.Lock()
 
 
@@ -113,7 +115,13 @@ class OpenCLIP:
         known = memo.get(key)
         if isinstance(known, dict):
             return known
-        found = self.network().identity()
+        network = self.network()
+        if self.dtype != "float32":
+            # The fingerprint is of the float32 values, whatever precision they run in.
+            from paraclip_bench.models.open_clip_network import Network
+
+            network = Network.load(self.argument)
+        found = network.identity()
         memo.put(key, found)
         return found
 
@@ -125,7 +133,8 @@ class OpenCLIP:
         from paraclip_bench.models import open_clip_network
 
         files = open_clip_network.files_of(self.argument)
-        return f"open_clip:{open_clip_network.version()}:{self.argument}:{memo.stamp(files)}"
+        version = f"{_SCHEME}:{open_clip_network.version()}"
+        return f"open_clip:{version}:{self.argument}:{memo.stamp(files)}"
 
     def to(self, device: str, dtype: str) -> None:
         """Say where and in which precision the towers run, before they are loaded."""

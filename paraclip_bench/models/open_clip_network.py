@@ -13,12 +13,15 @@ import hashlib
 import json
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from open_clip.convert import convert_state_dict
 from open_clip.factory import load_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import QuickGELU
@@ -156,7 +159,9 @@ class Network:
 
     def identity(self) -> dict[str, Any]:
         """Fingerprints of both sides, over float32 weights, config and preprocessing."""
-        config = {k: v for k, v in self.config.items() if k not in ("text_cfg", "vision_cfg")}
+        # The activation is read off the modules; what a config says of it may be left out.
+        apart = ("text_cfg", "vision_cfg", "quick_gelu")
+        config = {k: v for k, v in self.config.items() if k not in apart}
         # Where a Hugging Face tower's files lie, or whether a config names them, changes nothing.
         text = {
             key: value
@@ -295,7 +300,8 @@ def _folder_plan(argument: str, folder: Path) -> _Plan:
             f"{folder} has no weights{hint}; it needs a .safetensors, .bin or .pth file"
         )
     weights = Path(chosen)
-    _refuse_mismatch(weights, bool(config.get("quick_gelu")), str(path))
+    known = _known_activation(lambda published: _file_name(published) == weights.name)
+    _refuse_mismatch(weights.name, known, bool(config.get("quick_gelu")), str(path))
     texts = [f for f in folder.glob("*") if f.suffix in (".json", ".txt") and f != path]
     tokens = [f for f in texts if "token" in f.name or "vocab" in f.name or f.name == "config.json"]
     return _Plan(argument, None, config, weights, (path, weights, *sorted(tokens)))
@@ -309,14 +315,19 @@ def _hub_plan(argument: str) -> _Plan:
         weights = Path(download_pretrained_from_hf(name))
     except Exception as error:
         raise unreachable(f"model {argument}", error, ModelError, local=_LOCAL) from error
-    return _Plan(argument, None, _read_config(config_path), weights, (config_path, weights))
+    config = _read_config(config_path)
+    known = _known_activation(lambda published: _hub_repository(published) == name)
+    config["quick_gelu"] = bool(config.get("quick_gelu")) or known is True
+    _refuse_mismatch(argument, known, config["quick_gelu"], str(config_path))
+    return _Plan(argument, None, config, weights, (config_path, weights))
 
 
 def _file_plan(architecture: str, weights: Path) -> _Plan:
     config = _built_in(architecture)
-    quick = bool(config.get("quick_gelu"))
-    config["quick_gelu"] = quick or _known_activation(weights) is True
-    _refuse_mismatch(weights, config["quick_gelu"], f"the architecture {architecture}")
+    known = _known_activation(lambda published: _file_name(published) == weights.name)
+    config["quick_gelu"] = bool(config.get("quick_gelu")) or known is True
+    where = f"the architecture {architecture}"
+    _refuse_mismatch(weights.name, known, config["quick_gelu"], where)
     return _Plan(architecture, str(weights), config, weights, (weights,))
 
 
@@ -333,25 +344,35 @@ def _read_config(path: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _known_activation(weights: Path) -> bool | None:
-    """Whether a file that open_clip publishes under this name was trained with QuickGELU."""
+def _known_activation(is_it: Callable[[dict[str, Any]], bool]) -> bool | None:
+    """Whether what open_clip publishes, and `is_it` picks, was trained with QuickGELU.
+
+    None where nothing is picked, or where what is picked does not agree.
+    """
     known = set()
     for architecture, tag in open_clip.list_pretrained():
         published = open_clip.get_pretrained_cfg(architecture, tag)
-        url = str(published.get("url") or "")
-        # OpenAI's own names (ViT-B-32.pt) are too common to prove anything.
-        if url.rsplit("/", 1)[-1] == weights.name and "openaipublic" not in url:
+        if is_it(published):
             config = open_clip.get_model_config(architecture) or {}
             known.add(bool(published.get("quick_gelu")) or bool(config.get("quick_gelu")))
     return known.pop() if len(known) == 1 else None
 
 
-def _refuse_mismatch(weights: Path, quick_gelu: bool, where: str) -> None:
-    known = _known_activation(weights)
+def _file_name(published: dict[str, Any]) -> str | None:
+    url = str(published.get("url") or "")
+    # OpenAI's own names (ViT-B-32.pt) are too common to prove anything.
+    return None if "openaipublic" in url else url.rsplit("/", 1)[-1] or None
+
+
+def _hub_repository(published: dict[str, Any]) -> str:
+    return "/".join(str(published.get("hf_hub") or "").split("/")[:2])
+
+
+def _refuse_mismatch(what: str, known: bool | None, quick_gelu: bool, where: str) -> None:
     if known is not None and known != quick_gelu:
         names = {True: "QuickGELU", False: "GELU"}
         raise ModelError(
-            f"{weights.name} is open_clip's file of a network with {names[known]}, but {where} "
+            f"{what} is what open_clip publishes of a network with {names[known]}, but {where} "
             f"says {names[quick_gelu]}; set quick_gelu to {str(known).lower()}"
         )
 
@@ -389,14 +410,22 @@ def _verify(model: Any, plan: _Plan) -> None:
     if plan.weights.suffix in (".npz", ".npy"):
         return
     state = model.state_dict()
-    stored = load_state_dict(str(plan.weights))
+    # The names and shapes that open_clip itself would load the file under.
+    stored = convert_state_dict(model, load_state_dict(str(plan.weights)))
+    if "positional_embedding" in stored and not hasattr(model, "positional_embedding"):
+        stored = convert_to_custom_text_state_dict(stored)
     same = [n for n, v in stored.items() if n in state and state[n].shape == v.shape]
-    wrong = [n for n in same if not torch.equal(state[n].float(), stored[n].float())]
-    if wrong:
+    wrong = [n for n in same if not _same(state[n].float(), stored[n].float())]
+    if wrong or not same:
         raise ModelError(
-            f"{plan.weights}: the network does not hold the file's {wrong[0]} after loading; "
-            "the folder's config and weights do not belong together"
+            f"{plan.weights}: after loading, the network does not hold the file's "
+            f"{wrong[0] if wrong else 'tensors'}; config and weights do not belong together"
         )
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Bit for bit; a NaN (an unused weight that was never initialised) equals itself."""
+    return torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 def _fingerprint(state: dict[str, torch.Tensor], names: list[str], parts: list[str]) -> str:

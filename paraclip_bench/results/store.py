@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,9 @@ def read(path: Path) -> Result:
         return Result.model_validate(raw)
     except (ValidationError, ValueError, OSError) as error:
         first = str(error).splitlines()[0]
-        raise DataError(f"{path} is not a result ({first}); delete it or run again") from error
-
-
-def read_all(folder: Path) -> Iterator[tuple[Path, Result]]:
-    """All results under a folder, by path."""
-    for path in sorted(folder.glob("*/*/*.json")):
-        yield path, read(path)
+        raise DataError(
+            f"{path} is not a result ({first}); delete it, or run again with --force"
+        ) from error
 
 
 def read_outcomes(path: Path) -> dict[str, npt.NDArray[Any]]:

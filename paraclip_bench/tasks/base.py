@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 from typing import Protocol as TypingProtocol
 
@@ -66,18 +66,6 @@ class Examples(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.rows)
-
-    def images(self) -> Iterator[ImageRef]:
-        """Every image that the rows or their gallery refer to, with repeats."""
-        yield from self.shared
-        for row in self.rows:
-            yield from (value for value in _values(row) if isinstance(value, ImageRef))
-
-
-def _values(row: Any) -> Iterable[Any]:
-    if isinstance(row, Mapping):
-        return row.values()
-    return [getattr(row, field.name) for field in dataclasses.fields(row)]
 
 
 class Task(ABC):

@@ -7,6 +7,7 @@ should find the target (recall), since agreement alone rewards a model that igno
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.data.text_files import read_jsonl, text_field
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.agreement import average_overlap_of, jaccard_of, overlaps
-from paraclip_bench.metrics.ranking import rank_gallery, recall_of, target_ranks
+from paraclip_bench.metrics.ranking import recall_of, target_ranks, top
 from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, Vectors
 
@@ -73,7 +74,7 @@ class ParaphrasedRetrieval(Task):
         path = source.file(f"{self.name}/queries.jsonl")
         folder = source.folder(f"{self.name}/images")
         files = [f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in _IMAGES]
-        files.sort(key=lambda file: file.name.encode())
+        files.sort(key=lambda file: os.fsencode(file.name))
         if len(files) < DEPTH:
             raise DataError(
                 f"{folder} has {len(files)} images, and a top {DEPTH} needs {DEPTH}; "
@@ -114,12 +115,12 @@ class ParaphrasedRetrieval(Task):
         images = embed.images([gallery[index] for index in first])
         texts = embed.texts([q.query for q in queries] + [q.paraphrase for q in queries])
         targets = np.array([q.target for q in queries])
-        top, ranks = {}, {}
+        firsts, ranks = {}, {}
         for side, vectors in (
             ("query", texts[: len(queries)]),
             ("paraphrase", texts[len(queries) :]),
         ):
-            top[side], ranks[side] = _retrieve(vectors, images, copies, targets)
+            firsts[side], ranks[side] = _retrieve(vectors, images, copies, targets)
         names = np.array([image.id for image in gallery], dtype=object)
         clusters = [
             f"pair-{index}" if q.target < 0 else gallery[q.target].sha256
@@ -127,11 +128,11 @@ class ParaphrasedRetrieval(Task):
         ]
         return {
             "cluster_id": np.array(clusters, dtype=object),
-            "overlaps": overlaps(top["query"], top["paraphrase"]),
+            "overlaps": overlaps(firsts["query"], firsts["paraphrase"]),
             "rank_query": ranks["query"],
             "rank_paraphrase": ranks["paraphrase"],
-            "top_query": names[top["query"]],
-            "top_paraphrase": names[top["paraphrase"]],
+            "top_query": names[firsts["query"]],
+            "top_paraphrase": names[firsts["paraphrase"]],
         }
 
 
@@ -139,10 +140,10 @@ def _retrieve(
     queries: Vectors, images: Vectors, copies: npt.NDArray[Any], targets: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
     """Top-10 gallery indices [q, 10] and target ranks [q], in blocks of queries."""
-    top, ranks = [], []
+    firsts, ranks = [], []
     for start in range(0, len(queries), _BLOCK):
         block = slice(start, start + _BLOCK)
-        ranking = rank_gallery((queries[block] @ images.T)[:, copies])
-        top.append(ranking[:, :DEPTH])
-        ranks.append(target_ranks(ranking, targets[block]))
-    return np.concatenate(top), np.concatenate(ranks)
+        similarities = (queries[block] @ images.T)[:, copies]
+        firsts.append(top(similarities, DEPTH))
+        ranks.append(target_ranks(similarities, targets[block]))
+    return np.concatenate(firsts), np.concatenate(ranks)

@@ -34,12 +34,16 @@ MIN_CASES = 25
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """An image, its true and its false caption, and the group that the case counts in."""
+    """An image, its true and false caption, the case's group, and whether that group counts.
+
+    `counted_group` is the group that the protocol's mean counts the case in, or "".
+    """
 
     image: ImageRef
     true_caption: str
     false_caption: str
     group: str
+    counted_group: str = "all"
 
 
 def row_dot(a: Vectors, b: Vectors) -> Vectors:
@@ -83,36 +87,43 @@ class _VisualGenome(Task):
             examples = self._from_hub(protocol)
         else:
             examples = self._from_folder(source, protocol)
+        if protocol != "aro":
+            return examples
         groups = [case.group for case in examples]
-        if protocol == "aro" and not self.counted(groups):
+        counted = self.counted(groups)
+        if not counted:
             raise DataError(
                 f"{self.name} of {examples.id}: none of its {len(set(groups))} groups is one that "
                 "the aro protocol counts; give the whole set, or ask for --protocol mteb"
             )
-        return examples
+        # Decided on the whole set, so that --limit does not change which groups count.
+        rows = [
+            dataclasses.replace(case, counted_group=case.group if case.group in counted else "")
+            for case in examples
+        ]
+        return dataclasses.replace(examples, rows=rows)
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         cases: list[Case] = list(examples)
+        if not any(case.counted_group for case in cases):
+            raise DataError(
+                f"{self.name}: none of these {len(cases)} cases is of a group that the aro "
+                "protocol counts; raise --limit, or ask for --protocol mteb"
+            )
         images = embed.images([case.image for case in cases])
         captions = embed.texts(
             [case.true_caption for case in cases] + [case.false_caption for case in cases]
         )
         true = row_dot(images, captions[: len(cases)])
         false = row_dot(images, captions[len(cases) :])
-        groups = [case.group for case in cases]
-        if examples.protocol == "aro":
-            correct, counted = true > false, self.counted(groups)
-            counted_group = [group if group in counted else "" for group in groups]
-        else:
-            correct, counted_group = true >= false, ["all"] * len(cases)
         return {
             "cluster_id": np.array([case.image.sha256 for case in cases], dtype=object),
             "similarity_true": true,
             "similarity_false": false,
-            "correct": correct,
+            "correct": true > false if examples.protocol == "aro" else true >= false,
             "tie": true == false,
-            "group": np.array(groups, dtype=object),
-            "counted_group": np.array(counted_group, dtype=object),
+            "group": np.array([case.group for case in cases], dtype=object),
+            "counted_group": np.array([case.counted_group for case in cases], dtype=object),
         }
 
     def _from_folder(self, source: FolderSource, protocol: str) -> Examples:

@@ -4,60 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import open_clip
 import pytest
-import torch
+import tiny_clip
 from PIL import Image
 
-from paraclip_bench.models.open_clip_network import save_folder
-
-CONFIG: dict[str, Any] = {
-    "embed_dim": 16,
-    "quick_gelu": True,
-    "vision_cfg": {
-        "image_size": 32,
-        "layers": 2,
-        "width": 32,
-        "head_width": 16,
-        "patch_size": 16,
-    },
-    "text_cfg": {
-        "context_length": 16,
-        "vocab_size": 49408,
-        "width": 16,
-        "heads": 2,
-        "layers": 2,
-    },
-}
-WORDS = [
-    "red",
-    "green",
-    "blue",
-    "small",
-    "large",
-    "ball",
-    "box",
-    "cone",
-    "left",
-    "right",
-    "above",
-    "below",
-]
+WORDS = ["red", "green", "blue", "small", "large", "ball", "box", "cone", "left", "above", "below"]
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """An open_clip folder of random weights."""
-    torch.manual_seed(0)
-    model = open_clip.CLIP(**CONFIG)
-    open_clip.model.set_model_preprocess_cfg(
-        model, {**open_clip.transform.PreprocessCfg().__dict__, "size": (32, 32)}
-    )
-    save_folder(tmp_path / "base", model, CONFIG)
-    return tmp_path / "base"
+    """An open_clip folder of random weights, with QuickGELU."""
+    return tiny_clip.save(tmp_path / "base", tiny_clip.build(quick_gelu=True))
 
 
 @pytest.fixture

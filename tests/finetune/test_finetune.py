@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from pathlib import Path
 
 import open_clip
 import pytest
+import tiny_clip
 import torch
 from safetensors.torch import load_file
 
 from paraclip_bench.api import finetune
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.finetune import loop
+from paraclip_bench.finetune.run import finetune as finetune_job
+from paraclip_bench.finetune.run import make_job
 from paraclip_bench.models.open_clip import OpenCLIP
+from paraclip_bench.models.open_clip_network import save_folder
+from paraclip_bench.progress import Progress
+from paraclip_bench.workspace import Workspace
 
 RECIPE = """
 name = "tiny"
@@ -143,7 +150,7 @@ def test_a_finished_run_is_not_repeated_and_not_overwritten(
     stamp = (folder / WEIGHTS).stat().st_mtime_ns
     run(base, pairs, recipe, tmp_path / "out")
     assert (folder / WEIGHTS).stat().st_mtime_ns == stamp
-    with pytest.raises(UsageError, match="another base, data or recipe"):
+    with pytest.raises(UsageError, match=r"of another seed \(0\)"):
         run(base, pairs, recipe, tmp_path / "out", seed=9)
 
 
@@ -164,3 +171,83 @@ def test_a_batch_larger_than_the_data_is_named(
     with pytest.raises(DataError, match="24 pairs and a batch takes 99"):
         run(base, pairs, recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_not_resumed_on_other_data_or_another_base(
+    base: Path,
+    pairs: tuple[Path, Path],
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dying(*_: object) -> object:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "batch_rows", dying)
+        with pytest.raises(Killed):
+            run(base, pairs, recipe, tmp_path / "cut")
+    whole = pairs[0].read_text()
+    pairs[0].write_text(whole.replace("red", "blue"))
+    with pytest.raises(UsageError, match="begun with another data;"):
+        run(base, pairs, recipe, tmp_path / "cut", resume=True)
+    pairs[0].write_text(whole)
+    config = base / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"quick_gelu": true', '"quick_gelu": false'))
+    with pytest.raises(UsageError, match="begun with another base;"):
+        run(base, pairs, recipe, tmp_path / "cut", resume=True)
+    config.write_text(config.read_text().replace('"quick_gelu": false', '"quick_gelu": true'))
+    run(base, pairs, recipe, tmp_path / "cut", resume=True)
+    assert not (tmp_path / "cut" / "begun.json").exists()
+
+
+def test_weights_that_get_no_gradient_stay_and_the_run_can_go_on(
+    pairs: tuple[Path, Path], recipe: Path, tmp_path: Path
+) -> None:
+    """A CoCa has a text decoder that encode_text does not use."""
+    torch.manual_seed(0)
+    config = {
+        **tiny_clip.CONFIG,
+        "quick_gelu": False,
+        "vision_cfg": {
+            **tiny_clip.CONFIG["vision_cfg"],
+            "attentional_pool": True,
+            "output_tokens": True,
+        },
+        "text_cfg": {**tiny_clip.CONFIG["text_cfg"], "embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {"context_length": 16, "width": 32, "heads": 2, "layers": 1},
+        "custom_text": True,
+    }
+    built = {key: value for key, value in config.items() if key != "custom_text"}
+    model = open_clip.coca_model.CoCa(**copy.deepcopy(built))
+    open_clip.model.set_model_preprocess_cfg(
+        model, {**open_clip.transform.PreprocessCfg().__dict__, "size": (32, 32)}
+    )
+    save_folder(tmp_path / "coca", model, config)
+    folder = run(tmp_path / "coca", pairs, recipe, tmp_path / "out")
+    before, after = load_file(tmp_path / "coca" / WEIGHTS), load_file(folder / WEIGHTS)
+    # A weight that CoCa never initialises may be NaN.
+    pairs_of = {name: (before[name].nan_to_num(), after[name].nan_to_num()) for name in before}
+    changed = {name for name, (old, new) in pairs_of.items() if not torch.equal(old, new)}
+    assert changed
+    assert all(name.startswith("text.") or name == "logit_scale" for name in changed)
+
+
+def test_the_demo_steps_aside_for_another_run_of_its_name(
+    base: Path, pairs: tuple[Path, Path], recipe: Path, tmp_path: Path
+) -> None:
+    workspace, progress = Workspace(tmp_path), Progress(quiet=True)
+
+    def go(seed: int, aside: bool) -> Path:
+        job = make_job(
+            base=f"local-dir:{base}", data=pairs[0], images=pairs[1], recipe=recipe, seed=seed
+        )
+        return finetune_job(job, workspace, progress, aside=aside)
+
+    assert go(1, False).name == "base-tiny"
+    with pytest.raises(UsageError, match=r"another seed \(1\);"):
+        go(2, False)
+    other = go(2, True)
+    assert other.name.startswith("base-tiny-")
+    assert go(2, True) == other
+    assert go(1, True).name == "base-tiny"

@@ -10,7 +10,13 @@ import pytest
 from paraclip_bench.errors import UsageError
 from paraclip_bench.evaluation.choose import all_tasks, load_task
 from paraclip_bench.leaderboard.board import Board, Cell, make_board
-from paraclip_bench.metrics.resampling import Estimate, estimate, paired_difference
+from paraclip_bench.metrics.resampling import (
+    Estimate,
+    estimate,
+    interval,
+    point,
+    replicates,
+)
 from paraclip_bench.results.store import outcomes_path
 
 Put = Callable[..., Path]
@@ -45,9 +51,10 @@ def test_values_best_and_paired_differences(
         if name == "clip":
             assert cell.difference is None
         else:
-            direct = paired_difference(statistic, made(VG, skill), made(VG, 0.2))
-            assert cell.difference == direct
-            assert direct.low <= direct.value <= direct.high
+            value = point(statistic, made(VG, skill)) - point(statistic, made(VG, 0.2))
+            draws = [replicates(statistic, made(VG, s)) for s in (skill, 0.2)]
+            assert cell.difference == Estimate(value, *interval(draws[0] - draws[1]))
+            assert cell.difference.low <= value <= cell.difference.high
 
 
 def test_ties_are_all_best_and_one_alone_is_not(put: Put, tmp_path: Path) -> None:
@@ -88,7 +95,7 @@ def test_baseline_by_name_or_spec(put: Put, tmp_path: Path) -> None:
         assert board.baseline == "b"
         assert [row.name for row in board.rows] == ["b", "a"]
         assert cells(board)["a", "vg-relation (aro)", "accuracy"].difference.value < 0
-    with pytest.raises(UsageError, match="there is no model on the board 'bb'"):
+    with pytest.raises(UsageError, match="there is no model 'bb' on the board"):
         make_board(tmp_path, baseline="bb")
 
 
@@ -177,7 +184,8 @@ def test_without_outcomes_the_value_still_stands(put: Put, tmp_path: Path) -> No
     outcomes_path(path).unlink()
     cell = cells(make_board(tmp_path))["a", "vg-relation (aro)", "accuracy"]
     assert cell.estimate.low is not None
-    assert cell.difference is None
+    assert cell.difference.value > 0
+    assert (cell.difference.low, cell.difference.high) == (None, None)
     assert cell.best is True
 
 
@@ -186,3 +194,26 @@ def test_nothing_to_show_is_said_with_its_reason(put: Put, tmp_path: Path) -> No
     with pytest.raises(UsageError, match=r"only its first 5 examples \(--limit\)"):
         make_board(tmp_path)
     assert len(make_board(tmp_path, with_limits=True).rows) == 1
+
+
+def test_one_model_under_two_names_is_one_row_and_clip_stays_the_baseline(
+    put: Put, tmp_path: Path
+) -> None:
+    put("clip", VG, 0.2, fingerprint="same", day=1)
+    put("ViT-B-32", VG, 0.2, fingerprint="same", day=2)
+    put("ViT-B-32", "STS12", 0.2, fingerprint="same", day=3, spec="open_clip:ViT-B-32")
+    put("other", VG, 0.6)
+    board = make_board(tmp_path)
+    assert [row.name for row in board.rows] == ["clip", "other"]
+    assert board.baseline == "clip"
+    for asked in ("ViT-B-32", "open_clip:ViT-B-32", "clip"):
+        assert make_board(tmp_path, baseline=asked).baseline == "clip"
+
+
+def test_of_two_precisions_the_baseline_is_float32(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.1, dtype="bfloat16")
+    put("clip", VG, 0.2)
+    put("other", VG, 0.6)
+    board = make_board(tmp_path)
+    assert board.baseline == "clip (float32)"
+    assert make_board(tmp_path, baseline="clip (bfloat16)").baseline == "clip (bfloat16)"

@@ -20,17 +20,20 @@ def shown(selection: Selection) -> dict[str, list[str]]:
 
 
 def test_other_data_and_versions_never_share_a_column(put: Put, tmp_path: Path) -> None:
-    put("a", VG, 0.3, day=1)
-    put("b", VG, 0.4, day=2)
-    other = put("c", VG, 0.5, sha256="cd" * 32, day=9)
-    version = put("d", VG, 0.5, version=99, day=9)
+    put("a", VG, 0.3, day=1, version=7)
+    put("b", VG, 0.4, day=2, version=7)
+    other = put("c", VG, 0.5, sha256="cd" * 32, day=9, version=7)
     selection = select(tmp_path, "paper", with_limits=False)
     assert shown(selection) == {"a": [VG], "b": [VG]}
-    assert len(selection.left_out) == 2
-    for path, said in ((other, "data cdcdcdcd"), (version, "version 99")):
-        (line,) = [line for line in selection.left_out if path.name in line]
-        assert said in line
-        assert "not version 1, data abababab" in line
+    (line,) = selection.left_out
+    assert other.name in line
+    assert "data cdcdcdcd, not version 7, data abababab" in line
+    # A score that was corrected is never outvoted by its older version.
+    put("d", VG, 0.5, version=8, day=1)
+    selection = select(tmp_path, "paper", with_limits=False)
+    assert shown(selection) == {"d": [VG]}
+    assert len(selection.left_out) == 3
+    assert all("not version 8" in line for line in selection.left_out)
 
 
 def test_of_equally_many_the_newest_data_stay(put: Put, tmp_path: Path) -> None:

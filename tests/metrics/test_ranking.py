@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip_bench.metrics.ranking import rank_gallery, recall_of, target_ranks
+from paraclip_bench.metrics.ranking import recall_of, target_ranks, top
 
 
 @st.composite
@@ -20,10 +20,11 @@ def searches(draw: st.DrawFn) -> tuple[list[list[int]], list[int]]:
 @given(searches(), st.integers(1, 12))
 def test_ties_keep_gallery_order(search: tuple[list[list[int]], list[int]], k: int) -> None:
     rows, targets = search
-    ranking = rank_gallery(np.array(rows, dtype=np.float32))
+    similarities = np.array(rows, dtype=np.float32)
     expected = [sorted(range(len(row)), key=lambda i: (-row[i], i)) for row in rows]
-    assert ranking.tolist() == expected
-    ranks = target_ranks(ranking, np.array(targets))
+    depth = min(k, len(rows[0]))
+    assert top(similarities, depth).tolist() == [order[:depth] for order in expected]
+    ranks = target_ranks(similarities, np.array(targets))
     places = [
         0 if target < 0 else order.index(target) + 1
         for order, target in zip(expected, targets, strict=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from paraclip_bench.metrics import resampling
 from paraclip_bench.metrics.accuracy import mean_of
 from paraclip_bench.metrics.correlation import spearman_of
-from paraclip_bench.metrics.resampling import Estimate, estimate, paired_difference
+from paraclip_bench.metrics.resampling import Estimate, estimate, replicates
 
 MEAN = mean_of("value")
 
@@ -65,41 +65,30 @@ def test_interval_covers_only_if_clusters_are_drawn_whole() -> None:
     assert by_example / rounds < 0.7
 
 
-def test_paired_difference_uses_the_same_draws() -> None:
+def test_the_same_seed_pairs_two_models() -> None:
     rng = np.random.default_rng(2)
     clusters = rng.integers(0, 60, size=200)
     base = rng.normal(size=200)
     shift = 0.5 + 0.01 * rng.normal(size=200)
-    one, two = table((base + shift).tolist(), list(clusters)), table(base.tolist(), list(clusters))
-    found = paired_difference(MEAN, one, two)
-    # A mean is linear: the paired interval is that of the differences themselves.
-    direct = estimate(MEAN, table(shift.tolist(), list(clusters)))
-    assert found.value == pytest.approx(direct.value)
-    assert (found.low, found.high) == pytest.approx((direct.low, direct.high))
-    assert found.high - found.low < 0.02
-    same = paired_difference(MEAN, one, one)
-    assert same == Estimate(0.0, 0.0, 0.0)
-
-
-def test_paired_difference_refuses_other_examples() -> None:
-    one = table([1.0, 2.0, 3.0], [0, 1, 2])
-    two = {**one, "example_id": one["example_id"][::-1]}
-    with pytest.raises(ValueError, match="same examples in the same order"):
-        paired_difference(MEAN, one, two)
+    draws = [
+        replicates(MEAN, table(values.tolist(), list(clusters)), seed=3)
+        for values in (base + shift, base, shift)
+    ]
+    # A mean is linear: the difference of paired draws is the draws of the differences.
+    np.testing.assert_allclose(draws[0] - draws[1], draws[2], atol=1e-12)
+    other = replicates(MEAN, table(base.tolist(), list(clusters)), seed=4)
+    assert np.abs(draws[0] - other - draws[2]).max() > 0.01
 
 
 def test_no_interval_is_invented() -> None:
     one_cluster = table([0.0, 1.0, 1.0], ["a", "a", "a"])
     assert estimate(MEAN, one_cluster) == Estimate(pytest.approx(2 / 3), None, None)
-    other = {**one_cluster, "value": np.array([0.0, 0.0, 1.0])}
-    assert paired_difference(MEAN, one_cluster, other) == Estimate(pytest.approx(1 / 3), None, None)
+    assert np.isnan(replicates(MEAN, one_cluster)).all()
     # Three pairs: some resamples draw one pair alone and have no correlation.
     few = {**table([1.0, 2.0, 3.0], [0, 1, 2]), "gold": np.array([1.0, 3.0, 2.0])}
     assert estimate(spearman_of("value", "gold"), few) == Estimate(pytest.approx(0.5), None, None)
     flat = {**few, "gold": np.ones(3)}
-    nothing = Estimate(None, None, None)
-    assert estimate(spearman_of("value", "gold"), flat) == nothing
-    assert paired_difference(spearman_of("value", "gold"), flat, flat) == nothing
+    assert estimate(spearman_of("value", "gold"), flat) == Estimate(None, None, None)
 
 
 def test_a_statistic_without_batches_is_called_row_by_row() -> None:

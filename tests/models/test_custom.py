@@ -94,7 +94,28 @@ def test_a_side_that_is_absent_and_a_fingerprint_that_is_given(tmp_path, context
     file.write_text(SIMPLE)
     model = load_model(f"{file}:TextOnly", context)
     assert model.image is None
-    assert (model.name, model.fingerprint, model.text.fingerprint) == ("mine", "v1", "text:v1")
+    assert model.name == "mine"
+    assert model.text.fingerprint == f"text:{model.fingerprint}"
+
+
+def test_a_fingerprint_on_the_class_is_one_for_each_class_and_argument(tmp_path, context):
+    file = tmp_path / "own.py"
+    simple = "    fingerprint = 'v1'\n    def __init__(self, a='0'): pass\n"
+    simple += "    def encode_texts(self, texts): return [[1.0]] * len(texts)\n"
+    file.write_text("".join(f"class {name}:\n{simple}" for name in ("One", "Two")))
+    specs = ("One", "One:1", "One:2", "Two")
+    found = [load_model(f"{file}:{spec}", context).fingerprint for spec in specs]
+    assert len(set(found)) == 4
+    assert found[0] == load_model(f"{file}:One", context).fingerprint
+    own = "class Own:\n    def __init__(self, a='0'): self.fingerprint = 'weights'\n"
+    file.write_text(own + "    def encode_texts(self, texts): return [[1.0]] * len(texts)\n")
+    assert load_model(f"{file}:Own:./a", context).fingerprint == "weights"
+
+
+def test_a_file_can_import_its_neighbour(tmp_path, context):
+    (tmp_path / "a_neighbour_of_own.py").write_text(SIMPLE)
+    (tmp_path / "own.py").write_text("from a_neighbour_of_own import TextOnly\n")
+    assert load_model(f"{tmp_path / 'own.py'}:TextOnly", context).name == "mine"
 
 
 def test_the_full_form(tmp_path, context, embed):

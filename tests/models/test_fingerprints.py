@@ -118,3 +118,22 @@ def test_constructing_and_looking_at_the_sides_loads_nothing(tiny, context, load
     assert model.text is not None
     assert model.image is not None
     assert not loads
+
+
+def test_precision_does_not_change_what_a_model_is(tmp_path, context, monkeypatch):
+    folder = tiny_clip.save(tmp_path / "model")
+    found = set()
+    for dtype in ("bfloat16", "float32", "float16"):
+        # Each with a cache of its own, so that nothing is remembered.
+        monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / dtype))
+        model = load_model(f"local-dir:{folder}", context)
+        model.to("cpu", dtype)
+        found.add(model.fingerprint)
+    assert len(found) == 1
+
+
+def test_a_config_that_leaves_the_activation_out_changes_nothing(sides):
+    def silent(config):
+        del config["model_cfg"]["quick_gelu"]
+
+    assert sides(configure=silent) == sides()

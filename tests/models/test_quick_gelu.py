@@ -105,3 +105,28 @@ def test_a_moved_folder_has_the_same_activation_and_fingerprint(tmp_path, contex
     here, there = (load_model(f"local-dir:{folder}", context) for folder in (tiny, moved))
     assert here.fingerprint == there.fingerprint
     assert here.activation == there.activation == "gelu"
+
+
+@pytest.mark.parametrize(
+    ("name", "config_says", "planned"),
+    [
+        ("timm/vit_base_patch32_clip_224.laion400m_e32", False, True),
+        ("timm/vit_base_patch32_clip_224.laion400m_e32", True, True),
+        ("somebody/their-own", True, True),
+        ("somebody/their-own", False, False),
+        ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", False, False),
+        ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", True, None),
+    ],
+)
+def test_a_hub_repository_that_open_clip_knows(tmp_path, monkeypatch, name, config_says, planned):
+    config = tmp_path / "open_clip_config.json"
+    config.write_text(json.dumps({"model_cfg": {"quick_gelu": config_says}}))
+    monkeypatch.setattr(
+        open_clip_network, "download_pretrained_from_hf", lambda *a, **k: str(config)
+    )
+    monkeypatch.setattr(open_clip_network, "once_reachable", lambda: False)
+    if planned is None:
+        with pytest.raises(ModelError, match=r"network with GELU, but .* says QuickGELU"):
+            open_clip_network._plan(f"hf-hub:{name}")
+    else:
+        assert open_clip_network._plan(f"hf-hub:{name}").quick_gelu is planned

@@ -135,7 +135,7 @@ def test_a_later_schema_asks_for_an_update(tmp_path: Path, whole: bool) -> None:
 def test_a_damaged_result_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.json is not a result .* delete it or run again"):
+    with pytest.raises(DataError, match=r"a\.json is not a result .* delete it, or run again"):
         store.read(path)
     with pytest.raises(DataError, match=r"none\.json is not a result"):
         store.read(tmp_path / "none.json")
@@ -196,13 +196,3 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BenchError, match="cannot be written"):
         store.write(tmp_path / "file" / "a.json", result(), COLUMNS)
-
-
-def test_read_all_is_by_path(tmp_path: Path) -> None:
-    for name in ("paper/b/x.json", "paper/a/y.json", "demo/z/x.json"):
-        store.write(tmp_path / name, result(task=name), COLUMNS)
-    assert [r.task for _, r in store.read_all(tmp_path)] == [
-        "demo/z/x.json",
-        "paper/a/y.json",
-        "paper/b/x.json",
-    ]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError
+from paraclip_bench.evaluation.plan import read_examples
 from paraclip_bench.metrics.resampling import point
 from paraclip_bench.tasks.visual_genome import (
     VGAttribution,
@@ -192,6 +193,20 @@ def test_no_group_left(task: Any, rows: Rows, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="groups is one that the aro protocol counts"):
         task.load(source, "aro")
     assert len(task.load(source, "mteb")) == len(rows)
+
+
+def test_a_limit_does_not_change_which_groups_count(
+    tmp_path: Path, given: Callable[..., Any]
+) -> None:
+    rows = [case(attributes=["rare", "pair"])] * 3 + [case()] * 25
+    task = VGAttribution()
+    source = place(tmp_path, task, rows)
+    embed = given(lambda text: [1.0, 0.0], lambda image: [1.0, 0.0])
+    few = read_examples(task, source, "aro", 5)
+    columns = task.outcomes(few, embed)
+    assert columns["counted_group"].tolist() == ["", "", "", "red_blue", "red_blue"]
+    with pytest.raises(DataError, match=r"none of these 3 cases .* raise --limit"):
+        task.outcomes(read_examples(task, source, "aro", 3), embed)
 
 
 def test_boxes_partly_outside_are_counted(tmp_path: Path) -> None:
