@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from paraclip_bench.tasks.base import Task
 
 
-def load_model(spec: str, *, suite: str = "paper", workspace: Path = Path()) -> Model:
+def load_model(spec: str, *, suite: str = "paper", workspace: str | Path = ".") -> Model:
     """The model that a spec names; weights load when they are first needed."""
     from paraclip_bench.models import load
     from paraclip_bench.models.base import Context
 
-    return load.load_model(spec, Context(suite, Workspace(workspace).checkpoints))
+    return load.load_model(spec, Context(suite, Workspace(Path(workspace)).checkpoints))
 
 
 def load_task(name: str) -> Task:
@@ -32,46 +32,104 @@ def load_task(name: str) -> Task:
 
 
 def evaluate(
-    models: Sequence[str],
-    tasks: Sequence[str],
+    models: str | object | Sequence[str | object],
+    tasks: str | Sequence[str],
     *,
-    workspace: Path = Path(),
+    suite: str | None = None,
+    protocols: str | Sequence[str] = (),
+    data_dir: str | Path | None = None,
+    limit: int | None = None,
+    force: bool = False,
+    offline: bool = False,
+    device: str | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+    debug: bool = False,
+    workspace: str | Path = ".",
     quiet: bool = False,
-    **options: Any,
 ) -> Report:
-    """Run models on tasks as `paraclip-bench run` does; options are those of `Options`.
+    """Run models on tasks as `paraclip-bench run` does.
 
-    Returns results with their files, what was skipped, and what failed (each a sentence).
+    A model is a spec, or an object of the simple or the full form (docs/models.md). Returns a
+    `Report`: `results` as (file, Result) pairs, `skipped` and `failures` as sentences. Raises
+    `UsageError` for wrong names, and with `debug` whatever a model or task of yours raises.
     """
     from paraclip_bench.evaluation.run import Options, execute, plan_run
 
-    chosen, place = Options(**options), Workspace(workspace)
-    return execute(plan_run(models, tasks, chosen, place), chosen, place, Progress(quiet=quiet))
+    options = Options(
+        suite=suite,
+        protocols=(protocols,) if isinstance(protocols, str) else tuple(protocols),
+        data_dir=None if data_dir is None else Path(data_dir),
+        limit=limit,
+        force=force,
+        offline=offline,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        debug=debug,
+    )
+    place = Workspace(Path(workspace))
+    several = models if isinstance(models, list | tuple) else [models]
+    names = [tasks] if isinstance(tasks, str) else tasks
+    plan = plan_run([_named(model) for model in several], names, options, place)
+    return execute(plan, options, place, Progress(quiet=quiet))
 
 
 def finetune(
     *,
     base: str | None = None,
-    data: Path | None = None,
-    images: Path | None = None,
-    recipe: Path | None = None,
+    data: str | Path | None = None,
+    images: str | Path | None = None,
+    recipe: str | Path | None = None,
     seed: int | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
     device: str | None = None,
-    workspace: Path = Path(),
+    workspace: str | Path = ".",
     quiet: bool = False,
 ) -> Path:
-    """Fine-tune as `paraclip-bench finetune` does; returns the checkpoint folder."""
+    """Fine-tune as `paraclip-bench finetune` does; returns the checkpoint folder.
+
+    Without `data` it is the embedded recipe on the demo world.
+    """
     from paraclip_bench.finetune import run
 
-    job = run.make_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
-    progress = Progress(quiet=quiet)
-    return run.finetune(job, Workspace(workspace), progress, out=out, resume=resume, device=device)
+    job = run.make_job(
+        base=base, data=_path(data), images=_path(images), recipe=_path(recipe), seed=seed
+    )
+    progress, place = Progress(quiet=quiet), Workspace(Path(workspace))
+    return run.finetune(job, place, progress, out=_path(out), resume=resume, device=device)
 
 
-def leaderboard(*, workspace: Path = Path(), **options: Any) -> Board:
-    """The board of a workspace; options are those of `make_board`."""
+def leaderboard(
+    *,
+    suite: str | None = None,
+    baseline: str | None = None,
+    all_scores: bool = False,
+    with_limits: bool = False,
+    workspace: str | Path = ".",
+) -> Board:
+    """The board of a workspace; print(board) shows it as the command does."""
     from paraclip_bench.leaderboard.board import make_board
 
-    return make_board(Workspace(workspace).results, **options)
+    return make_board(
+        Workspace(Path(workspace)).results,
+        suite=suite,
+        baseline=baseline,
+        all_scores=all_scores,
+        with_limits=with_limits,
+    )
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _named(model: Any) -> str | Model:
+    """A spec as it is, an object as a model of its class's name."""
+    from paraclip_bench.models.base import Model
+
+    if isinstance(model, str | Model):
+        return model
+    name = getattr(model, "name", None) or type(model).__name__
+    return Model(str(name), model, name=str(name))

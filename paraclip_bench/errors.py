@@ -5,6 +5,8 @@ class BenchError(Exception):
     """Something failed and is named: one sentence that says what, where and what to do."""
 
     exit_code = 1
+    fetchable = False
+    """Whether only the network is wanting, and that because a dry run does without it."""
 
 
 class UsageError(BenchError):

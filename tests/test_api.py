@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+import paraclip_bench
+from paraclip_bench.api import evaluate, finetune, leaderboard
 
 WAYS = [
     "from paraclip_bench import {0}; f = {0}",
@@ -18,8 +24,6 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_public_function_can_be_called(way: str) -> None:
-    import paraclip_bench
-
     lines = ["import sys"]
     for name in paraclip_bench.__all__:
         lines += [way.format(name), f"assert callable(f), {name!r}"]
@@ -39,7 +43,30 @@ def test_every_public_function_can_be_called(way: str) -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    import paraclip_bench
-
     with pytest.raises(AttributeError, match="no attribute 'fine_tune'"):
         _ = paraclip_bench.fine_tune
+
+
+class Lengths:
+    """A model as somebody in a notebook has it."""
+
+    def encode_texts(self, texts: list[str]) -> np.ndarray:
+        return np.array([[1.0, len(text), text.count("a")] for text in texts])
+
+
+def test_objects_and_plain_strings_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "data/sts").mkdir(parents=True)
+    rows = ["score\tsentence1\tsentence2", "1\ta b\tb", "5\ta cat\ta cat", "3\tdog\ta big dog"]
+    (tmp_path / "data/sts/STS12.tsv").write_text("\n".join(rows))
+    where = {"data_dir": str(tmp_path / "data"), "workspace": str(tmp_path), "quiet": True}
+    report = evaluate(Lengths(), "sts12", **where)  # type: ignore[arg-type]
+    ((file, result),) = report.results
+    assert file.is_file()
+    assert (result.model.name, result.task) == ("Lengths", "STS12")
+    assert "Lengths" in str(leaderboard(workspace=str(tmp_path)))
+    assert evaluate([Lengths()], ["STS12"], **where).results  # type: ignore[arg-type]
+
+
+def test_the_callable_packages_show_their_signature() -> None:
+    assert inspect.signature(paraclip_bench.finetune) == inspect.signature(finetune)
+    assert inspect.signature(paraclip_bench.leaderboard) == inspect.signature(leaderboard)

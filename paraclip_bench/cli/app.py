@@ -18,16 +18,16 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-app.command("demo")(demo.demo)
-app.command("finetune")(finetune.finetune)
-app.command("run")(run.run)
-app.command("leaderboard")(leaderboard.leaderboard)
-app.command("models")(listings.models)
-app.command("tasks")(listings.tasks)
-app.command("plugins")(listings.plugins)
+app.command("demo", short_help="Everything, on the embedded world, offline.")(demo.demo)
+app.command("finetune", short_help="Make a ParaCLIP checkpoint.")(finetune.finetune)
+app.command("run", short_help="Measure models on tasks.")(run.run)
+app.command("leaderboard", short_help="Compare results in one table.")(leaderboard.leaderboard)
+app.command("models", short_help="List the models that can be named.")(listings.models)
+app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
+app.command("plugins", short_help="Check every plugin.")(listings.plugins)
 
 
-STOPPED = "stopped; what was finished is kept"
+STOPPED = "stopped; what was finished is kept (finetune goes on with --resume)"
 # typer carries its own copy of click in some versions; this class is right in all of them.
 USAGE_ERROR = typer.BadParameter.__mro__[1]
 

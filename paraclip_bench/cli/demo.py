@@ -16,7 +16,7 @@ def demo(workspace: WorkspaceOption = Path()) -> None:
     from paraclip_bench.evaluation.run import Options, execute, plan_run
     from paraclip_bench.finetune import run
     from paraclip_bench.leaderboard.board import make_board
-    from paraclip_bench.leaderboard.terminal import show
+    from paraclip_bench.leaderboard.terminal import remarks, show
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
@@ -29,7 +29,7 @@ def demo(workspace: WorkspaceOption = Path()) -> None:
     report = execute(plan, options, place, progress)
     board = make_board(place.results, suite="demo")
     show(board)
-    for reason in board.left_out:
-        progress.say(f"left out: {reason}")
+    for line in remarks(board):
+        progress.say(line)
     progress.say(f"checkpoint: {checkpoint}; results: {place.results / 'demo'}")
     raise typer.Exit(1 if report.failures else 0)

@@ -52,10 +52,6 @@ def finetune(
         go_offline()
     progress = Progress()
     job = run.make_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
-    if data is None:
-        from paraclip_bench.demo.store import NOTICE
-
-        progress.say(f"no --data given, so this is the embedded demo recipe. {NOTICE}")
     folder = run.finetune(
         job, Workspace(workspace), progress, out=out, resume=resume, device=device
     )

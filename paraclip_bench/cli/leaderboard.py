@@ -45,6 +45,7 @@ def leaderboard(
     from paraclip_bench.files import write_text
     from paraclip_bench.leaderboard import formats
     from paraclip_bench.leaderboard.board import make_board
+    from paraclip_bench.leaderboard.terminal import remarks, show, text
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
@@ -56,15 +57,12 @@ def leaderboard(
         all_scores=all_scores,
         with_limits=with_limits,
     )
-    if form is Format.TABLE:
-        from paraclip_bench.leaderboard.terminal import show, text
-
-        if out is None:
-            show(board)
-        else:
-            write_text(out, text(board))
+    progress = Progress()
+    if form is Format.TABLE and out is None:
+        show(board)
     else:
         writers = {
+            Format.TABLE: text,
             Format.MD: formats.markdown,
             Format.CSV: formats.as_csv,
             Format.JSON: formats.as_json,
@@ -74,6 +72,7 @@ def leaderboard(
             typer.echo(content, nl=False)
         else:
             write_text(out, content)
-    progress = Progress()
-    for reason in board.left_out:
-        progress.say(f"left out: {reason}")
+            progress.say(f"{out} written")
+    if form in (Format.TABLE, Format.CSV):  # the others hold it themselves
+        for line in remarks(board):
+            progress.say(line)

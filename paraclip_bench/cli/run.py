@@ -61,13 +61,13 @@ def run(
         data_dir,
         limit,
         force,
-        offline or dry_run,
+        offline,
         device,
         dtype,
         seed,
         debug="--debug" in sys.argv,
     )
-    plan = plan_run(model, task, options, place)
+    plan = plan_run(model, task, options, place, dry=dry_run)
     line = suite_line(plan)
     if as_json:
         progress.say(line)
@@ -82,7 +82,7 @@ def run(
     for problem in plan.problems:
         progress.say(f"error: {problem}")
     report = execute(plan, options, place, progress)
-    rows = result_rows(report)
+    rows = result_rows(report, percent=not as_json)
     if as_json:
         typer.echo(
             json.dumps(

@@ -38,22 +38,23 @@ def suite_line(plan: Plan) -> str:
     return f"suite: {plan.suite} ({where})"
 
 
-def result_rows(report: Report) -> list[dict[str, Any]]:
-    """One row a result: its main score x 100 with its interval, and its file."""
+def result_rows(report: Report, *, percent: bool) -> list[dict[str, Any]]:
+    """One row a result: its main score with its interval, and its file.
+
+    `percent`: x 100, as tables show scores; otherwise fractions, as files hold them.
+    """
+    factor = 100 if percent else 1
     rows = []
     for path, result in report.results:
         score = result.scores[result.main_score]
-        shown = {
-            name: None if value is None else round(100 * value, 2)
-            for name, value in (("value", score.value), ("low", score.low), ("high", score.high))
-        }
+        values = {"value": score.value, "low": score.low, "high": score.high}
         rows.append(
             {
                 "model": result.model.name,
                 "task": result.task,
                 "protocol": result.protocol,
                 "score": result.main_score,
-                **shown,
+                **{k: None if v is None else factor * v for k, v in values.items()},
                 "n": result.n,
                 "file": str(path),
             }

@@ -54,12 +54,16 @@ _ABSENT = {
     "OSError",
 }
 _why_offline = "HF_HUB_OFFLINE is set"
+_is_dry = False
 
 
-def go_offline(why: str = "--offline (or --dry-run) forbids the network") -> None:
-    """Forbid the hub's libraries any network, whether they are imported already or not."""
-    global _why_offline
-    _why_offline = why
+def go_offline(why: str = "--offline forbids the network", *, dry: bool = False) -> None:
+    """Forbid the hub's libraries any network, whether they are imported already or not.
+
+    `dry`: only because nothing is to be fetched now; what is not cached is then no problem.
+    """
+    global _why_offline, _is_dry
+    _why_offline, _is_dry = why, dry
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ[name] = "1"
     # They read the environment once, when they are imported.
@@ -122,7 +126,12 @@ def unreachable(
     what: str, error: Exception, kind: type[BenchError], *, local: str = "a local copy"
 ) -> BenchError:
     """One sentence for whatever a hub library raises; `local` is what would do instead."""
-    if os.environ.get("HF_HUB_OFFLINE") == "1" and type(error).__name__ in _ABSENT:
+    absent = os.environ.get("HF_HUB_OFFLINE") == "1" and type(error).__name__ in _ABSENT
+    if absent and _is_dry:
+        later = kind(f"{what} is not in the local cache; a run fetches it from the hub")
+        later.fetchable = True
+        return later
+    if absent:
         return kind(
             f"{what} cannot be had: not in the local cache, and {_why_offline}; "
             f"fetch it once with the network, or give {local}"

@@ -15,7 +15,7 @@ def read_text(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; see the layout of --data-dir") from error
+        raise DataError(f"{path} does not exist; check the path") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from error
     try:

@@ -50,7 +50,7 @@ class Plan:
 
 
 def make_plan(
-    specs: Sequence[str],
+    specs: Sequence[str | Model],
     pairs: Sequence[tuple[Task, str]],
     *,
     suite: str,
@@ -67,11 +67,12 @@ def make_plan(
     `broken` are problems and `notes` remarks that choosing the tasks brought. Wrong usage
     (`UsageError`) is raised at once.
     """
+    problems = list(broken)
     models, missing_models = [], []
     context = Context(suite=suite, checkpoints=checkpoints)
     for spec in dict.fromkeys(specs):
         try:
-            model = load_model(spec, context)
+            model = spec if isinstance(spec, Model) else load_model(spec, context)
             model.to(device, dtype)
             if hasattr(model.adapter, "check"):
                 model.adapter.check()
@@ -80,7 +81,9 @@ def make_plan(
             raise
         # An adapter's check() is foreign code; one model's failure leaves the others alone.
         except (Exception, SystemExit) as error:
-            missing_models.append((spec, _reason(spec, error)))
+            missing_models.append((str(spec), _reason(str(spec), error)))
+            if not getattr(error, "fetchable", False):
+                problems.append(_reason(str(spec), error))
     work, missing_data = [], []
     for task, protocol in pairs:
         try:
@@ -90,8 +93,8 @@ def make_plan(
             raise
         except (Exception, SystemExit) as error:
             missing_data.append((task.name, protocol, _reason(task.name, error)))
-    problems = [*broken, *(reason for _, reason in missing_models)]
-    problems += [reason for *_, reason in missing_data]
+            if not getattr(error, "fetchable", False):
+                problems.append(_reason(task.name, error))
     return Plan(suite, source, models, work, problems, list(notes), missing_models, missing_data)
 
 
@@ -133,11 +136,13 @@ def describe(plan: Plan, results: Path, limit: int | None) -> list[dict[str, str
 
     What is missing has a row of its own, a model without task or a task without model.
     """
-    rows = [_row(model=spec, state=f"missing: {reason}") for spec, reason in plan.missing_models]
+    rows = [_row(model=spec, state=_absent(plan, reason)) for spec, reason in plan.missing_models]
     rows += [
-        _row(task=name, protocol=protocol, state=f"missing: {reason}")
+        _row(task=name, protocol=protocol, state=_absent(plan, reason))
         for name, protocol, reason in plan.missing_data
     ]
+    if not plan.work:
+        rows += [_row(model=model.name, state="ready, but no data") for model in plan.models]
     for work in plan.work:
         found: dict[str, str | int | None] = {
             "task": work.task.name,
@@ -151,6 +156,10 @@ def describe(plan: Plan, results: Path, limit: int | None) -> list[dict[str, str
             state = _state(plan, results, model, work, limit)
             rows.append(_row(**found, model=model.name, state=state))
     return rows
+
+
+def _absent(plan: Plan, reason: str) -> str:
+    return f"missing: {reason}" if reason in plan.problems else f"to fetch: {reason}"
 
 
 def _row(**cells: str | int | None) -> dict[str, str | int | None]:

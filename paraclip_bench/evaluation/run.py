@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import secrets
 import shlex
 import sys
 import time
@@ -59,17 +60,27 @@ class Report:
     results: list[tuple[Path, Result]] = dataclasses.field(default_factory=list)
     skipped: list[str] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
+    run: str = dataclasses.field(default_factory=lambda: secrets.token_hex(4))
 
 
 def plan_run(
-    models: Sequence[str], tasks: Sequence[str], options: Options, workspace: Workspace
+    models: Sequence[str | Model],
+    tasks: Sequence[str],
+    options: Options,
+    workspace: Workspace,
+    *,
+    dry: bool = False,
 ) -> Plan:
-    """Resolve names, suite and data; `UsageError` for wrong names, problems for missing things."""
-    if options.offline:
+    """Resolve names, suite and data; `UsageError` for wrong names, problems for missing things.
+
+    `dry`: fetch nothing; what a run would fetch is no problem.
+    """
+    if options.offline or dry:
         from paraclip_bench.data.hub import go_offline
 
-        go_offline()
-    suite = choose_suite(options.suite, models, workspace.checkpoints)
+        go_offline(dry=not options.offline)
+    specs = [model for model in models if isinstance(model, str)]
+    suite = choose_suite(options.suite, specs, workspace.checkpoints)
     choice = choose_tasks(tasks, suite)
     return make_plan(
         models,
@@ -196,12 +207,14 @@ def _run_one(
             from_store=round(embed.found / embed.requested, 4) if embed.requested else 0.0,
             command=shlex.join(["paraclip-bench", *sys.argv[1:]]),
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            run=report.run,
         ),
     )
     write(path, result, columns)
     report.results.append((path, result))
     main = scores[work.task.main_score]
-    shown = "undefined" if main.value is None else f"{100 * main.value:.2f}"
+    undefined = "undefined, for the outcomes do not vary (does the model give one vector for all?)"
+    shown = undefined if main.value is None else f"{100 * main.value:.2f}"
     progress.say(
         f"{model.name} on {work.title}: {work.task.main_score} {shown} "
         f"({len(work.examples)} examples, {result.provenance.seconds:.1f} s)"

@@ -41,13 +41,15 @@ def train(
     recipe: Recipe,
     folder: Path,
     on_step: Callable[[int, int, dict[str, float], float], None],
+    on_resume: Callable[[int], None],
 ) -> None:
     """Train the text tower and logit_scale of `tower.model` in place.
 
     images: unit features [n, d], one a pair. tokens: [distinct texts, context]. texts: the rows
     [n, 3] of tokens that a pair's T, T' and T'' have.
     Writes losses.jsonl, a line a step, and every `save_every` steps a training state, into
-    `folder`; goes on from a state that is there. on_step(step, steps, losses, pairs per second).
+    `folder`; goes on from a state that is there. on_step(step, steps, losses, pairs per second),
+    and once on_resume(steps already done).
     Raises `DataError` where the loss stops being a number.
     """
     model = tower.model
@@ -61,6 +63,7 @@ def train(
         fused=True,
     )
     done = _restore(folder / STATE, trained, optimizer)
+    on_resume(done)
     write_text(folder / LOSSES, _kept_losses(folder / LOSSES, done))
     device = next(model.parameters()).device
     with (folder / LOSSES).open("a", encoding="utf-8") as file:

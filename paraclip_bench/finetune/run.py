@@ -59,6 +59,9 @@ def make_job(
     """
     if (data is None) != (images is None):
         raise UsageError("--data and --images go together: the rows and the folder of their images")
+    for path, what in ((data, "--data"), (images, "--images"), (recipe, "--recipe")):
+        if path is not None and not path.exists():
+            raise UsageError(f"{what} {path} does not exist; check the path")
     if data is None or images is None:
         from paraclip_bench.demo.store import recipe_file, world_folder
         from paraclip_bench.demo.world import WORLD_VERSION
@@ -120,6 +123,10 @@ def finetune(
     if not is_new:
         progress.say(f"{folder} is already made by this recipe from this base and data")
         return folder
+    if job.suite == "demo":
+        from paraclip_bench.demo.store import NOTICE
+
+        progress.say(f"no data given, so this is the embedded demo recipe. {NOTICE}")
     start = time.perf_counter()
     progress.say(
         f"finetune: {job.base} on {len(pairs)} pairs of {job.data_name}, recipe {job.recipe.name}, "
@@ -207,7 +214,12 @@ def _train(
                     f"step {step}/{total}: loss {losses['loss']:.3f} ({terms}), {rate:.0f} pairs/s"
                 )
 
-        train(network.text, images, tokens, rows, recipe, folder, on_step)
+        def on_resume(done: int) -> None:
+            advance(done)
+            if done:
+                progress.say(f"going on after step {done}, the last one saved")
+
+        train(network.text, images, tokens, rows, recipe, folder, on_step, on_resume)
     network.model.eval()
     save_folder(folder, network.model, network.config)
 

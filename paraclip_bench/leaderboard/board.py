@@ -37,7 +37,6 @@ class Column:
     title: str
     score: str
     measures: tuple[Measure, ...]
-    sha256: tuple[str, ...]
     lower_is_better: bool = False
 
     @property
@@ -67,13 +66,22 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Board:
-    """A leaderboard; left_out says which results it does not show, and why."""
+    """A leaderboard; left_out says which results it does not show, and why.
+
+    sources are the kinds of data that its results are on: hub, folder, demo.
+    """
 
     suite: str
+    sources: tuple[str, ...]
     baseline: str | None
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
+
+    def __str__(self) -> str:
+        from paraclip_bench.leaderboard.terminal import text
+
+        return text(self)
 
 
 def make_board(
@@ -122,6 +130,7 @@ def make_board(
         rows.append(Row(selection.names[row], row[0], row[1], tuple(cells)))
     return Board(
         suite,
+        tuple(sorted({entry.result.data.source for entry in selection.cells.values()})),
         None if base is None else selection.names[base],
         tuple(columns),
         tuple(rows),
@@ -143,48 +152,60 @@ def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
 
 
 def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> list[Column]:
-    columns: list[Column] = []
-    grouped: set[Measure] = set()
-    groups = sorted({group for task in tasks.values() for group in task.groups})
-    for group in groups:
+    groups = _group_columns(selection, tasks)
+    columns = [column for column, _ in groups]
+    # A model without a mean still shows what it has.
+    hidden = {m for column, is_whole in groups for m in column.measures if is_whole}
+    for measure in selection.measures:
+        if measure in hidden and not all_scores:
+            continue
+        result = selection.any_entry(measure).result
+        task = tasks.get(measure.task)
+        board = task.board if task and task.board else (result.main_score,)
+        columns += [
+            Column(
+                _title(selection, measure, task),
+                score,
+                (measure,),
+                lower_is_better=bool(task and score in task.lower_is_better),
+            )
+            for score in (result.scores if all_scores else board)
+            if score in result.scores
+        ]
+    return columns
+
+
+def _group_columns(selection: Selection, tasks: dict[str, Task]) -> list[tuple[Column, bool]]:
+    """Means over groups that some model has whole; and whether every model has it whole."""
+    found = []
+    for group in sorted({group for task in tasks.values() for group in task.groups}):
         members = [task for task in tasks.values() if group in task.groups]
-        measures = tuple((task.name, task.headline) for task in members)
+        # Of several data sets of a member, the one that most models were run on.
+        firsts = [
+            next((m for m in selection.measures if m[:2] == (task.name, task.headline)), None)
+            for task in members
+        ]
+        measures = tuple(measure for measure in firsts if measure is not None)
         any_row = {row for row, measure in selection.cells if measure in measures}
         whole = {row for row in any_row if _is_whole(selection, row, measures)}
-        if len(members) > 1 and whole:
-            score = members[0].main_score
-            columns.append(
-                Column(
-                    f"{group} (mean of {len(members)})",
-                    score,
-                    measures,
-                    tuple(_data(selection, measure) for measure in measures),
-                )
-            )
-            # A model without a mean still shows what it has.
-            if whole == any_row:
-                grouped.update(measures)
-    for measure in selection.measures:
-        entry = next(e for (_, m), e in selection.cells.items() if m == measure)
-        task = tasks.get(measure[0])
-        if measure in grouped and not all_scores:
-            continue
-        shown = task.board if task and task.board else (entry.result.main_score,)
-        for score in entry.result.scores if all_scores else shown:
-            if score not in entry.result.scores:
-                continue
-            several = task is None or len(task.protocols) > 1
-            title = f"{measure[0]} ({measure[1]})" if several else measure[0]
-            columns.append(
-                Column(
-                    title,
-                    score,
-                    (measure,),
-                    (_data(selection, measure),),
-                    lower_is_better=bool(task and score in task.lower_is_better),
-                )
-            )
-    return columns
+        if len(measures) == len(members) > 1 and whole:
+            title = f"{group} (mean of {len(members)})"
+            column = Column(title, members[0].main_score, measures)
+            found.append((column, whole == any_row))
+    return found
+
+
+def _title(selection: Selection, measure: Measure, task: Task | None) -> str:
+    """The task; its protocol and its data where there are several; its limit."""
+    result = selection.any_entry(measure).result
+    title = measure.task
+    if task is None or len(task.protocols) > 1:
+        title += f" ({measure.protocol})"
+    if result.limit is not None:
+        title += f" [first {result.limit}]"
+    elif sum(m[:2] == measure[:2] for m in selection.measures) > 1:
+        title += f" [n={result.n}, data {measure.sha256[:6]}]"
+    return title
 
 
 def _is_whole(selection: Selection, row: RowKey, measures: tuple[Measure, ...]) -> bool:
@@ -192,10 +213,6 @@ def _is_whole(selection: Selection, row: RowKey, measures: tuple[Measure, ...]) 
     entries = [selection.cells.get((row, measure)) for measure in measures]
     sources = {entry.result.data.source if entry else None for entry in entries}
     return None not in sources and len(sources) == 1
-
-
-def _data(selection: Selection, measure: Measure) -> str:
-    return next(e.result.data.sha256 for (_, m), e in selection.cells.items() if m == measure)
 
 
 class _Estimates:

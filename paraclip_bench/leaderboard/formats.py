@@ -10,6 +10,7 @@ import json
 from paraclip_bench.leaderboard.board import Board, Cell
 from paraclip_bench.metrics.resampling import Estimate
 
+_MANY = 4
 DEMO_NOTICE = "Demo world: small drawn scenes, not photographs."
 
 
@@ -32,14 +33,45 @@ def difference(cell: Cell) -> str:
     return f"{100 * cell.difference.value:+.1f} {bounds(cell.difference)}".strip()
 
 
-def legend(board: Board) -> str:
+def legend(board: Board, best: str = "bold") -> str:
     """What the numbers of a table are."""
-    parts = ["Scores x 100 with 95% bootstrap intervals; bold is the best of a column."]
-    if board.baseline is not None and len(board.rows) > 1:
-        parts.append(f"Signed numbers are paired differences to {board.baseline}.")
-    if board.suite == "demo":
+    parts = [f"Scores x 100 with 95% bootstrap intervals; {best} is the best value of a column."]
+    if len(board.rows) > 1:
+        parts.append(
+            "No baseline to compare with: --baseline MODEL names one."
+            if board.baseline is None
+            else f"Signed numbers are paired differences to {board.baseline}."
+        )
+    if board.sources == ("demo",):
         parts.append(DEMO_NOTICE)
     return " ".join(parts)
+
+
+def verdict(board: Board) -> list[str]:
+    """A sentence for each model: on which scores its difference to the baseline is clear.
+
+    Empty for a board of many models, where the table says it better.
+    """
+    if len(board.rows) > _MANY:
+        return []
+    sentences = []
+    for row in board.rows:
+        sides: dict[str, dict[str, list[str]]] = {}
+        for column, cell in zip(board.columns, row.cells, strict=True):
+            change = cell.difference if cell else None
+            if change is None or change.low is None or change.high is None:
+                continue
+            side = "no clear difference"
+            if change.low > 0 or change.high < 0:
+                side = "better" if (change.low > 0) != column.lower_is_better else "worse"
+            sides.setdefault(side, {}).setdefault(column.title, []).append(column.score)
+        said = [
+            f"{side} on " + ", ".join(f"{title} {', '.join(s)}" for title, s in scores.items())
+            for side, scores in sorted(sides.items())
+        ]
+        if said:
+            sentences.append(f"{row.name} against {board.baseline}: {'; '.join(said)}.")
+    return sentences
 
 
 def markdown(board: Board) -> str:
@@ -63,7 +95,7 @@ def markdown(board: Board) -> str:
             change = difference(cell)
             shown.append(f"{text}<br>{change}" if change else text)
         lines.append("| " + " | ".join(shown) + " |")
-    lines += ["", legend(board)]
+    lines += ["", " ".join([legend(board), *verdict(board)])]
     if board.left_out:
         lines += ["", "Left out:", *(f"- {_escape(reason)}" for reason in board.left_out)]
     return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 from paraclip_bench import registry
 from paraclip_bench.errors import BenchError, UsageError
@@ -12,15 +13,19 @@ from paraclip_bench.evaluation.choose import SUITES
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import read
 
+_UNKNOWN = "unknown:"
 BASELINE = "clip"
 
 RowKey = tuple[str, str]
 """(model fingerprint, dtype): what a row is; the name is a label."""
 
-Measure = tuple[str, str]
-"""(task, protocol)."""
 
-_UNKNOWN = "unknown:"
+class Measure(NamedTuple):
+    """What was measured, on which examples: results of two data sets never share a column."""
+
+    task: str
+    protocol: str
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,35 +37,39 @@ class Entry:
 
     @property
     def row(self) -> RowKey:
-        """What the model is, by its weights where they are known, else by its spec."""
+        """What the model is, by its weights where they are known."""
         model = self.result.model
         return model.fingerprint or f"{_UNKNOWN}{model.spec}", self.result.provenance.dtype
 
     @property
     def measure(self) -> Measure:
-        """What was measured."""
-        return self.result.task, self.result.protocol
+        """The task, protocol and examples."""
+        return Measure(self.result.task, self.result.protocol, self.result.data.sha256)
 
     @property
-    def data(self) -> tuple[int, str]:
-        """Which version of it, on which examples."""
-        return self.result.task_version, self.result.data.sha256
+    def shown(self) -> str:
+        """The file, as a line about it names it."""
+        return f"{self.path.parent.name}/{self.path.name}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """One entry a row and measure, all entries of a measure from the same examples."""
+    """One entry a row and measure.
+
+    names are the rows' labels, aliases the rows that a name or spec may mean. measures are in the
+    order of their task, protocol and, of one protocol, the number of models.
+    """
 
     suite: str
     cells: dict[tuple[RowKey, Measure], Entry]
     names: dict[RowKey, str]
     aliases: dict[str, list[RowKey]]
+    measures: list[Measure]
     left_out: list[str]
 
-    @property
-    def measures(self) -> list[Measure]:
-        """Measures that have an entry, by first appearance of their task's name."""
-        return sorted({measure for _, measure in self.cells})
+    def any_entry(self, measure: Measure) -> Entry:
+        """An entry of a measure, for what all of them share."""
+        return next(entry for (_, m), entry in self.cells.items() if m == measure)
 
 
 def choose_board_suite(results: Path, asked: str | None) -> str:
@@ -87,68 +96,88 @@ def choose_board_suite(results: Path, asked: str | None) -> str:
 def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
     """Read the suite's results and keep those that can be compared.
 
-    A measure keeps the newest version of its task, on the examples that most models were run on
-    (the newest of equals); results with a limit are kept only when asked for. Everything left out
-    is named with its reason.
+    Of a task, its newest version is kept; of one model on one measure, the newest result; of a
+    model without a fingerprint, its newest run; results with a limit only when asked for.
+    Everything left out is named with its reason.
     """
     left_out: list[str] = []
-    by_measure: dict[Measure, list[Entry]] = defaultdict(list)
+    entries = []
     for path in sorted((results / suite).glob("*/*.json")):
         try:
             entry = Entry(path, read(path))
         except BenchError as error:
             left_out.append(str(error))
             continue
-        shown = f"{path.parent.name}/{path.name}"
         if entry.result.suite != suite:
-            left_out.append(f"{shown}: is of suite {entry.result.suite}")
+            left_out.append(f"{entry.shown}: is of suite {entry.result.suite}")
         elif entry.result.limit is not None and not with_limits:
-            left_out.append(f"{shown}: only its first {entry.result.limit} examples (--limit)")
+            left_out.append(
+                f"{entry.shown}: only its first {entry.result.limit} examples (--limit)"
+            )
         else:
-            by_measure[entry.measure].append(entry)
+            entries.append(entry)
+    entries.sort(key=lambda e: e.result.provenance.time)
+    entries = _newest_versions(entries, left_out)
+    entries = _one_run_of_the_unknown(entries, left_out)
     cells: dict[tuple[RowKey, Measure], Entry] = {}
     names: dict[RowKey, str] = {}
     aliases: dict[str, list[RowKey]] = defaultdict(list)
-    shown_entries: list[Entry] = []
-    for measure, entries in by_measure.items():
-        kept = _most_shared(entries)
-        for entry in sorted(entries, key=lambda e: e.result.provenance.time):
-            if entry.data != kept:
-                left_out.append(
-                    f"{entry.path.parent.name}/{entry.path.name}: on other data or by another "
-                    f"version of {measure[0]} than the column ({_version(entry.data)}, "
-                    f"not {_version(kept)})"
-                )
-                continue
-            if (older := cells.get((entry.row, measure))) is not None:
-                left_out.append(
-                    f"{older.path.parent.name}/{older.path.name}: the same model on the same "
-                    f"examples as {entry.path.parent.name}/{entry.path.name}, which is newer"
-                )
-            cells[entry.row, measure] = entry
-            shown_entries.append(entry)
-    for entry in sorted(shown_entries, key=lambda e: e.result.provenance.time):
-        model = entry.result.model
+    for entry in entries:
+        if (older := cells.get((entry.row, entry.measure))) is not None:
+            left_out.append(
+                f"{older.shown}: the same model on the same examples as {entry.shown}, "
+                "which is newer"
+            )
+        cells[entry.row, entry.measure] = entry
         # One model under several names: the baseline's own name wins, else the newest.
         if names.get(entry.row) != BASELINE:
-            names[entry.row] = model.name
-        for alias in (model.name, model.spec):
+            names[entry.row] = entry.result.model.name
+        for alias in (entry.result.model.name, entry.result.model.spec):
             if entry.row not in aliases[alias]:
                 aliases[alias].append(entry.row)
-    return Selection(suite, cells, _distinct(names), dict(aliases), left_out)
+    return Selection(suite, cells, _distinct(names), dict(aliases), _ordered(cells), left_out)
 
 
-def _most_shared(entries: list[Entry]) -> tuple[int, str]:
-    rows: dict[tuple[int, str], set[RowKey]] = defaultdict(set)
-    newest: dict[tuple[int, str], str] = defaultdict(str)
+def _newest_versions(entries: list[Entry], left_out: list[str]) -> list[Entry]:
+    newest: dict[str, int] = defaultdict(int)
     for entry in entries:
-        rows[entry.data].add(entry.row)
-        newest[entry.data] = max(newest[entry.data], entry.result.provenance.time)
-    return max(rows, key=lambda data: (data[0], len(rows[data]), newest[data]))
+        newest[entry.result.task] = max(newest[entry.result.task], entry.result.task_version)
+    kept = []
+    for entry in entries:
+        if entry.result.task_version == newest[entry.result.task]:
+            kept.append(entry)
+        else:
+            left_out.append(
+                f"{entry.shown}: by version {entry.result.task_version} of {entry.result.task}, "
+                f"whose scores version {newest[entry.result.task]} changed; run it again"
+            )
+    return kept
 
 
-def _version(data: tuple[int, str]) -> str:
-    return f"version {data[0]}, data {data[1][:8]}"
+def _one_run_of_the_unknown(entries: list[Entry], left_out: list[str]) -> list[Entry]:
+    """A model without a fingerprint may be another one in each run."""
+    last = {entry.row: entry.result.provenance.run for entry in entries}
+    kept = []
+    for entry in entries:
+        known = entry.result.model.fingerprint is not None
+        if known or entry.result.provenance.run == last[entry.row]:
+            kept.append(entry)
+        else:
+            left_out.append(
+                f"{entry.shown}: of an earlier run, and a model without a fingerprint may have "
+                "changed since; run it again, or give the class a fingerprint"
+            )
+    return kept
+
+
+def _ordered(cells: dict[tuple[RowKey, Measure], Entry]) -> list[Measure]:
+    rows: dict[Measure, int] = defaultdict(int)
+    newest: dict[Measure, str] = defaultdict(str)
+    for (_, measure), entry in cells.items():
+        rows[measure] += 1
+        newest[measure] = max(newest[measure], entry.result.provenance.time)
+    by_age = sorted(rows, key=lambda m: newest[m], reverse=True)
+    return sorted(by_age, key=lambda m: (m.task, m.protocol, -rows[m]))
 
 
 def _distinct(names: dict[RowKey, str]) -> dict[RowKey, str]:

@@ -10,16 +10,20 @@ from rich.table import Table
 from rich.text import Text
 
 from paraclip_bench.leaderboard.board import Board, Cell
-from paraclip_bench.leaderboard.formats import bounds, difference, legend, percent
+from paraclip_bench.leaderboard.formats import bounds, difference, legend, percent, verdict
 
 _PADDING = 3
 _PIPE_WIDTH = 160
+_REMARKS = 6
 
 
-def render(board: Board, width: int) -> RenderableType:
-    """Tables no wider than `width` characters, each with the models' names."""
+def render(board: Board, width: int, *, plain: bool) -> RenderableType:
+    """Tables no wider than `width` characters, each with the models' names.
+
+    `plain`: a star marks the best value, for where there is no bold.
+    """
     names = max(len("model"), *(len(row.name) for row in board.rows))
-    widths = [_width(board, index) for index in range(len(board.columns))]
+    widths = [_width(board, index, plain) for index in range(len(board.columns))]
     blocks: list[list[int]] = [[]]
     used = names + _PADDING
     for index, column_width in enumerate(widths):
@@ -28,7 +32,11 @@ def render(board: Board, width: int) -> RenderableType:
             used = names + _PADDING
         blocks[-1].append(index)
         used += column_width + _PADDING
-    return Group(*(_table(board, block) for block in blocks), Text(legend(board), style="dim"))
+    return Group(
+        *(_table(board, block, plain) for block in blocks),
+        Text(legend(board, "*" if plain else "bold"), style="dim"),
+        *(Text(sentence) for sentence in verdict(board)),
+    )
 
 
 def show(board: Board) -> None:
@@ -37,7 +45,7 @@ def show(board: Board) -> None:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     console.print(f"Leaderboard, suite {board.suite}", style="bold")
-    console.print(render(board, console.width))
+    console.print(render(board, console.width, plain=not console.is_terminal))
 
 
 def text(board: Board) -> str:
@@ -45,27 +53,36 @@ def text(board: Board) -> str:
     console = Console(file=io.StringIO(), width=_PIPE_WIDTH, highlight=False)
     with console.capture() as capture:
         console.print(f"Leaderboard, suite {board.suite}")
-        console.print(render(board, console.width))
-        for reason in board.left_out:
-            console.print(f"left out: {reason}", markup=False, soft_wrap=True)
+        console.print(render(board, console.width, plain=not console.is_terminal))
+        for line in remarks(board):
+            console.print(line, markup=False, soft_wrap=True)
     return capture.get()
 
 
-def _table(board: Board, indices: list[int]) -> Table:
+def remarks(board: Board) -> list[str]:
+    """What was left out, a line each; the last line counts those that there is no room for."""
+    lines = [f"left out: {reason}" for reason in board.left_out[:_REMARKS]]
+    if (more := len(board.left_out) - _REMARKS) > 0:
+        lines.append(f"left out: {more} more; --format md or json names them all")
+    return lines
+
+
+def _table(board: Board, indices: list[int], plain: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_lines=True, title_justify="left")
     table.add_column("model", no_wrap=True)
     for index in indices:
         column = board.columns[index]
         table.add_column(f"{column.title}\n{column.score}", justify="right", no_wrap=True)
     for row in board.rows:
-        table.add_row(row.name, *(_cell(row.cells[index]) for index in indices))
+        table.add_row(row.name, *(_cell(row.cells[index], plain) for index in indices))
     return table
 
 
-def _cell(cell: Cell | None) -> Text:
+def _cell(cell: Cell | None, plain: bool) -> Text:
     if cell is None:
         return Text("–", style="dim")
-    text = Text(percent(cell.estimate.value), style="bold" if cell.best else "")
+    star = "*" if cell.best and plain else ""
+    text = Text(percent(cell.estimate.value) + star, style="bold" if cell.best else "")
     if interval := bounds(cell.estimate):
         text.append(f"\n{interval}", style="not bold dim")
     if change := difference(cell):
@@ -81,10 +98,10 @@ def _colour(cell: Cell) -> str:
     return "green" if change.low > 0 else "red" if change.high < 0 else "default"
 
 
-def _width(board: Board, index: int) -> int:
+def _width(board: Board, index: int, plain: bool) -> int:
     column = board.columns[index]
     lines = [column.title, column.score]
     for row in board.rows:
         if (cell := row.cells[index]) is not None:
-            lines += _cell(cell).plain.split("\n")
+            lines += _cell(cell, plain).plain.split("\n")
     return max(len(line) for line in lines)

@@ -98,6 +98,9 @@ class Model:
         self._side("text", "encode_texts")
         self._side("image", "encode_images")
 
+    def __str__(self) -> str:
+        return self.spec
+
     @property
     def text(self) -> Encoder | None:
         """The text encoder, or None for a model without one."""

@@ -43,7 +43,10 @@ class DataInfo(_Part):
 
 
 class Provenance(_Part):
-    """How the numbers were made; seconds are wall time, from_store is a share of vectors."""
+    """How the numbers were made; seconds are wall time, from_store is a share of vectors.
+
+    `run` is the same for all results of one call of run, and another for each call.
+    """
 
     versions: dict[str, str]
     device: str
@@ -54,6 +57,7 @@ class Provenance(_Part):
     from_store: float
     command: str
     time: str
+    run: str = ""
 
 
 class Result(_Part):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from paraclip_bench.cli.app import STOPPED
+
 LETTERS = """
 import numpy as np
 
@@ -215,7 +217,7 @@ def test_ctrl_c_keeps_what_is_finished(cli, letters, data):
     )
     ended = cli("run", "-m", letters, "-m", "stopped.py:Stopped", "-t", "STS12", "--data-dir", data)
     assert ended.code == 130
-    assert ended.err.splitlines()[-1] == "stopped; what was finished is kept"
+    assert ended.err.splitlines()[-1] == STOPPED
     assert stored() == ["STS12.all"]
 
 

@@ -59,6 +59,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
         limit: int | None = None,
         source: str = "folder",
         day: int = 1,
+        run: str = "one",
         columns: Columns | None = None,
     ) -> Path:
         found = load_task(task)
@@ -95,6 +96,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
                 "from_store": 0.0,
                 "command": "",
                 "time": f"2026-01-{day:02}T00:00:00+00:00",
+                "run": run,
             },
         }
         key = result_key(fingerprint or raw["model"]["spec"], dtype, version, sha256, limit)

@@ -94,7 +94,7 @@ def test_terminal_shows_every_value_at_any_width(board: Board) -> None:
 
     for width in (40, 80, 200):
         console = Console(file=io.StringIO(), width=width)
-        console.print(terminal.render(board, width))
+        console.print(terminal.render(board, width, plain=True))
         lines = console.file.getvalue().splitlines()
         assert max(map(len, lines)) <= width
         for column in board.columns:
@@ -102,9 +102,30 @@ def test_terminal_shows_every_value_at_any_width(board: Board) -> None:
 
 
 def test_the_demo_says_that_it_is_the_demo(put: Put, tmp_path: Path) -> None:
-    put("clip", "vg-relation", 0.2, suite="demo")
-    board = make_board(tmp_path)
+    put("clip", "vg-relation", 0.2, suite="demo", source="demo")
+    put("real", "vg-relation", 0.2)
+    assert formats.DEMO_NOTICE not in formats.markdown(make_board(tmp_path, suite="paper"))
+    board = make_board(tmp_path, suite="demo")
     assert formats.DEMO_NOTICE in formats.markdown(board)
     assert formats.DEMO_NOTICE in terminal.text(board)
     assert json.loads(formats.as_json(board))["suite"] == "demo"
     assert formats.as_csv(board).splitlines()[1].startswith("demo,")
+
+
+def test_a_verdict_names_what_is_clear(put: Put, tmp_path: Path) -> None:
+    for name, skill in {"clip": 0.2, "better": 0.6, "same": 0.2}.items():
+        put(name, "vg-relation", skill)
+    board = make_board(tmp_path)
+    assert formats.verdict(board) == [
+        "better against clip: better on vg-relation (aro) accuracy.",
+        "same against clip: no clear difference on vg-relation (aro) accuracy.",
+    ]
+    turned = formats.verdict(make_board(tmp_path, baseline="better"))
+    assert "clip against better: worse on vg-relation (aro) accuracy." in turned
+    assert "better on vg-relation" in formats.markdown(board)
+    # Less is more for the rate of ties.
+    ties = formats.verdict(make_board(tmp_path, all_scores=True))[0]
+    assert "better on vg-relation (aro) accuracy, accuracy_micro, tie_rate" in ties
+    for extra in ("x", "y"):
+        put(extra, "vg-relation", 0.3)
+    assert formats.verdict(make_board(tmp_path)) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from paraclip_bench.errors import UsageError
+from paraclip_bench.leaderboard.board import make_board
 from paraclip_bench.leaderboard.select import Selection, choose_board_suite, select
 
 Put = Callable[..., Path]
@@ -14,45 +15,47 @@ VG = "vg-relation"
 
 def shown(selection: Selection) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for (row, (task, _)), _entry in selection.cells.items():
+    for (row, (task, *_)), _entry in selection.cells.items():
         found.setdefault(selection.names[row], []).append(task)
     return {name: sorted(tasks) for name, tasks in sorted(found.items())}
 
 
-def test_other_data_and_versions_never_share_a_column(put: Put, tmp_path: Path) -> None:
-    put("a", VG, 0.3, day=1, version=7)
-    put("b", VG, 0.4, day=2, version=7)
-    other = put("c", VG, 0.5, sha256="cd" * 32, day=9, version=7)
+def test_other_data_have_columns_of_their_own(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.3, sha256="ab" * 32, day=9)
+    for name in ("a", "b"):
+        put(name, VG, 0.4, sha256="cd" * 32)
     selection = select(tmp_path, "paper", with_limits=False)
-    assert shown(selection) == {"a": [VG], "b": [VG]}
-    (line,) = selection.left_out
-    assert other.name in line
-    assert "data cdcdcdcd, not version 7, data abababab" in line
+    # The data that most models were run on come first.
+    assert [m.sha256[:2] for m in selection.measures] == ["cd", "ab"]
+    assert shown(selection) == {"a": [VG, VG], "b": [VG]}
+    assert selection.left_out == []
+    columns = make_board(tmp_path).columns
+    assert [column.title for column in columns] == [
+        "vg-relation (aro) [n=60, data cdcdcd]",
+        "vg-relation (aro) [n=60, data ababab]",
+    ]
+
+
+def test_an_older_version_of_a_task_is_left_out(put: Put, tmp_path: Path) -> None:
     # A score that was corrected is never outvoted by its older version.
+    old = [put(name, VG, 0.3, day=9, version=7) for name in ("a", "b")]
     put("d", VG, 0.5, version=8, day=1)
     selection = select(tmp_path, "paper", with_limits=False)
     assert shown(selection) == {"d": [VG]}
-    assert len(selection.left_out) == 3
-    assert all("not version 8" in line for line in selection.left_out)
+    for path, line in zip(sorted(old), sorted(selection.left_out), strict=True):
+        assert path.name in line
+        assert "by version 7 of vg-relation, whose scores version 8 changed" in line
 
 
-def test_of_equally_many_the_newest_data_stay(put: Put, tmp_path: Path) -> None:
-    old = put("a", VG, 0.3, day=1)
-    new = put("a", VG, 0.3, sha256="cd" * 32, day=2)
+def test_of_a_model_without_a_fingerprint_the_last_run_alone(put: Put, tmp_path: Path) -> None:
+    for task in (VG, "STS12"):
+        put("mine", task, 0.3, fingerprint=None, day=1, run="first")
+    put("mine", "STS12", 0.4, fingerprint=None, day=2, run="second")
     selection = select(tmp_path, "paper", with_limits=False)
-    assert [entry.path for entry in selection.cells.values()] == [new]
-    assert old.name in selection.left_out[0]
-
-
-def test_most_models_not_most_files(put: Put, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        put(name, VG, 0.3)
-    # One model measured three times on other examples is still one model.
-    for folder in ("x", "y", "z"):
-        put(folder, VG, 0.3, sha256="cd" * 32, fingerprint="one", day=9)
-    selection = select(tmp_path, "paper", with_limits=False)
-    assert shown(selection) == {"a": [VG], "b": [VG]}
-    assert len(selection.left_out) == 3
+    assert shown(selection) == {"mine": ["STS12"]}
+    (line,) = selection.left_out
+    assert "mine/vg-relation" in line
+    assert "of an earlier run" in line
 
 
 def test_limits_only_when_asked_for(put: Put, tmp_path: Path) -> None:
@@ -141,5 +144,5 @@ def test_nothing_differs_by_the_order_of_folders(put: Put, tmp_path: Path) -> No
         for task in ("vg-attribution", VG):
             put(name, task, 0.3)
     selection = select(tmp_path, "paper", with_limits=False)
-    assert selection.measures == [("vg-attribution", "aro"), (VG, "aro")]
+    assert [m[:2] for m in selection.measures] == [("vg-attribution", "aro"), (VG, "aro")]
     assert shown(selection) == {"a": ["vg-attribution", VG], "b": ["vg-attribution", VG]}

@@ -75,4 +75,13 @@ def test_offline_says_so():
     hub.go_offline()
     assert ask() is False
     said = str(hub.unreachable("set X", FileNotFoundError("gone"), DataError))
-    assert "--offline (or --dry-run) forbids the network" in said
+    assert "--offline forbids the network" in said
+
+
+def test_a_dry_run_says_what_a_run_would_fetch():
+    hub.go_offline(dry=True)
+    error = hub.unreachable("set X", FileNotFoundError("gone"), DataError)
+    assert str(error) == "set X is not in the local cache; a run fetches it from the hub"
+    assert error.fetchable
+    hub.go_offline()
+    assert not hub.unreachable("set X", FileNotFoundError("gone"), DataError).fetchable

@@ -50,7 +50,7 @@ def test_a_model_and_a_task_of_a_few_lines_work_end_to_end(run):
 
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)["results"]
-    assert (result["task"], result["value"], result["n"]) == ("Anagrams", 100.0, 2)
+    assert (result["task"], result["value"], result["n"]) == ("Anagrams", 1.0, 2)
 
 
 @pytest.mark.usefixtures("anagrams")
