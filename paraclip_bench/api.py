@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,7 @@ def evaluate(
     place = Workspace(Path(workspace))
     several = models if isinstance(models, list | tuple) else [models]
     names = [tasks] if isinstance(tasks, str) else tasks
-    plan = plan_run([_named(model) for model in several], names, options, place)
+    plan = plan_run(_named(several), names, options, place)
     return execute(plan, options, place, Progress(quiet=quiet))
 
 
@@ -125,11 +126,18 @@ def _path(path: str | Path | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _named(model: Any) -> str | Model:
-    """A spec as it is, an object as a model of its class's name."""
+def _named(models: Sequence[Any]) -> list[str | Model]:
+    """Specs as they are, objects as models of their class's name, numbered where it repeats."""
     from paraclip_bench.models.base import Model
 
-    if isinstance(model, str | Model):
-        return model
-    name = getattr(model, "name", None) or type(model).__name__
-    return Model(str(name), model, name=str(name))
+    named: list[str | Model] = []
+    count: Counter[str] = Counter()
+    for model in models:
+        if isinstance(model, str | Model):
+            named.append(model)
+            continue
+        name = str(getattr(model, "name", None) or type(model).__name__)
+        count[name] += 1
+        name += f"-{count[name]}" if count[name] > 1 else ""
+        named.append(Model(name, model, name=name, is_object=True))
+    return named

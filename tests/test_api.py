@@ -70,3 +70,32 @@ def test_objects_and_plain_strings_are_taken(tmp_path: Path) -> None:
 def test_the_callable_packages_show_their_signature() -> None:
     assert inspect.signature(paraclip_bench.finetune) == inspect.signature(finetune)
     assert inspect.signature(paraclip_bench.leaderboard) == inspect.signature(leaderboard)
+
+
+class Scaled(Lengths):
+    """Objects of one class differ; what stands on the class cannot tell them apart."""
+
+    fingerprint = "scaled-1"
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def encode_texts(self, texts: list[str]) -> np.ndarray:
+        return super().encode_texts(texts) * [1, self.scale, 1]
+
+
+def test_objects_of_one_class_are_models_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "data/sts").mkdir(parents=True)
+    rows = ["score\tsentence1\tsentence2", "1\ta b\tbanana", "5\ta cat\tcat", "3\tdog\ta big dog"]
+    (tmp_path / "data/sts/STS12.tsv").write_text("\n".join(rows))
+    report = evaluate(
+        [Scaled(1), Scaled(-50)],
+        "sts12",
+        data_dir=tmp_path / "data",
+        workspace=tmp_path,
+        quiet=True,
+    )
+    assert [result.model.name for _, result in report.results] == ["Scaled", "Scaled-2"]
+    assert len({file for file, _ in report.results}) == 2
+    first, second = (result.scores["pearson"].value for _, result in report.results)
+    assert first != second

@@ -12,7 +12,6 @@ from paraclip_bench.cli.options import WorkspaceOption
 def demo(workspace: WorkspaceOption = Path()) -> None:
     """Fine-tune, measure clip and paraclip on every task, show the leaderboard. Offline."""
     from paraclip_bench.data.hub import go_offline
-    from paraclip_bench.demo.store import NOTICE
     from paraclip_bench.evaluation.run import Options, execute, plan_run
     from paraclip_bench.finetune import run
     from paraclip_bench.leaderboard.board import make_board
@@ -22,7 +21,6 @@ def demo(workspace: WorkspaceOption = Path()) -> None:
 
     go_offline()
     place, progress = Workspace(workspace), Progress()
-    progress.say(NOTICE)
     checkpoint = run.finetune(run.make_job(), place, progress, resume=True, aside=True)
     options = Options(suite="demo", offline=True)
     plan = plan_run(["clip", f"paraclip:{checkpoint}"], ["all"], options, place)

@@ -74,7 +74,7 @@ def run(
     else:
         typer.echo(line)
     if dry_run:
-        rows = describe(plan, place.results, limit)
+        rows = describe(plan, place.results)
         typer.echo(
             json.dumps({"suite": plan.suite, "plan": rows}, indent=1) if as_json else table(rows)
         )

@@ -22,7 +22,8 @@ from paraclip_bench.workspace import cache_dir
 # Digests that this process has asked for, by key.
 _seen: dict[str, str] = {}
 _connections: dict[tuple[int, Path], sqlite3.Connection] = {}
-_LOCK = threading.Lock()
+# In a list, so that a forked child can take a new one: another thread may hold the parent's.
+_locks = [threading.Lock()]
 
 
 def file_sha256(path: Path) -> str:
@@ -43,13 +44,15 @@ def stamp(paths: Iterable[Path]) -> str:
     parts = []
     for path in paths:
         status = path.stat()
-        parts.append(f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}")
+        # Device and inode notice a link that was turned to another file of equal size and time.
+        file = f"{status.st_dev}|{status.st_ino}|{status.st_size}|{status.st_mtime_ns}"
+        parts.append(f"{path.absolute()}|{file}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def get(key: str) -> Any:
     """The remembered value of a key, or None."""
-    with contextlib.suppress(sqlite3.Error, OSError), _LOCK:
+    with contextlib.suppress(sqlite3.Error, OSError), _locks[0]:
         row = _open().execute("SELECT value FROM memo WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
     return None
@@ -57,7 +60,7 @@ def get(key: str) -> Any:
 
 def put(key: str, value: Any) -> None:
     """Remember a JSON value; a cache that cannot be written is no failure."""
-    with contextlib.suppress(sqlite3.Error, OSError), _LOCK:
+    with contextlib.suppress(sqlite3.Error, OSError), _locks[0]:
         _open().execute("INSERT OR REPLACE INTO memo VALUES (?, ?)", (key, json.dumps(value)))
 
 
@@ -70,9 +73,21 @@ def _open() -> sqlite3.Connection:
         database = sqlite3.connect(
             folder / "memo.sqlite", timeout=10, isolation_level=None, check_same_thread=False
         )
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=OFF")
-        database.execute("CREATE TABLE IF NOT EXISTS memo (key TEXT PRIMARY KEY, value TEXT)")
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=OFF")
+            database.execute("CREATE TABLE IF NOT EXISTS memo (key TEXT PRIMARY KEY, value TEXT)")
+        except sqlite3.Error:
+            database.close()
+            raise
         atexit.register(database.close)
         _connections[place] = database
     return _connections[place]
+
+
+def _after_fork() -> None:
+    _locks[0] = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -14,6 +14,12 @@ class HubSource:
 
     kind: str = "hub"
 
+    def file(self, relative: str) -> Path:
+        """For tasks that read folders alone: `DataError`, for the hub has no such file."""
+        raise DataError(f"the hub has no {relative}; give a folder that has it with --data-dir")
+
+    folder = file
+
 
 @dataclass(frozen=True)
 class FolderSource:
@@ -51,7 +57,7 @@ def folder_source(root: Path) -> FolderSource:
         raise UsageError(
             f"--data-dir {root} is empty; put the data there (docs/data.md has the layout)"
         )
-    return FolderSource(root)
+    return FolderSource(root, id=str(root.resolve()))
 
 
 def demo_source() -> FolderSource:

@@ -9,7 +9,7 @@ from pathlib import Path
 from paraclip_bench import registry
 from paraclip_bench.data.source import HubSource, Source, demo_source, folder_source
 from paraclip_bench.errors import BenchError, UsageError
-from paraclip_bench.models.base import Context
+from paraclip_bench.models.base import Context, Model
 from paraclip_bench.models.load import suite_of
 from paraclip_bench.tasks.base import Task
 
@@ -115,7 +115,7 @@ def choose_protocols(tasks: Iterable[Task], wanted: Sequence[str]) -> list[tuple
     return pairs
 
 
-def choose_suite(asked: str | None, specs: Sequence[str], checkpoints: Path) -> str:
+def choose_suite(asked: str | None, models: Sequence[str | Model], checkpoints: Path) -> str:
     """The suite asked for, else that of the checkpoints among the models, else `paper`.
 
     Raises `UsageError` for an unknown suite, or checkpoints of different suites.
@@ -125,7 +125,12 @@ def choose_suite(asked: str | None, specs: Sequence[str], checkpoints: Path) -> 
             raise registry.unknown("suite", asked, SUITES)
         return asked
     context = Context(suite="paper", checkpoints=checkpoints)
-    found = {spec: suite_of(spec, context) for spec in specs}
+    found = {
+        str(model): suite_of(model, context)
+        if isinstance(model, str)
+        else getattr(model.adapter, "suite", None)
+        for model in models
+    }
     suites = {suite for suite in found.values() if suite is not None}
     if len(suites) > 1:
         named = ", ".join(f"{spec} is of {suite}" for spec, suite in found.items() if suite)

@@ -24,6 +24,7 @@ class Work:
     protocol: str
     examples: Examples
     sha256: str
+    limit: int | None
 
     @property
     def title(self) -> str:
@@ -88,7 +89,7 @@ def make_plan(
     for task, protocol in pairs:
         try:
             examples = read_examples(task, source, protocol, limit)
-            work.append(Work(task, protocol, examples, examples_sha256(examples)))
+            work.append(Work(task, protocol, examples, examples_sha256(examples), limit))
         except UsageError:
             raise
         except (Exception, SystemExit) as error:
@@ -118,11 +119,11 @@ def skip_reason(model: Model, work: Work) -> str | None:
     return f"{model.name} has no {' and no '.join(lacking)} encoder" if lacking else None
 
 
-def place(results: Path, plan: Plan, model: Model, work: Work, limit: int | None) -> Path:
+def place(results: Path, plan: Plan, model: Model, work: Work) -> Path:
     """Where this result lies, or will lie."""
     # Without a fingerprint the spec stands in: such a result is made anew each time.
     fingerprint = model.fingerprint or f"unknown:{model.spec}"
-    key = result_key(fingerprint, model.dtype, work.task.version, work.sha256, limit)
+    key = result_key(fingerprint, model.dtype, work.task.version, work.sha256, work.limit)
     return result_path(results, plan.suite, model.name, work.task.name, work.protocol, key)
 
 
@@ -131,7 +132,7 @@ def is_done(path: Path, model: Model) -> bool:
     return model.fingerprint is not None and path.is_file()
 
 
-def describe(plan: Plan, results: Path, limit: int | None) -> list[dict[str, str | int | None]]:
+def describe(plan: Plan, results: Path) -> list[dict[str, str | int | None]]:
     """One row a (model, task, protocol) for --dry-run; nothing is loaded or computed.
 
     What is missing has a row of its own, a model without task or a task without model.
@@ -153,7 +154,7 @@ def describe(plan: Plan, results: Path, limit: int | None) -> list[dict[str, str
         if not plan.models:
             rows.append(_row(**found, state="data found"))
         for model in plan.models:
-            state = _state(plan, results, model, work, limit)
+            state = _state(plan, results, model, work)
             rows.append(_row(**found, model=model.name, state=state))
     return rows
 
@@ -167,14 +168,18 @@ def _row(**cells: str | int | None) -> dict[str, str | int | None]:
     return {name: cells.get(name) for name in names}
 
 
-def _state(plan: Plan, results: Path, model: Model, work: Work, limit: int | None) -> str:
+def _state(plan: Plan, results: Path, model: Model, work: Work) -> str:
     reason = skip_reason(model, work)
     if reason:
         return f"skip: {reason}"
     if hasattr(model.adapter, "remembered") and not model.adapter.remembered():
         return "to run (never loaded before)"
     try:
-        path = place(results, plan, model, work, limit)
-    except BenchError as error:
-        return f"missing: {error}"
+        path = place(results, plan, model, work)
+    # A lazy fingerprint may be foreign code.
+    except (Exception, SystemExit) as error:
+        if getattr(error, "fetchable", False):
+            return f"to fetch: {error}"
+        plan.problems.append(_reason(model.name, error))
+        return f"missing: {plan.problems[-1]}"
     return f"done: {path.name}" if is_done(path, model) else "to run"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import secrets
 import shlex
 import sys
@@ -78,9 +79,11 @@ def plan_run(
     if options.offline or dry:
         from paraclip_bench.data.hub import go_offline
 
-        go_offline(dry=not options.offline)
-    specs = [model for model in models if isinstance(model, str)]
-    suite = choose_suite(options.suite, specs, workspace.checkpoints)
+        if options.offline:
+            go_offline()
+        elif os.environ.get("HF_HUB_OFFLINE") != "1":
+            go_offline(dry=True)
+    suite = choose_suite(options.suite, models, workspace.checkpoints)
     choice = choose_tasks(tasks, suite)
     return make_plan(
         models,
@@ -112,20 +115,13 @@ def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progre
             else:
                 work_left.append(work)
         # What keeps a model from loading is said once, not once a task.
-        if work_left and not _guarded(
-            model.name, functools.partial(getattr, model, "fingerprint"), options, progress, report
-        ):
-            continue
-        for work in work_left:
-            _guarded(
-                f"{model.name} on {work.title}",
-                functools.partial(
+        load = functools.partial(getattr, model, "fingerprint")
+        if work_left and _guarded(model.name, load, options, progress, report):
+            for work in work_left:
+                step = functools.partial(
                     _run_one, plan, model, work, store, options, workspace, progress, report
-                ),
-                options,
-                progress,
-                report,
-            )
+                )
+                _guarded(f"{model.name} on {work.title}", step, options, progress, report)
         model.release()
         store.forget("text")
     return report
@@ -163,7 +159,7 @@ def _run_one(
     report: Report,
 ) -> None:
     start = time.perf_counter()
-    path = place(workspace.results, plan, model, work, options.limit)
+    path = place(workspace.results, plan, model, work)
     if is_done(path, model) and not options.force:
         report.results.append((path, read(path)))
         progress.say(f"{model.name} on {work.title}: already there, {path.name}")
@@ -181,7 +177,7 @@ def _run_one(
         protocol=work.protocol,
         main_score=work.task.main_score,
         n=len(work.examples),
-        limit=options.limit,
+        limit=work.limit,
         model=ModelInfo(
             spec=model.spec,
             name=model.name,

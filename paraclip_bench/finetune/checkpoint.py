@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.errors import ModelError, UsageError
+from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import write_text
 from paraclip_bench.finetune.recipe import Recipe, read_recipe
 from paraclip_bench.models.open_clip import PROVENANCE
@@ -19,18 +19,8 @@ BEGUN = "begun.json"
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a run began here and did not end."""
-    return (folder / RECIPE).is_file() and not is_finished(folder)
-
-
-def read_provenance(folder: Path) -> dict[str, Any]:
-    """What a finished checkpoint says of itself; `ModelError` where that is damaged."""
-    try:
-        written: dict[str, Any] = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{folder / PROVENANCE} is damaged ({error}); run finetune again"
-        ) from error
-    return written
+    begun = any((folder / name).is_file() for name in (RECIPE, BEGUN))
+    return begun and not is_finished(folder)
 
 
 def begin(folder: Path, recipe: Recipe, identity: dict[str, Any], *, resume: bool) -> bool:
@@ -40,49 +30,73 @@ def begin(folder: Path, recipe: Recipe, identity: dict[str, Any], *, resume: boo
     holds something else, or an unfinished run and no `resume`.
     """
     if is_finished(folder):
-        written = read_provenance(folder)
-        there = {"base": written["base"]["fingerprint"], "data": written["data"]["sha256"]}
-        if other := _differences(folder, there, recipe, identity):
+        if other := _differences(folder, _finished_identity(folder), recipe, identity):
             raise UsageError(
                 f"{folder} holds a finished checkpoint of another {other}; "
                 "choose another folder with -o, or delete that one"
             )
+        _tidy(folder)
         return False
     if is_unfinished(folder):
         if not resume:
             raise UsageError(
                 f"{folder} holds an unfinished run; go on with --resume, or delete the folder"
             )
-        if other := _differences(folder, _begun(folder), recipe, identity):
+        # A kill between the first two files left nothing to go on with, so it starts anew.
+        there = _begun(folder) if (folder / STATE).is_file() else None
+        if there is not None and (other := _differences(folder, there, recipe, identity)):
             raise UsageError(
                 f"{folder} was begun with another {other}; give the same to --resume, "
                 "or choose another folder with -o"
             )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or _holds_something(folder)):
         raise UsageError(
             f"{folder} is there and is no checkpoint of finetune; choose another folder with -o"
         )
-    write_text(folder / BEGUN, json.dumps(identity) + "\n")
     write_text(folder / RECIPE, recipe.dump())
+    write_text(folder / BEGUN, json.dumps(identity) + "\n")
     return True
 
 
 def finish(folder: Path, provenance: dict[str, Any]) -> None:
     """Write the provenance, which makes the folder a finished checkpoint, and tidy up."""
     write_text(folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+    _tidy(folder)
+
+
+def _tidy(folder: Path) -> None:
     for name in (STATE, BEGUN):
         (folder / name).unlink(missing_ok=True)
 
 
-def _begun(folder: Path) -> dict[str, Any]:
+def _holds_something(folder: Path) -> bool:
+    # Files that start with a dot may be what an interrupted write left.
+    return any(not file.name.startswith(".") for file in folder.iterdir())
+
+
+def _finished_identity(folder: Path) -> dict[str, Any]:
+    written = _read_object(folder / PROVENANCE)
     try:
-        written: dict[str, Any] = json.loads((folder / BEGUN).read_text(encoding="utf-8"))
+        return {"base": written["base"]["fingerprint"], "data": written["data"]["sha256"]}
+    except (KeyError, TypeError) as error:
+        raise UsageError(
+            f"{folder / PROVENANCE} is not what finetune writes; choose another folder with -o"
+        ) from error
+
+
+def _begun(folder: Path) -> dict[str, Any]:
+    written = _read_object(folder / BEGUN)
+    return {"base": written.get("base"), "data": written.get("data")}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{folder / BEGUN} is missing or damaged ({error}), so the run cannot go on; "
-            "delete the folder"
+            f"{path} is missing or damaged ({error}); delete that folder, or choose another with -o"
         ) from error
-    return written
+    return written if isinstance(written, dict) else {}
 
 
 def _differences(
@@ -90,6 +104,10 @@ def _differences(
 ) -> str:
     """What a run in this folder had another of: base, data, keys of the recipe; or nothing."""
     other = [name for name in ("base", "data") if there[name] != identity[name]]
-    written, wanted = read_recipe(folder / RECIPE).model_dump(), recipe.model_dump()
+    try:
+        written = read_recipe(folder / RECIPE).model_dump()
+    except DataError:
+        return "recipe (of another version of paraclip-bench)"
+    wanted = recipe.model_dump()
     other += [f"{key} ({written[key]})" for key in wanted if written[key] != wanted[key]]
     return " and ".join(other)

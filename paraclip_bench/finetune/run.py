@@ -126,7 +126,7 @@ def finetune(
     if job.suite == "demo":
         from paraclip_bench.demo.store import NOTICE
 
-        progress.say(f"no data given, so this is the embedded demo recipe. {NOTICE}")
+        progress.say(f"no data given, so the training pairs are the embedded ones. {NOTICE}")
     start = time.perf_counter()
     progress.say(
         f"finetune: {job.base} on {len(pairs)} pairs of {job.data_name}, recipe {job.recipe.name}, "

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench import registry
-from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.errors import UsageError
 from paraclip_bench.evaluation.choose import all_tasks
 from paraclip_bench.leaderboard.select import (
     BASELINE,
@@ -26,6 +26,7 @@ from paraclip_bench.metrics.resampling import (
     interval,
     replicates,
 )
+from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import read_outcomes
 from paraclip_bench.tasks.base import Task
 
@@ -38,6 +39,19 @@ class Column:
     score: str
     measures: tuple[Measure, ...]
     lower_is_better: bool = False
+
+    def entries(self, selection: Selection, row: RowKey) -> list[Entry] | None:
+        """A model's results, or None where one is missing or they are of several kinds of source.
+
+        Hub text is not folder text, so a mean does not go over both.
+        """
+        found = []
+        for measure in self.measures:
+            entry = selection.cells.get((row, measure))
+            if entry is None or self.score not in entry.result.scores:
+                return None
+            found.append(entry)
+        return found if len({entry.result.data.source for entry in found}) == 1 else None
 
     @property
     def is_group(self) -> bool:
@@ -176,43 +190,60 @@ def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> 
 
 
 def _group_columns(selection: Selection, tasks: dict[str, Task]) -> list[tuple[Column, bool]]:
-    """Means over groups that some model has whole; and whether every model has it whole."""
-    found = []
+    """Means over groups that some model has whole; and whether every model has it whole.
+
+    A mean is over whole sets that lie in one place (a folder, the hub, the demo world); where two
+    places hold different sets, each has a column of its own.
+    """
+    found: list[tuple[Column, bool]] = []
     for group in sorted({group for task in tasks.values() for group in task.groups}):
         members = [task for task in tasks.values() if group in task.groups]
-        # Of several data sets of a member, the one that most models were run on.
-        firsts = [
-            next((m for m in selection.measures if m[:2] == (task.name, task.headline)), None)
-            for task in members
-        ]
-        measures = tuple(measure for measure in firsts if measure is not None)
-        any_row = {row for row, measure in selection.cells if measure in measures}
-        whole = {row for row in any_row if _is_whole(selection, row, measures)}
-        if len(measures) == len(members) > 1 and whole:
-            title = f"{group} (mean of {len(members)})"
-            column = Column(title, members[0].main_score, measures)
-            found.append((column, whole == any_row))
+        columns: dict[tuple[Measure, ...], tuple[Column, bool]] = {}
+        tags = {}
+        for place, there in _places(selection).items():
+            wanted = [(task.name, task.headline) for task in members]
+            measures = tuple(m for m in selection.measures if m in there and m[:2] in wanted)
+            if len({m[:2] for m in measures}) < len(members) or len(members) < 2:
+                continue
+            # Of several versions in one place, the one that most models were run on.
+            measures = tuple(next(m for m in measures if m[:2] == name) for name in wanted)
+            column = Column(f"{group} (mean of {len(members)})", members[0].main_score, measures)
+            any_row = {row for row, measure in selection.cells if measure in measures}
+            whole = {row for row in any_row if column.entries(selection, row)}
+            if whole:
+                columns[measures] = column, whole == any_row
+                tags[measures] = place.rpartition("/")[2]
+        for measures, (column, is_whole) in columns.items():
+            title = column.title + (f" [{tags[measures]}]" if len(columns) > 1 else "")
+            found.append((dataclasses.replace(column, title=title), is_whole))
     return found
+
+
+def _places(selection: Selection) -> dict[str, set[Measure]]:
+    """The whole sets that lie in each place."""
+    places: dict[str, set[Measure]] = {}
+    for (_, measure), entry in selection.cells.items():
+        if not entry.is_cut:
+            places.setdefault(_place(entry.result), set()).add(measure)
+    return places
+
+
+def _place(result: Result) -> str:
+    """Where a result's data lie: the hub, or what comes before the file in the data's id."""
+    if result.data.source == "hub":
+        return "hub"
+    return result.data.id.rpartition(":")[0] or result.data.source
 
 
 def _title(selection: Selection, measure: Measure, task: Task | None) -> str:
     """The task; its protocol and its data where there are several; its limit."""
     result = selection.any_entry(measure).result
-    title = measure.task
-    if task is None or len(task.protocols) > 1:
-        title += f" ({measure.protocol})"
-    if result.limit is not None:
-        title += f" [first {result.limit}]"
-    elif sum(m[:2] == measure[:2] for m in selection.measures) > 1:
-        title += f" [n={result.n}, data {measure.sha256[:6]}]"
-    return title
-
-
-def _is_whole(selection: Selection, row: RowKey, measures: tuple[Measure, ...]) -> bool:
-    """Whether a model has all these results, from one kind of source."""
-    entries = [selection.cells.get((row, measure)) for measure in measures]
-    sources = {entry.result.data.source if entry else None for entry in entries}
-    return None not in sources and len(sources) == 1
+    several = task is None or len(task.protocols) > 1
+    title = f"{measure.task} ({measure.protocol})" if several else measure.task
+    tags = [f"first {result.limit}"] if selection.any_entry(measure).is_cut else []
+    if sum(other[:2] == measure[:2] for other in selection.measures) > 1:
+        tags += [f"n={result.n}"] * (not tags) + [f"data {measure.sha256[:6]}"]
+    return f"{title} [{', '.join(tags)}]" if tags else title
 
 
 class _Estimates:
@@ -229,7 +260,7 @@ class _Estimates:
 
     def cell(self, column: Column, row: RowKey) -> Estimate | None:
         """Value and interval, or None where this model has no such result."""
-        entries = self._entries(column, row)
+        entries = column.entries(self._selection, row)
         if entries is None:
             return None
         if not column.is_group:
@@ -243,8 +274,8 @@ class _Estimates:
         """Difference to the baseline under the same draws, where both have outcomes."""
         if self._baseline is None or row == self._baseline:
             return None
-        entries = self._entries(column, row)
-        others = self._entries(column, self._baseline)
+        entries = column.entries(self._selection, row)
+        others = column.entries(self._selection, self._baseline)
         if entries is None or others is None:
             return None
         value, base = _mean(entries, column.score), _mean(others, column.score)
@@ -254,16 +285,6 @@ class _Estimates:
         if draws is None or base_draws is None:
             return Estimate(value - base, None, None)
         return Estimate(value - base, *interval(draws - base_draws))
-
-    def _entries(self, column: Column, row: RowKey) -> list[Entry] | None:
-        entries = [self._selection.cells.get((row, measure)) for measure in column.measures]
-        found = [entry for entry in entries if entry is not None]
-        if len(found) < len(entries):
-            return None
-        # The mean of a group is of one kind of source: hub text is not folder text.
-        if len({entry.result.data.source for entry in found}) > 1:
-            return None
-        return found if all(column.score in entry.result.scores for entry in found) else None
 
     def _mean_draws(self, column: Column, entries: list[Entry]) -> npt.NDArray[np.float64] | None:
         """Replicates of the mean over a column's tasks, which are resampled independently.
@@ -277,7 +298,8 @@ class _Estimates:
                 self._draws(entry.path, entry.result.task, column.score, seed)
                 for seed, entry in enumerate(entries)
             ]
-        except (KeyError, BenchError):
+        # A plugin's statistic may raise anything.
+        except Exception:
             return None
         return np.asarray(np.mean(draws, axis=0))
 

@@ -42,8 +42,8 @@ def legend(board: Board, best: str = "bold") -> str:
             if board.baseline is None
             else f"Signed numbers are paired differences to {board.baseline}."
         )
-    if board.sources == ("demo",):
-        parts.append(DEMO_NOTICE)
+    if "demo" in board.sources:
+        parts.append(DEMO_NOTICE if board.sources == ("demo",) else f"In part: {DEMO_NOTICE}")
     return " ".join(parts)
 
 

@@ -47,6 +47,11 @@ class Entry:
         return Measure(self.result.task, self.result.protocol, self.result.data.sha256)
 
     @property
+    def is_cut(self) -> bool:
+        """Whether a limit may have left examples out."""
+        return self.result.limit is not None and self.result.n >= self.result.limit
+
+    @property
     def shown(self) -> str:
         """The file, as a line about it names it."""
         return f"{self.path.parent.name}/{self.path.name}"
@@ -110,7 +115,7 @@ def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
             continue
         if entry.result.suite != suite:
             left_out.append(f"{entry.shown}: is of suite {entry.result.suite}")
-        elif entry.result.limit is not None and not with_limits:
+        elif entry.is_cut and not with_limits:
             left_out.append(
                 f"{entry.shown}: only its first {entry.result.limit} examples (--limit)"
             )
@@ -132,9 +137,12 @@ def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
         # One model under several names: the baseline's own name wins, else the newest.
         if names.get(entry.row) != BASELINE:
             names[entry.row] = entry.result.model.name
-        for alias in (entry.result.model.name, entry.result.model.spec):
-            if entry.row not in aliases[alias]:
-                aliases[alias].append(entry.row)
+    # What a name may mean: the newest row first, a spec before a name.
+    for attribute in ("spec", "name"):
+        for entry in reversed(entries):
+            rows = aliases[getattr(entry.result.model, attribute)]
+            if entry.row not in rows:
+                rows.append(entry.row)
     return Selection(suite, cells, _distinct(names), dict(aliases), _ordered(cells), left_out)
 
 

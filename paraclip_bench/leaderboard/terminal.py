@@ -45,15 +45,21 @@ def show(board: Board) -> None:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     console.print(f"Leaderboard, suite {board.suite}", style="bold")
-    console.print(render(board, console.width, plain=not console.is_terminal))
+    console.print(render(board, console.width, plain=console.color_system is None))
 
 
 def text(board: Board) -> str:
     """The board as plain text."""
-    console = Console(file=io.StringIO(), width=_PIPE_WIDTH, highlight=False)
+    console = Console(
+        file=io.StringIO(),
+        width=_PIPE_WIDTH,
+        highlight=False,
+        color_system=None,
+        force_terminal=False,
+    )
     with console.capture() as capture:
         console.print(f"Leaderboard, suite {board.suite}")
-        console.print(render(board, console.width, plain=not console.is_terminal))
+        console.print(render(board, console.width, plain=console.color_system is None))
         for line in remarks(board):
             console.print(line, markup=False, soft_wrap=True)
     return capture.get()

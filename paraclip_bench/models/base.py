@@ -6,6 +6,7 @@ Simple form: a class with `encode_texts(list[str])` and/or `encode_images(list[P
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
@@ -72,6 +73,9 @@ class _Lifted:
 class Model:
     """An adapter under the name a user typed, with both forms made one.
 
+    `argument` is what its class was made with; `is_object` says that nobody knows, for the object
+    was made elsewhere.
+
     Raises `ModelError` where the object has neither form.
     """
 
@@ -82,10 +86,12 @@ class Model:
         *,
         name: str | None = None,
         argument: str | None = None,
+        is_object: bool = False,
     ) -> None:
         self.spec = spec
         self.adapter = adapter
-        self._argument = argument
+        self.argument = argument
+        self._is_object = is_object
         self.name: str = name or getattr(adapter, "name", None) or spec
         self.dtype = "float32"
         self.device = "cpu"
@@ -136,7 +142,10 @@ class Model:
         wanted = DTYPES.get(dtype or "float32")
         if wanted is None:
             raise UsageError(f"--dtype {dtype!r} is none of float32, bfloat16, float16")
-        if hasattr(self.adapter, "to"):
+        if device is None and dtype is None:
+            # As it was made: a module that somebody put on a GPU stays there.
+            self.device = str(getattr(self.adapter, "device", None) or "cpu")
+        elif hasattr(self.adapter, "to"):
             self.device = device or "cpu"
             try:
                 self.adapter.to(self.device, wanted)
@@ -177,15 +186,28 @@ class Model:
         return _Lifted(fingerprint, function, is_text=attribute == "text")
 
     def _own_fingerprint(self) -> str | None:
-        """The adapter's own; one that stands on the class is made the class's and argument's."""
+        """The adapter's own; one that stands on the class is made the source's and argument's.
+
+        A class cannot tell its instances apart, so of an object made elsewhere it says nothing.
+        """
         own = getattr(self.adapter, "fingerprint", None)
         if not isinstance(own, str):
             return None
         cls = type(self.adapter)
         if not isinstance(inspect.getattr_static(cls, "fingerprint", None), str):
             return own
-        parts = [cls.__qualname__, self._argument or "", own]
+        if self._is_object:
+            return None
+        parts = [cls.__qualname__, self.argument or "", own, _source(cls)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _source(cls: type) -> str:
+    """Digest of the file that a class is written in, or nothing where there is none."""
+    with contextlib.suppress(OSError, TypeError):
+        if file := inspect.getsourcefile(cls):
+            return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return ""
 
 
 def _is_encoder(side: Any) -> TypeGuard[Encoder | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def load_model(spec: str, context: Context) -> Model:
     if hasattr(cls, "resolve"):
         target = load_model(cls.resolve(argument, context), context)
         named = getattr(cls, "label", None) or target.name
-        return Model(spec, target.adapter, name=named)
+        return Model(spec, target.adapter, name=named, argument=target.argument)
     arguments = () if argument is None else (argument,)
     if not _accepts(cls, arguments):
         wrong = "takes no argument" if arguments else "needs an argument after a colon"
@@ -99,8 +100,9 @@ def _from_file(spec: str) -> tuple[Any, str | None]:
         raise UsageError(f"the model {spec!r} names a file that does not exist, {path}")
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
     module_name = f"paraclip_bench_custom_{path.stem}_{digest}"
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(folder)  # its neighbours can be imported, as when Python runs the file
+    folder = str(path.resolve().parent)
+    loaded = set(sys.modules)
+    sys.path.insert(0, folder)  # its neighbours can be imported, as when Python runs the file
     loader = importlib.util.spec_from_file_location(module_name, path)
     if loader is None or loader.loader is None:
         raise UsageError(f"{path} is no Python file")
@@ -113,6 +115,12 @@ def _from_file(spec: str) -> tuple[Any, str | None]:
         raise ModelError(
             f"{path} cannot be imported ({registry.reason_of(error)}); mend that file"
         ) from error
+    finally:
+        sys.path.remove(folder)
+        # Another model's file may have a neighbour of the same name.
+        for name in set(sys.modules) - loaded - {module_name}:
+            if str(getattr(sys.modules[name], "__file__", None)).startswith(folder + os.sep):
+                del sys.modules[name]
     if not hasattr(module, class_name):
         known = [n for n, v in vars(module).items() if isinstance(v, type)]
         raise registry.unknown("class", class_name, known, f"in {path}")

@@ -37,7 +37,11 @@ def examples_sha256(examples: Examples) -> str:
         fields = (
             dict(row)
             if isinstance(row, Mapping)
-            else {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+            else {
+                f.name: getattr(row, f.name)
+                for f in dataclasses.fields(row)
+                if not f.metadata.get("derived")
+            }
         )
         hasher.update(json.dumps(fields, sort_keys=True, default=_plain).encode())
         hasher.update(b"\n")

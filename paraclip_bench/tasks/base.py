@@ -21,6 +21,9 @@ from paraclip_bench.metrics.statistic import Statistic
 Side = Literal["text", "image"]
 Vectors = npt.NDArray[np.float32]
 
+DERIVED: Mapping[str, bool] = {"derived": True}
+"""Metadata of a row's field that follows from the data set and is no part of its sha256."""
+
 
 class Embed(TypingProtocol):
     """Gives unit float32 vectors in the order asked."""

@@ -80,6 +80,9 @@ class ParaphrasedRetrieval(Task):
                 f"{folder} has {len(files)} images, and a top {DEPTH} needs {DEPTH}; "
                 "put the whole gallery there"
             )
+        for file in files:
+            if any("\ud800" <= letter <= "\udfff" for letter in file.name):
+                raise DataError(f"{folder}: the file name {file.name!r} is not UTF-8; rename it")
         place = {file.name: index for index, file in enumerate(files)}
         queries = []
         for number, row in read_jsonl(path):

@@ -25,7 +25,7 @@ from paraclip_bench.data.text_files import int_field, read_json_list, text_field
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
 from paraclip_bench.metrics.statistic import Statistic
-from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, Vectors
+from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task, Vectors
 
 _BOX_FIELDS = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 # The authors average over attribute pairs with at least 25 cases.
@@ -43,7 +43,7 @@ class Case:
     true_caption: str
     false_caption: str
     group: str
-    counted_group: str = "all"
+    counted_group: str = dataclasses.field(default="all", metadata=DERIVED)
 
 
 def row_dot(a: Vectors, b: Vectors) -> Vectors:

@@ -85,3 +85,30 @@ def test_a_digest_outlives_the_process(tmp_path: Path) -> None:
     path.write_bytes(b"two")
     os.utime(path, ns=(5, 5))
     assert from_outside() == digest(b"one")
+
+
+def test_a_link_turned_to_another_file_of_equal_size_and_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, ns=(1, 1))
+    link = tmp_path / "latest"
+    link.symlink_to(tmp_path / "a")
+    first = memo.file_sha256(link)
+    link.unlink()
+    link.symlink_to(tmp_path / "b")
+    assert memo.file_sha256(link) != first
+
+
+def test_a_forked_child_is_not_stopped_by_its_parent_s_lock() -> None:
+    code = (
+        "import os, sys\n"
+        "from paraclip_bench.data import memo\n"
+        "memo.put('k', 1)\n"
+        "with memo._locks[0]:\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        os._exit(0 if memo.get('k') == 1 else 3)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
+    assert done.returncode == 0

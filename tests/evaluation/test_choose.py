@@ -98,4 +98,4 @@ def test_source(tmp_path: Path) -> None:
     assert choose.choose_source("paper", None) == HubSource()
     (tmp_path / "x").write_text("")
     for suite in choose.SUITES:
-        assert choose.choose_source(suite, tmp_path) == FolderSource(tmp_path)
+        assert choose.choose_source(suite, tmp_path) == FolderSource(tmp_path, id=str(tmp_path))

@@ -17,7 +17,7 @@ def states(models: Path, data: Path, work: Path) -> Any:
         specs = [f"{models}:{name}" for name in names.split()]
         options = Options(data_dir=data, limit=limit)
         plan = plan_run(specs, tasks, options, Workspace(work))
-        rows = describe(plan, work / "results", limit)
+        rows = describe(plan, work / "results")
         return {(row["model"], row["task"]): str(row["state"]) for row in rows}
 
     return ask

@@ -180,8 +180,12 @@ def test_a_run_is_not_resumed_on_other_data_or_another_base(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def dying(*_: object) -> object:
-        raise Killed
+    real = loop.batch_rows
+
+    def dying(pairs: int, batch: int, step: int, seed: int) -> object:
+        if step == 8:
+            raise Killed
+        return real(pairs, batch, step, seed)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "batch_rows", dying)
@@ -251,3 +255,25 @@ def test_the_demo_steps_aside_for_another_run_of_its_name(
     assert other.name.startswith("base-tiny-")
     assert go(2, True) == other
     assert go(1, True).name == "base-tiny"
+
+
+def test_a_folder_that_was_only_claimed_starts_anew(
+    base: Path, pairs: tuple[Path, Path], recipe: Path, tmp_path: Path
+) -> None:
+    for name, content in {"begun.json": "{}", "recipe.toml": "old_key = 1", ".x.tmp": ""}.items():
+        folder = tmp_path / f"out-{name}"
+        folder.mkdir()
+        (folder / name).write_text(content)
+        run(base, pairs, recipe, folder, resume=True)
+        assert (folder / "provenance.json").is_file()
+        assert not (folder / "begun.json").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"base": 1}'])
+def test_a_damaged_provenance_is_named(
+    base: Path, pairs: tuple[Path, Path], recipe: Path, tmp_path: Path, content: str
+) -> None:
+    folder = run(base, pairs, recipe, tmp_path / "out")
+    (folder / "provenance.json").write_text(content)
+    with pytest.raises(UsageError, match=r"provenance\.json is "):
+        run(base, pairs, recipe, folder)

@@ -60,6 +60,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
         source: str = "folder",
         day: int = 1,
         run: str = "one",
+        data: str = "/data:set.tsv",
         columns: Columns | None = None,
     ) -> Path:
         found = load_task(task)
@@ -85,7 +86,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
                 key: dataclasses.asdict(estimate(score, columns))
                 for key, score in found.scores.items()
             },
-            "data": {"source": source, "id": "x", "revision": None, "sha256": sha256},
+            "data": {"source": source, "id": data, "revision": None, "sha256": sha256},
             "provenance": {
                 "versions": {},
                 "device": "cpu",

@@ -217,3 +217,42 @@ def test_of_two_precisions_the_baseline_is_float32(put: Put, tmp_path: Path) -> 
     board = make_board(tmp_path)
     assert board.baseline == "clip (float32)"
     assert make_board(tmp_path, baseline="clip (bfloat16)").baseline == "clip (bfloat16)"
+
+
+def test_a_mean_goes_over_one_place_and_over_whole_sets(put: Put, tmp_path: Path) -> None:
+    members = group("sts")
+    title = f"sts (mean of {len(members)})"
+    for index, task in enumerate(members):
+        sha = f"{index:02d}" * 32
+        for name, skill in {"a": 0.2, "b": 0.4}.items():
+            # The same data from a folder that was moved is the same data.
+            put(name, task, skill, sha256=sha, data=f"/{name}/data:{task}.tsv")
+    means = {key: cell.estimate.value for key, cell in cells(make_board(tmp_path)).items() if cell}
+    # Another set of one member, however many ran on it, does not slip into the mean.
+    for name in ("a", "b", "c"):
+        put(name, "STS12", 0.9, sha256="ff" * 32, data="/toy:STS12.tsv", day=9)
+        put(name, "STS13", 0.9, sha256="ee" * 32, limit=5, day=9)
+    board = make_board(tmp_path, with_limits=True)
+    for name in ("a", "b"):
+        after = cells(board)[name, title, "spearman"]
+        assert after.estimate.value == means[name, title, "spearman"]
+    assert [c.title for c in board.columns if c.is_group] == [title]
+    # A second folder with whole sets of its own has a column of its own.
+    for index, task in enumerate(members):
+        put("c", task, 0.5, sha256=f"a{index}" * 32, data=f"/other:{task}.tsv")
+    titles = [c.title for c in make_board(tmp_path).columns if c.is_group]
+    assert sorted(titles) == [f"{title} [data]", f"{title} [other]"]
+
+
+def test_of_two_models_named_clip_the_newest_is_the_baseline(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.1, fingerprint="1" * 64, day=1, spec="clip")
+    put("clip", VG, 0.2, fingerprint="2" * 64, day=2, spec="clip")
+    put("clip", VG, 0.2, fingerprint="3" * 64, day=3, spec="local-dir:x/clip")
+    assert make_board(tmp_path).baseline == "clip #222222"
+
+
+def test_a_limit_that_cut_nothing_is_whole(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.3, limit=1000)
+    put("b", VG, 0.3, limit=7)
+    (column,) = make_board(tmp_path).columns
+    assert column.title == "vg-relation (aro)"

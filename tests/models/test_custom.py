@@ -194,3 +194,20 @@ def test_a_to_that_raises_is_told_with_its_reason(tmp_path, context):
     model = load_model(f"{file}:TextOnly", context)
     with pytest.raises(ModelError, match=r"cannot run on cuda .*no such card.*--device"):
         model.to("cuda", None)
+
+
+def test_files_of_one_name_do_not_share_a_neighbour_or_a_fingerprint(tmp_path, context):
+    found = []
+    for folder, value in (("fa", "1.0"), ("fb", "2.0")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "helpers_of_mine.py").write_text(f"VALUE = {value}\n")
+        (tmp_path / folder / "mine.py").write_text(
+            "from helpers_of_mine import VALUE\n"
+            f"# {folder}\n"
+            "class Mine:\n    fingerprint = 'mine-1'\n"
+            "    def encode_texts(self, texts): return [[VALUE]] * len(texts)\n"
+        )
+        model = load_model(f"{tmp_path / folder / 'mine.py'}:Mine", context)
+        found.append((model.fingerprint, model.text.encode(["a"])))
+    assert [vectors for _, vectors in found] == [[[1.0]], [[2.0]]]
+    assert found[0][0] != found[1][0]
