@@ -28,17 +28,16 @@ class Work:
 
     @property
     def title(self) -> str:
-        """The task, and its protocol where there are several."""
-        return (
-            self.task.name
-            if len(self.task.protocols) == 1
-            else f"{self.task.name} ({self.protocol})"
-        )
+        """What a line about it calls it."""
+        return title_of(self.task, self.protocol)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Models and work of a run, and the problems that were found on the way."""
+    """Models and work of a run, and the problems that were found on the way.
+
+    idle are tasks that none of the models can run, so that their data was not looked at.
+    """
 
     suite: str
     source: Source
@@ -46,6 +45,7 @@ class Plan:
     work: list[Work]
     problems: list[str]
     notes: list[str]
+    idle: list[tuple[Task, str]]
     missing_models: list[tuple[str, str]]
     missing_data: list[tuple[str, str, str]]
 
@@ -85,8 +85,11 @@ def make_plan(
             missing_models.append((str(spec), _reason(str(spec), error)))
             if not getattr(error, "fetchable", False):
                 problems.append(_reason(str(spec), error))
-    work, missing_data = [], []
+    work, missing_data, idle = [], [], []
     for task, protocol in pairs:
+        if models and all(skip_reason(model, task, protocol) for model in models):
+            idle.append((task, protocol))
+            continue
         try:
             examples = read_examples(task, source, protocol, limit)
             work.append(Work(task, protocol, examples, examples_sha256(examples), limit))
@@ -96,7 +99,9 @@ def make_plan(
             missing_data.append((task.name, protocol, _reason(task.name, error)))
             if not getattr(error, "fetchable", False):
                 problems.append(_reason(task.name, error))
-    return Plan(suite, source, models, work, problems, list(notes), missing_models, missing_data)
+    return Plan(
+        suite, source, models, work, problems, list(notes), idle, missing_models, missing_data
+    )
 
 
 def _reason(name: str, error: BaseException) -> str:
@@ -113,9 +118,14 @@ def read_examples(task: Task, source: Source, protocol: str, limit: int | None) 
     )
 
 
-def skip_reason(model: Model, work: Work) -> str | None:
+def title_of(task: Task, protocol: str) -> str:
+    """The task, and its protocol where there are several."""
+    return task.name if len(task.protocols) == 1 else f"{task.name} ({protocol})"
+
+
+def skip_reason(model: Model, task: Task, protocol: str) -> str | None:
     """Why a model cannot run a task, or None."""
-    lacking = missing_sides(model, work.task.protocols[work.protocol].needs)
+    lacking = missing_sides(model, task.protocols[protocol].needs)
     return f"{model.name} has no {' and no '.join(lacking)} encoder" if lacking else None
 
 
@@ -142,7 +152,11 @@ def describe(plan: Plan, results: Path) -> list[dict[str, str | int | None]]:
         _row(task=name, protocol=protocol, state=_absent(plan, reason))
         for name, protocol, reason in plan.missing_data
     ]
-    if not plan.work:
+    for task, protocol in plan.idle:
+        for model in plan.models:
+            state = f"skip: {skip_reason(model, task, protocol)}"
+            rows.append(_row(model=model.name, task=task.name, protocol=protocol, state=state))
+    if not plan.work and not plan.idle:
         rows += [_row(model=model.name, state="ready, but no data") for model in plan.models]
     for work in plan.work:
         found: dict[str, str | int | None] = {
@@ -169,7 +183,7 @@ def _row(**cells: str | int | None) -> dict[str, str | int | None]:
 
 
 def _state(plan: Plan, results: Path, model: Model, work: Work) -> str:
-    reason = skip_reason(model, work)
+    reason = skip_reason(model, work.task, work.protocol)
     if reason:
         return f"skip: {reason}"
     if hasattr(model.adapter, "remembered") and not model.adapter.remembered():

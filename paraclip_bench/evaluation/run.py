@@ -26,7 +26,15 @@ from paraclip_bench.evaluation.choose import (
     choose_suite,
     choose_tasks,
 )
-from paraclip_bench.evaluation.plan import Plan, Work, is_done, make_plan, place, skip_reason
+from paraclip_bench.evaluation.plan import (
+    Plan,
+    Work,
+    is_done,
+    make_plan,
+    place,
+    skip_reason,
+    title_of,
+)
 from paraclip_bench.files import atomic
 from paraclip_bench.metrics.resampling import estimate
 from paraclip_bench.models.base import Model
@@ -107,13 +115,12 @@ def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progre
         progress.say(f"note: {note}")
     store = Store()
     for model in plan.models:
-        work_left = []
-        for work in plan.work:
-            if reason := skip_reason(model, work):
-                report.skipped.append(f"{work.title} is skipped: {reason}")
+        pairs = [*plan.idle, *((work.task, work.protocol) for work in plan.work)]
+        for task, protocol in pairs:
+            if reason := skip_reason(model, task, protocol):
+                report.skipped.append(f"{title_of(task, protocol)} is skipped: {reason}")
                 progress.say(report.skipped[-1])
-            else:
-                work_left.append(work)
+        work_left = [w for w in plan.work if not skip_reason(model, w.task, w.protocol)]
         # What keeps a model from loading is said once, not once a task.
         load = functools.partial(getattr, model, "fingerprint")
         if work_left and _guarded(model.name, load, options, progress, report):

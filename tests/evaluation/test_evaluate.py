@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,14 @@ def test_what_is_said_goes_to_stderr(go: Any, capsys: pytest.CaptureFixture[str]
     assert out == ""
     assert "TextOnly on STS12: spearman" in err
     assert "vg-relation (aro) is skipped" in err
+
+
+def test_data_that_no_model_can_use_are_not_asked_for(go: Any, data: Path) -> None:
+    shutil.rmtree(data / "vg-relation")
+    report = go("TextOnly", "STS12", "vg-relation")
+    assert [result.task for _, result in report.results] == ["STS12"]
+    assert report.failures == []
+    assert report.skipped == ["vg-relation (aro) is skipped: TextOnly has no image encoder"]
+    # One model that could use them is enough to miss them.
+    (failure,) = go("TextOnly Both", "STS12", "vg-relation").failures
+    assert "visual_genome_relation.json is missing" in failure
