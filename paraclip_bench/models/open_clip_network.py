@@ -102,7 +102,6 @@ class Network:
     transform: Any
     device: str
     dtype: torch.dtype
-    files: tuple[Path, ...]
 
     @classmethod
     def load(cls, argument: str, *, device: str = "cpu", dtype: str = "float32") -> Network:
@@ -147,7 +146,7 @@ class Network:
             first = str(error).splitlines()[0]
             raise ModelError(f"the device {device!r} cannot be used ({first})") from error
         transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
-        return cls(model, text, plan.config, tokenizer, transform, device, number, plan.files)
+        return cls(model, text, plan.config, tokenizer, transform, device, number)
 
     @property
     def activation(self) -> str | None:

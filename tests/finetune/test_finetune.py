@@ -116,14 +116,14 @@ class Killed(BaseException):
     """Stands for a kill: no handler of the product catches it."""
 
 
-def test_a_killed_run_resumes_to_the_same_bits(
+def kill_at_step_8(
     base: Path,
     pairs: tuple[Path, Path],
     recipe: Path,
-    tmp_path: Path,
+    out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = run(base, pairs, recipe, tmp_path / "whole")
+    """Leave an unfinished run in `out`; its last training state is of step 5."""
     real = loop.batch_rows
 
     def dying(pairs: int, batch: int, step: int, seed: int) -> object:
@@ -134,7 +134,18 @@ def test_a_killed_run_resumes_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "batch_rows", dying)
         with pytest.raises(Killed):
-            run(base, pairs, recipe, tmp_path / "cut")
+            run(base, pairs, recipe, out)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(
+    base: Path,
+    pairs: tuple[Path, Path],
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = run(base, pairs, recipe, tmp_path / "whole")
+    kill_at_step_8(base, pairs, recipe, tmp_path / "cut", monkeypatch)
     with pytest.raises(UsageError, match="--resume"):
         run(base, pairs, recipe, tmp_path / "cut")
     cut = run(base, pairs, recipe, tmp_path / "cut", resume=True)
@@ -180,17 +191,7 @@ def test_a_run_is_not_resumed_on_other_data_or_another_base(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = loop.batch_rows
-
-    def dying(pairs: int, batch: int, step: int, seed: int) -> object:
-        if step == 8:
-            raise Killed
-        return real(pairs, batch, step, seed)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "batch_rows", dying)
-        with pytest.raises(Killed):
-            run(base, pairs, recipe, tmp_path / "cut")
+    kill_at_step_8(base, pairs, recipe, tmp_path / "cut", monkeypatch)
     whole = pairs[0].read_text()
     pairs[0].write_text(whole.replace("red", "blue"))
     with pytest.raises(UsageError, match="begun with another data;"):
