@@ -46,6 +46,7 @@ def evaluate(
     dtype: str | None = None,
     seed: int = 0,
     debug: bool = False,
+    allow_truncated: bool = False,
     workspace: str | Path = ".",
     quiet: bool = False,
 ) -> Report:
@@ -68,6 +69,7 @@ def evaluate(
         dtype=dtype,
         seed=seed,
         debug=debug,
+        allow_truncated=allow_truncated,
     )
     place = Workspace(Path(workspace))
     several = models if isinstance(models, list | tuple) else [models]

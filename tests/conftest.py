@@ -35,3 +35,11 @@ def real() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own: nothing is stored yet."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("PARACLIP_CACHE", str(folder))
+    return folder

@@ -39,7 +39,7 @@ def build(*, seed: int = 0, quick_gelu: bool = False) -> Any:
 
 def save(folder: Path, model: Any | None = None) -> Path:
     """Write the network (a fresh one of seed 0 where none is given) as an open_clip folder."""
-    from paraclip_bench.models.open_clip_network import save_folder
+    from paraclip_bench.models.open_clip.network import save_folder
 
     folder.mkdir(parents=True, exist_ok=True)
     save_folder(folder, build() if model is None else model, CONFIG)

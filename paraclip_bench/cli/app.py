@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paraclip_bench.cli import demo, finetune, leaderboard, listings, run
+from paraclip_bench.cli import data, demo, finetune, leaderboard, listings, run
 from paraclip_bench.errors import BenchError
 
 app = typer.Typer(
@@ -25,6 +25,9 @@ app.command("leaderboard", short_help="Compare results in one table.")(leaderboa
 app.command("models", short_help="List the models that can be named.")(listings.models)
 app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
 app.command("plugins", short_help="Check every plugin.")(listings.plugins)
+stored = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+stored.command("cache", short_help="Show or prune the stored embeddings.")(data.cache)
+app.add_typer(stored, name="data", help="What is kept on this machine.")
 
 
 STOPPED = "stopped; what was finished is kept (finetune goes on with --resume)"
@@ -64,6 +67,13 @@ def _show_usage(error: Any) -> int:
     return int(error.exit_code)
 
 
+def _is_told_here(error: BenchError) -> bool:
+    """Whether this process says it: of torchrun's, rank 0 does, and who else failed alone."""
+    from paraclip_bench.encoding.ranks import is_known_to_all, ranks
+
+    return ranks().is_first or not (is_known_to_all(error) or error.exit_code == 2)
+
+
 def main() -> None:
     """Run the program; an error is one sentence on stderr, a traceback only with --debug."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -77,7 +87,8 @@ def main() -> None:
     except BenchError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        if _is_told_here(error):
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()

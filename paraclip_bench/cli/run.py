@@ -44,17 +44,23 @@ def run(
         typer.Option("--dtype", help="float32, bfloat16 or float16.", show_default="float32"),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    allow_truncated: Annotated[
+        bool,
+        typer.Option("--allow-truncated", help="Decode cut-off image files as far as they go."),
+    ] = False,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Measure models on tasks; what is already there is not measured again."""
     from paraclip_bench.cli.show import result_rows, suite_line, table
+    from paraclip_bench.encoding.ranks import ranks
     from paraclip_bench.evaluation.plan import describe
     from paraclip_bench.evaluation.run import Options, execute, plan_run
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
-    place, progress = Workspace(workspace), Progress()
+    is_first = ranks().is_first
+    place, progress = Workspace(workspace), Progress(quiet=not is_first)
     options = Options(
         suite,
         tuple(protocol or ()),
@@ -66,12 +72,13 @@ def run(
         dtype,
         seed,
         debug="--debug" in sys.argv,
+        allow_truncated=allow_truncated,
     )
     plan = plan_run(model, task, options, place, dry=dry_run)
     line = suite_line(plan)
     if as_json:
         progress.say(line)
-    else:
+    elif is_first:
         typer.echo(line)
     if dry_run:
         rows = describe(plan, place.results)
@@ -82,6 +89,8 @@ def run(
     for problem in plan.problems:
         progress.say(f"error: {problem}")
     report = execute(plan, options, place, progress)
+    if not is_first:
+        raise typer.Exit(1 if report.failures else 0)
     rows = result_rows(report, percent=not as_json)
     if as_json:
         typer.echo(

@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import threading
 from functools import cached_property
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from paraclip_bench.data.memo import file_sha256
 from paraclip_bench.errors import DataError
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels, as PIL crops."""
+
+
+_lenient = [False]
+_thread = threading.local()
+_DECODING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +59,30 @@ class ImageRef:
 
     def open(self) -> Image.Image:
         """The decoded RGB image, cropped; a box that leaves the image is filled with black."""
+        rgb = self._decode_leniently() if _lenient[0] else self._decode()
+        return rgb if self.box is None else rgb.crop(self.box)
+
+    def _decode(self) -> Image.Image:
         try:
             with self._image() as image:
-                rgb = image.convert("RGB")
+                return image.convert("RGB")
         # Pillow has no one error for a damaged file: a truncated PNG is a SyntaxError.
         except (OSError, SyntaxError, ValueError) as error:
             raise self._unreadable(error) from error
-        return rgb if self.box is None else rgb.crop(self.box)
+
+    def _decode_leniently(self) -> Image.Image:
+        # Pillow's switch is for the whole process, so one image is decoded at a time.
+        with _DECODING:
+            try:
+                return self._decode()
+            except DataError:
+                ImageFile.LOAD_TRUNCATED_IMAGES = True
+                try:
+                    rgb = self._decode()
+                finally:
+                    ImageFile.LOAD_TRUNCATED_IMAGES = False
+        _thread.cut_off = True
+        return rgb
 
     def _image(self) -> Image.Image:
         try:
@@ -82,6 +105,21 @@ class ImageRef:
             else f"is damaged ({error})"
         )
         return DataError(f"{where} {reason}; replace the file")
+
+
+def be_lenient(lenient: bool) -> None:
+    """Whether this process decodes files that are cut off as far as they go (grey behind that)."""
+    _lenient[0] = lenient
+
+
+def forget_cut_off() -> None:
+    """Begin to watch, in this thread, for a cut-off file."""
+    _thread.cut_off = False
+
+
+def was_cut_off() -> bool:
+    """Whether this thread decoded a cut-off file since `forget_cut_off`."""
+    return bool(getattr(_thread, "cut_off", False))
 
 
 def is_file(path: Path) -> bool:

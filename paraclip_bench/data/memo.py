@@ -64,6 +64,14 @@ def put(key: str, value: Any) -> None:
         _open().execute("INSERT OR REPLACE INTO memo VALUES (?, ?)", (key, json.dumps(value)))
 
 
+def put_first(key: str, value: Any) -> Any:
+    """Remember a JSON value unless there is one; returns what is remembered now."""
+    with contextlib.suppress(sqlite3.Error, OSError), _locks[0]:
+        _open().execute("INSERT OR IGNORE INTO memo VALUES (?, ?)", (key, json.dumps(value)))
+    known = get(key)
+    return value if known is None else known
+
+
 def _open() -> sqlite3.Connection:
     """This process's connection, kept open: thousands of images ask one after the other."""
     folder = cache_dir()

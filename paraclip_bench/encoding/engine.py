@@ -1,62 +1,90 @@
 """Gives tasks unit vectors: each distinct text and image once, in batches of like size.
 
-The engine owns order, deduplication, batches and normalising; the encoder owns tokenizing,
-padding and its network.
+The engine owns order, deduplication, batches, the store and normalising; the encoder owns
+tokenizing, padding and its network.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.encoding.store import Store
-from paraclip_bench.errors import ModelError
+from paraclip_bench.encoding.ahead import Ahead
+from paraclip_bench.encoding.batches import batches, budget, chunks
+from paraclip_bench.encoding.ranks import Ranks, ranks
+from paraclip_bench.encoding.rows import Rows
+from paraclip_bench.encoding.spaces import Kept, Spaces
+from paraclip_bench.encoding.within_memory import WithinMemory
+from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.models.base import Encoder, Model
 from paraclip_bench.progress import Progress
 
-# Tokens of a text batch and 16x16 patches of an image batch: a few hundred MB of activations
-# for a ViT-L on CPU.
-TEXT_BUDGET = 4096
-IMAGE_BUDGET = 8192
-MAX_BATCH = 256
-# Images are planned without being opened; their size is learned as they are prepared.
-IMAGES_AHEAD = 64
+# Flag of a vector whose image file was cut off.
+_CUT_OFF = 1
 
 Vectors = npt.NDArray[np.float32]
+
+
+@dataclass
+class _Request:
+    """The distinct items of one call, by key, and their vectors as far as they are there."""
+
+    side: str
+    encoder: Encoder
+    keys: list[str]
+    items: list[Any]
+    space: Kept
+    rows: Rows
+
+
+@dataclass
+class _Batch:
+    """What goes through the network together: which items, their data, their flags."""
+
+    indices: list[int]
+    data: list[Any]
+    flags: list[int]
+
+
+Plan = Callable[[_Request, Ranks], Iterator[_Batch]]
 
 
 class Embedder:
     """`embed` for one model: texts and images to unit float32 vectors, counted and timed.
 
     seconds is the time spent encoding, requested and found count distinct vectors asked for and
-    those that the store already had.
+    those that the store already had; cut_off names the images whose files were cut off, which
+    `lenient` allows.
     """
 
-    def __init__(self, model: Model, store: Store, progress: Progress) -> None:
+    def __init__(
+        self, model: Model, spaces: Spaces, progress: Progress, *, lenient: bool = False
+    ) -> None:
         self._model = model
-        self._store = store
+        self._spaces = spaces
         self._progress = progress
+        self._lenient = lenient
+        self._ranks: Ranks = ranks()
         self.seconds = 0.0
         self.requested = 0
         self.found = 0
+        self.cut_off: list[str] = []
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors [len(texts), d] of texts, in their order."""
-        encoder = self._need("text")
-        return self._embed(encoder, "text", list(texts), texts, self._plan_texts)
+        return self._embed("text", list(texts), texts, self._text_batches)
 
     def images(self, images: Sequence[ImageRef]) -> Vectors:
         """Unit vectors [len(images), d] of images, in their order."""
-        encoder = self._need("image")
+        self._need("image")
         keys = [image.content for image in images]
-        return self._embed(encoder, "image", keys, images, self._plan_images)
+        return self._embed("image", keys, images, self._image_batches)
 
     def _need(self, side: str) -> Encoder:
         encoder: Encoder | None = getattr(self._model, side)
@@ -64,91 +92,118 @@ class Embedder:
             raise ModelError(f"model {self._model.spec!r} has no {side} encoder")
         return encoder
 
-    def _embed(
-        self,
-        encoder: Encoder,
-        side: str,
-        keys: list[str],
-        items: Sequence[Any],
-        plan: Callable[[Encoder, list[Any], set[int]], Iterator[tuple[list[int], list[Any]]]],
-    ) -> Vectors:
+    def _embed(self, side: str, keys: list[str], items: Sequence[Any], plan: Plan) -> Vectors:
         if not keys:
             raise ModelError(f"no {side}s were asked for; a task needs at least one")
         start = time.perf_counter()
         place: dict[str, int] = {}
-        for key in keys:
-            place.setdefault(key, len(place))
-        distinct = list(place)
-        first: dict[str, Any] = dict(zip(reversed(keys), reversed(items), strict=True))
-        wanted = [first[key] for key in distinct]
-        space = self._store.space(side, encoder.fingerprint, self._model.dtype)
-        known = {i for i, key in enumerate(distinct) if key in space}
-        self.requested += len(distinct)
-        self.found += len(known)
-        with self._progress.track(f"{self._model.name}: {side}s", len(distinct)) as advance:
-            advance(len(known))
-            # A batch that lacks one vector is encoded whole, so that batches, and with them the
-            # last bits, do not depend on what happened to be stored; the first write wins.
-            for indices, prepared in plan(encoder, wanted, known):
-                vectors = _unit(encoder.encode(prepared), [wanted[i] for i in indices])
-                for index, vector in zip(indices, vectors, strict=True):
-                    space.setdefault(distinct[index], vector)
-                advance(sum(index not in known for index in indices))
-        result = np.stack([space[key] for key in distinct])
+        first: list[Any] = []
+        for key, item in zip(keys, items, strict=True):
+            if key not in place:
+                place[key] = len(place)
+                first.append(item)
+        encoder = self._need(side)
+        dtype = getattr(encoder, "dtype", None) or self._model.dtype
+        space = self._spaces.space(side, encoder.fingerprint, dtype, self._model.name)
+        request = _Request(side, encoder, list(place), first, space, Rows(len(place)))
+        # Without a fingerprint nothing is stored, so each rank computes all of it.
+        team = Ranks() if encoder.fingerprint is None else self._ranks
+        try:
+            space.claim(request.keys)
+            self._read(request, range(len(first)))
+            self.requested += len(first)
+            self.found += int(request.rows.filled.sum())
+            team.meet()
+            if not request.rows.filled.all():
+                self._encode(request, plan, team)
+        except BaseException as error:
+            team.meet(error)
+            raise
+        team.meet()
+        self._read(request, np.flatnonzero(~request.rows.filled))
+        self._spaces.report()
+        result = request.rows.take(np.fromiter((place[key] for key in keys), np.intp, len(keys)))
         self.seconds += time.perf_counter() - start
-        return result[[place[key] for key in keys]]
+        return result
 
-    def _plan_texts(
-        self, encoder: Encoder, texts: list[str], known: set[int]
-    ) -> Iterator[tuple[list[int], list[Any]]]:
-        if len(known) == len(texts):
-            return
-        prepared = [encoder.prepare(text) for text in texts]
-        order = sorted(range(len(texts)), key=lambda i: (prepared[i][1], texts[i]))
-        for indices in _batches(order, [size for _, size in prepared], TEXT_BUDGET):
-            if not known.issuperset(indices):
-                yield indices, [prepared[i][0] for i in indices]
-
-    def _plan_images(
-        self, encoder: Encoder, images: list[ImageRef], known: set[int]
-    ) -> Iterator[tuple[list[int], list[Any]]]:
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            for chunk in _chunks(len(images), IMAGES_AHEAD):
-                if known.issuperset(chunk):
-                    continue
-                prepared = dict(
-                    zip(chunk, pool.map(encoder.prepare, [images[i] for i in chunk]), strict=True)
+    def _encode(self, request: _Request, plan: Plan, team: Ranks) -> None:
+        """Encode and store what is this rank's of what the store lacks."""
+        memory, rows = WithinMemory(request.encoder), request.rows
+        done = int(rows.filled.sum())
+        with self._progress.track(
+            f"{self._model.name}: {request.side}s", len(request.items)
+        ) as advance:
+            advance(done)
+            for batch in plan(request, team):
+                vectors = _unit(
+                    memory.encode(batch.data), [request.items[i] for i in batch.indices]
                 )
-                sizes = {i: size for i, (_, size) in prepared.items()}
-                for indices in _batches(list(chunk), sizes, IMAGE_BUDGET):
-                    if not known.issuperset(indices):
-                        yield indices, [prepared[i][0] for i in indices]
+                request.space.write([request.keys[i] for i in batch.indices], vectors, batch.flags)
+                # What counts is what the store holds: another process may have been first.
+                self._read(request, batch.indices)
+                before, done = done, int(rows.filled.sum())
+                advance(done - before)
+        if memory.pieces > 1:
+            self._progress.say(
+                f"note: {self._model.device} ran out of memory, so batches of {request.side}s "
+                f"went in up to {memory.pieces} parts"
+            )
+
+    def _read(self, request: _Request, indices: Sequence[int] | npt.NDArray[Any]) -> None:
+        """Take what the store has of these items."""
+        for found, vector, flags in request.space.read([request.keys[i] for i in indices]):
+            index = int(indices[found])
+            if flags & _CUT_OFF and not request.rows.filled[index]:
+                name = request.items[index].id
+                if not self._lenient:
+                    raise DataError(
+                        f"the file of image {name!r} is cut off (its vector was stored by a run "
+                        "that allowed it); replace the file, or say --allow-truncated"
+                    )
+                self.cut_off.append(name)
+            request.rows.put(index, vector)
+
+    def _text_batches(self, request: _Request, team: Ranks) -> Iterator[_Batch]:
+        texts, encoder = request.items, request.encoder
+        prepared = [encoder.prepare(text) for text in texts]
+        # Where equal prefixes cost nothing, neighbours should share them; else, padding.
+        by_prefix = getattr(encoder, "shares_prefixes", False)
+        order = sorted(
+            range(len(texts)), key=lambda i: (0 if by_prefix else prepared[i][1], texts[i])
+        )
+        sizes = [size for _, size in prepared]
+        # A batch that lacks one vector is encoded whole: so batches, and with them the last bits,
+        # do not depend on what happened to be stored.
+        for number, indices in enumerate(batches(order, sizes, budget("text", self._model.device))):
+            if team.owns(number) and not request.rows.filled[indices].all():
+                yield _Batch(indices, [prepared[i][0] for i in indices], [0] * len(indices))
+
+    def _image_batches(self, request: _Request, team: Ranks) -> Iterator[_Batch]:
+        limit = budget("image", self._model.device)
+        # Images are planned without being opened: batches are made inside of chunks.
+        mine = [
+            chunk
+            for number, chunk in enumerate(chunks(len(request.items), limit.items))
+            if team.owns(number) and not request.rows.filled[chunk.start : chunk.stop].all()
+        ]
+        ahead = Ahead(
+            request.encoder.prepare,
+            request.items,
+            sum(map(len, mine)),
+            lenient=self._lenient,
+            say=self._progress.say,
+        )
+        for chunk, prepared in ahead.chunks(mine):
+            by_index = dict(zip(chunk, prepared, strict=True))
+            sizes = {index: size for index, (_, size, _) in by_index.items()}
+            for indices in batches(chunk, sizes, limit):
+                if not request.rows.filled[indices].all():
+                    data, _, cut_off = zip(*(by_index[i] for i in indices), strict=True)
+                    yield _Batch(indices, list(data), [_CUT_OFF * cut for cut in cut_off])
 
 
-def _chunks(total: int, size: int) -> Iterator[range]:
-    for start in range(0, total, size):
-        yield range(start, min(start + size, total))
-
-
-def _batches(order: Sequence[int], sizes: Any, budget: int) -> Iterator[list[int]]:
-    """Runs of `order` whose sizes add up to at most `budget`, at least one item each."""
-    batch: list[int] = []
-    total = 0
-    for index in order:
-        if batch and (total + sizes[index] > budget or len(batch) == MAX_BATCH):
-            yield batch
-            batch, total = [], 0
-        batch.append(index)
-        total += sizes[index]
-    if batch:
-        yield batch
-
-
-def _unit(raw: Any, items: Sequence[Any]) -> Vectors:
+def _unit(vectors: Vectors, items: Sequence[Any]) -> Vectors:
     """float32 unit rows [n, d]; `ModelError` where the encoder's answer cannot be used."""
-    if hasattr(raw, "detach"):
-        raw = raw.detach().float().cpu().numpy()
-    vectors = np.asarray(raw, dtype=np.float32)
     if vectors.ndim != 2 or len(vectors) != len(items):
         raise ModelError(
             f"an encoder gave an array of shape {vectors.shape} for {len(items)} items; "

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.encoding.engine import Embedder
-from paraclip_bench.encoding.store import Store
+from paraclip_bench.encoding.ranks import RankFailed, Ranks, local_device, ranks
+from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.errors import BenchError
 from paraclip_bench.evaluation.choose import (
     choose_protocols,
@@ -60,6 +61,7 @@ class Options:
     dtype: str | None = None
     seed: int = 0
     debug: bool = False
+    allow_truncated: bool = False
 
 
 @dataclasses.dataclass
@@ -70,6 +72,7 @@ class Report:
     skipped: list[str] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
     run: str = dataclasses.field(default_factory=lambda: secrets.token_hex(4))
+    said: set[tuple[str, str]] = dataclasses.field(default_factory=set, repr=False)
 
 
 def plan_run(
@@ -100,7 +103,7 @@ def plan_run(
         source=choose_source(suite, options.data_dir),
         checkpoints=workspace.checkpoints,
         limit=options.limit,
-        device=options.device,
+        device=local_device(options.device),
         dtype=options.dtype,
         broken=choice.problems,
         notes=choice.notes,
@@ -109,11 +112,13 @@ def plan_run(
 
 def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progress) -> Report:
     """Run what is not done yet; a task that fails is named and the others go on."""
-    check_writable(workspace.results)
+    team = ranks()
+    if team.is_first:
+        check_writable(workspace.results)
     report = Report(failures=list(plan.problems))
     for note in plan.notes:
         progress.say(f"note: {note}")
-    store = Store()
+    spaces = Spaces(progress.say)
     for model in plan.models:
         pairs = [*plan.idle, *((work.task, work.protocol) for work in plan.work)]
         for task, protocol in pairs:
@@ -123,15 +128,39 @@ def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progre
         work_left = [w for w in plan.work if not skip_reason(model, w.task, w.protocol)]
         # What keeps a model from loading is said once, not once a task.
         load = functools.partial(getattr, model, "fingerprint")
-        if work_left and _guarded(model.name, load, options, progress, report):
-            for work in work_left:
-                step = functools.partial(
-                    _run_one, plan, model, work, store, options, workspace, progress, report
-                )
-                _guarded(f"{model.name} on {work.title}", step, options, progress, report)
+        guard = functools.partial(_guarded, options=options, progress=progress, report=report)
+        if work_left and guard(model.name, load):
+            for work, path, is_there in _todo(plan, model, work_left, options, workspace, team):
+                if is_there:
+                    step = functools.partial(_found, model, work, path, progress, report)
+                else:
+                    step = functools.partial(
+                        _run_one, plan, model, work, path, spaces, options, progress, report
+                    )
+                guard(f"{model.name} on {work.title}", step)
         model.release()
-        store.forget("text")
     return report
+
+
+def _todo(
+    plan: Plan,
+    model: Model,
+    work: Sequence[Work],
+    options: Options,
+    workspace: Workspace,
+    team: Ranks,
+) -> list[tuple[Work, Path, bool]]:
+    """Each piece of work, where its result lies, and whether that is there and stands.
+
+    Rank 0 looks, for all: a rank that is late would find what was written meanwhile.
+    """
+    paths = [place(workspace.results, plan, model, w) for w in work]
+    there = team.share([is_done(path, model) and not options.force for path in paths])
+    if hasattr(model.adapter, "need"):
+        # One tower is loaded alone where the tasks that are left need no other.
+        left = [w for w, is_there in zip(work, there, strict=True) if not is_there]
+        model.adapter.need({side for w in left for side in w.task.protocols[w.protocol].needs})
+    return list(zip(work, paths, there, strict=True))
 
 
 def _guarded(
@@ -142,10 +171,15 @@ def _guarded(
     report: Report,
 ) -> bool:
     """Whether a step went well; a failure is named, and ends that step alone."""
+    team = ranks()
     try:
         step()
+        team.meet()
+    except RankFailed:
+        raise
     # A plugin may raise anything.
     except (Exception, SystemExit) as error:
+        team.meet(error)
         if options.debug and not isinstance(error, BenchError):
             raise
         reason = str(error) if isinstance(error, BenchError) else reason_of(error)
@@ -155,24 +189,29 @@ def _guarded(
     return True
 
 
+def _found(model: Model, work: Work, path: Path, progress: Progress, report: Report) -> None:
+    report.results.append((path, read(path)))
+    progress.say(f"{model.name} on {work.title}: already there, {path.name}")
+
+
 def _run_one(
     plan: Plan,
     model: Model,
     work: Work,
-    store: Store,
+    path: Path,
+    spaces: Spaces,
     options: Options,
-    workspace: Workspace,
     progress: Progress,
     report: Report,
 ) -> None:
     start = time.perf_counter()
-    path = place(workspace.results, plan, model, work)
-    if is_done(path, model) and not options.force:
-        report.results.append((path, read(path)))
-        progress.say(f"{model.name} on {work.title}: already there, {path.name}")
-        return
-    embed = Embedder(model, store, progress)
+    embed = Embedder(model, spaces, progress, lenient=options.allow_truncated)
     columns = _columns(work.task.outcomes(work.examples, embed), len(work.examples))
+    if (how := getattr(model.adapter, "how", None)) and (model.name, how) not in report.said:
+        report.said.add((model.name, how))
+        progress.say(f"{model.name}: {how}")
+    if not ranks().is_first:
+        return  # rank 0 alone scores and writes
     scores = {
         name: Score(**dataclasses.asdict(estimate(statistic, columns, seed=options.seed)))
         for name, statistic in work.task.scores.items()
@@ -198,7 +237,7 @@ def _run_one(
             id=work.examples.id,
             revision=work.examples.revision,
             sha256=work.sha256,
-            notes=dict(work.examples.notes),
+            notes={**work.examples.notes, **_cut_off(embed.cut_off)},
         ),
         provenance=Provenance(
             versions=versions(),
@@ -222,6 +261,11 @@ def _run_one(
         f"{model.name} on {work.title}: {work.task.main_score} {shown} "
         f"({len(work.examples)} examples, {result.provenance.seconds:.1f} s)"
     )
+
+
+def _cut_off(names: Sequence[str]) -> dict[str, Any]:
+    """A note that names the images whose files were cut off, where there are any."""
+    return {"truncated_images": sorted(set(names))} if names else {}
 
 
 def _columns(raw: Mapping[str, Any], n: int) -> dict[str, npt.NDArray[Any]]:

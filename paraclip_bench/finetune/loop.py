@@ -26,8 +26,8 @@ from paraclip_bench.files import atomic, write_text
 from paraclip_bench.finetune.checkpoint import LOSSES, STATE
 from paraclip_bench.finetune.losses import TERMS, paraclip_terms
 from paraclip_bench.finetune.recipe import Recipe
-from paraclip_bench.models.open_clip_network import is_image_tensor
-from paraclip_bench.models.open_clip_text import TextTower
+from paraclip_bench.models.open_clip.network import is_image_tensor
+from paraclip_bench.models.open_clip.text import TextTower
 
 # CLIP clips its logit scale here (Radford et al. 2021).
 _MAX_LOGIT_SCALE = math.log(100)

@@ -16,7 +16,8 @@ from typing import Any
 
 from paraclip_bench.data.training import Pair, read_pairs
 from paraclip_bench.encoding.engine import Embedder
-from paraclip_bench.encoding.store import Store
+from paraclip_bench.encoding.ranks import ranks
+from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import slug
 from paraclip_bench.finetune.checkpoint import BEGUN, begin, finish
@@ -97,6 +98,10 @@ def finetune(
     base that is no open_clip model or a folder in the way, `DataError` for rows that cannot be
     trained on.
     """
+    if ranks().size > 1:
+        raise UsageError(
+            "finetune runs in one process as yet; start it without torchrun (run takes several)"
+        )
     model = load_model(job.base, Context(suite=job.suite, checkpoints=workspace.checkpoints))
     if not isinstance(model.adapter, OpenCLIP):
         raise UsageError(f"the base {job.base!r} is no open_clip model, so it cannot be fine-tuned")
@@ -187,9 +192,9 @@ def _train(
     import torch
 
     from paraclip_bench.finetune.loop import train
-    from paraclip_bench.models.open_clip_network import save_folder
+    from paraclip_bench.models.open_clip.network import save_folder
 
-    embed = Embedder(model, Store(), progress)
+    embed = Embedder(model, Spaces(progress.say), progress)
     # The image tower is frozen: its features are computed once, without augmentation.
     images = embed.images([pair.image for pair in pairs])
     network = adapter.network()

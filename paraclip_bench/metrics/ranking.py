@@ -10,12 +10,44 @@ import numpy.typing as npt
 from paraclip_bench.metrics.accuracy import weighted_mean
 from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
 
+# Scores held at once, 256 MB of them: a gallery of a million is scored 64 queries at a time.
+_SCORES = 1 << 26
+_MOST_QUERIES = 128
+
+
+def retrieve(
+    queries: Floats,
+    gallery: Floats,
+    targets: npt.NDArray[Any],
+    k: int,
+    copies: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+    """First k gallery indices [q, k] and target ranks [q] of queries [q, d] in a gallery [g, d].
+
+    Scores are dot products in the vectors' own precision. targets [q] are gallery indices, -1
+    where there is none. copies [n]: the gallery's row of each item, first ones in order, for equal
+    items share a row and so tie; targets and results count items. Memory does not grow with q.
+    """
+    size = len(copies)
+    step = max(1, min(_MOST_QUERIES, _SCORES // size))
+    firsts = np.empty((len(queries), k), dtype=np.intp)
+    ranks = np.empty(len(queries), dtype=np.int64)
+    for start in range(0, len(queries), step):
+        block = slice(start, start + step)
+        similarities = queries[block] @ gallery.T
+        if size > len(gallery):
+            similarities = similarities[:, copies]
+        firsts[block] = top(similarities, k)
+        ranks[block] = target_ranks(similarities, targets[block])
+    return firsts, ranks
+
 
 def top(similarities: Floats, k: int) -> npt.NDArray[np.intp]:
     """The first k gallery indices [q, k] by falling similarity [q, g >= k]; ties by index."""
-    kth = -np.partition(-similarities, k - 1, axis=1)[:, k - 1]
     result = np.empty((len(similarities), k), dtype=np.intp)
-    for row, (scores, least) in enumerate(zip(similarities, kth, strict=True)):
+    last = similarities.shape[1] - k
+    for row, scores in enumerate(similarities):
+        least = np.partition(scores, last)[last]
         # All that tie with the last place are candidates; the stable sort puts them in order.
         candidates = np.flatnonzero(scores >= least)
         result[row] = candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
@@ -27,10 +59,13 @@ def target_ranks(similarities: Floats, targets: npt.NDArray[Any]) -> npt.NDArray
 
     A gallery item that ties with the target is before it if its index is lower.
     """
-    own = np.take_along_axis(similarities, np.maximum(targets, 0)[:, None], axis=1)
-    earlier = np.arange(similarities.shape[1]) < targets[:, None]
-    before = (similarities > own) | ((similarities == own) & earlier)
-    return np.where(targets < 0, 0, before.sum(axis=1) + 1).astype(np.int64)
+    ranks = np.zeros(len(similarities), dtype=np.int64)
+    # Row by row, for a block of a large gallery is as much as should be in memory.
+    for row in np.flatnonzero(targets >= 0):
+        scores, target = similarities[row], targets[row]
+        better = np.count_nonzero(scores > scores[target])
+        ranks[row] = better + np.count_nonzero(scores[:target] == scores[target]) + 1
+    return ranks
 
 
 def recall_of(column: str, k: int) -> Statistic:

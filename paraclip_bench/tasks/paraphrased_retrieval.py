@@ -12,21 +12,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.data.text_files import read_jsonl, text_field
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.agreement import average_overlap_of, jaccard_of, overlaps
-from paraclip_bench.metrics.ranking import recall_of, target_ranks, top
+from paraclip_bench.metrics.ranking import recall_of, retrieve
 from paraclip_bench.metrics.statistic import Statistic
-from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, Vectors
+from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
 
 DEPTH = 10
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-# Queries scored at once; with a gallery of 100,000 a block takes about 100 MB.
-_BLOCK = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +109,10 @@ class ParaphrasedRetrieval(Task):
         queries: list[Query] = list(examples)
         gallery = list(examples.shared)
         # Copies of one image are scored once, then expanded: equal images tie, whatever the shape.
-        _, first, copies = np.unique(
-            [image.content for image in gallery], return_index=True, return_inverse=True
-        )
-        images = embed.images([gallery[index] for index in first])
+        row: dict[str, int] = {}
+        copies = [row.setdefault(image.content, len(row)) for image in gallery]
+        distinct = dict(zip(reversed(copies), reversed(gallery), strict=True))
+        images = embed.images([distinct[index] for index in range(len(row))])
         texts = embed.texts([q.query for q in queries] + [q.paraphrase for q in queries])
         targets = np.array([q.target for q in queries])
         firsts, ranks = {}, {}
@@ -123,7 +120,7 @@ class ParaphrasedRetrieval(Task):
             ("query", texts[: len(queries)]),
             ("paraphrase", texts[len(queries) :]),
         ):
-            firsts[side], ranks[side] = _retrieve(vectors, images, copies, targets)
+            firsts[side], ranks[side] = retrieve(vectors, images, targets, DEPTH, np.array(copies))
         names = np.array([image.id for image in gallery], dtype=object)
         clusters = [
             f"pair-{index}" if q.target < 0 else gallery[q.target].sha256
@@ -137,16 +134,3 @@ class ParaphrasedRetrieval(Task):
             "top_query": names[firsts["query"]],
             "top_paraphrase": names[firsts["paraphrase"]],
         }
-
-
-def _retrieve(
-    queries: Vectors, images: Vectors, copies: npt.NDArray[Any], targets: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
-    """Top-10 gallery indices [q, 10] and target ranks [q], in blocks of queries."""
-    firsts, ranks = [], []
-    for start in range(0, len(queries), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        similarities = (queries[block] @ images.T)[:, copies]
-        firsts.append(top(similarities, DEPTH))
-        ranks.append(target_ranks(similarities, targets[block]))
-    return np.concatenate(firsts), np.concatenate(ranks)

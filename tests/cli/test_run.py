@@ -32,15 +32,14 @@ def stored():
     )
 
 
-def test_a_run_writes_its_result_and_finds_it_again(cli, tiny, data):
+def test_a_run_writes_its_result_and_finds_it_again(cli, tiny, data, own_store):
     arguments = ("run", "-m", f"local-dir:{tiny}", "-t", "STS12", "--data-dir", data, "--json")
     first = cli(*arguments)
     assert first.code == 0
     assert first.err.splitlines()[0] == f"suite: paper (data of {data})"
-    assert [line.partition(":")[0] for line in first.err.splitlines()] == [
-        "suite",
-        "tiny on STS12",
-    ]
+    said = [line.partition(":") for line in first.err.splitlines()]
+    assert [subject for subject, _, _ in said] == ["suite", "tiny", "tiny on STS12"]
+    assert said[1][2] == " text tower alone, texts packed"
     (row,) = json.loads(first.out)["results"]
     result = json.loads(Path(row["file"]).read_text())
     assert result["model"]["activation"] == "gelu"

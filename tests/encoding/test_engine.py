@@ -1,5 +1,7 @@
 """The engine: order, each distinct item once, batches of like size, unit vectors, sharing."""
 
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from PIL import Image
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.encoding import engine
+from paraclip_bench.encoding.batches import Budget
 from paraclip_bench.encoding.engine import Embedder
-from paraclip_bench.encoding.store import Store
+from paraclip_bench.encoding.spaces import Spaces
+from paraclip_bench.encoding.store.vector_store import VectorStore
 from paraclip_bench.errors import ModelError
 from paraclip_bench.models.base import Model
 from paraclip_bench.progress import Progress
@@ -45,9 +49,17 @@ class Adapter:
         self.text, self.image = text, image
 
 
-def embedder(text: Any = None, image: Any = None, store: Store | None = None) -> Embedder:
+def new_store() -> Spaces:
+    """A store of its own, in the session's cache folder."""
+    folder = Path(tempfile.mkdtemp(dir=os.environ["PARACLIP_CACHE"]))
+    return Spaces(print, VectorStore(folder))
+
+
+def embedder(
+    text: Any = None, image: Any = None, store: Spaces | None = None, **options: Any
+) -> Embedder:
     model = Model("spec", Adapter(text, image))
-    return Embedder(model, store or Store(), Progress(quiet=True))
+    return Embedder(model, store or new_store(), Progress(quiet=True), **options)
 
 
 def unit(rows: Sequence[Sequence[float]]) -> np.ndarray:
@@ -67,8 +79,7 @@ def test_texts_come_in_order_each_encoded_once(texts: list[str]) -> None:
 
 
 def test_batches_keep_to_their_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "TEXT_BUDGET", 30)
-    monkeypatch.setattr(engine, "MAX_BATCH", 8)
+    monkeypatch.setattr(engine, "budget", lambda side, device: Budget(30, 8))
     texts = [f"{i:02}" + "x" * (i % 20) for i in range(60)] + ["y" * 99, "z" * 31]
     side = Side()
     embedder(side).texts(texts)
@@ -108,7 +119,7 @@ def test_images_of_one_content_are_encoded_once(tmp_path: Path) -> None:
 def test_many_images_are_opened_a_few_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "IMAGES_AHEAD", 3)
+    monkeypatch.setattr(engine, "budget", lambda side, device: Budget(8192, 3))
     refs = pictures(tmp_path)
     many = [ImageRef(f"{i}", path=ref.path, box=(0, 0, 1, 1 + i)) for i in range(3) for ref in refs]
     side = Side()
@@ -120,7 +131,7 @@ def test_many_images_are_opened_a_few_at_a_time(
 
 
 def test_a_run_shares_vectors_by_fingerprint_and_precision() -> None:
-    store, one, two = Store(), Side("same"), Side("same")
+    store, one, two = new_store(), Side("same"), Side("same")
     embedder(one, store=store).texts(["a", "b"])
     embed = embedder(two, store=store)
     again = embed.texts(["b", "a"])
@@ -135,7 +146,7 @@ def test_a_run_shares_vectors_by_fingerprint_and_precision() -> None:
 
 
 def test_without_a_fingerprint_nothing_is_shared() -> None:
-    store, side = Store(), Side(None)
+    store, side = new_store(), Side(None)
     for _ in range(2):
         embed = embedder(side, store=store)
         embed.texts(["a", "a"])
@@ -144,7 +155,7 @@ def test_without_a_fingerprint_nothing_is_shared() -> None:
 
 
 def test_a_batch_that_lacks_one_vector_is_encoded_whole() -> None:
-    store, side = Store(), Side()
+    store, side = new_store(), Side()
     first = embedder(side, store=store).texts(["a", "c"])
     second = embedder(side, store=store).texts(["a", "b", "c"])
     assert side.batches == [["a", "c"], ["a", "b", "c"]]
@@ -154,8 +165,8 @@ def test_a_batch_that_lacks_one_vector_is_encoded_whole() -> None:
 def test_a_batch_that_is_all_stored_is_skipped_and_the_plan_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "MAX_BATCH", 2)
-    store, side = Store(), Side()
+    monkeypatch.setattr(engine, "budget", lambda side, device: Budget(4096, 2))
+    store, side = new_store(), Side()
     embedder(side, store=store).texts(["a", "b", "d"])
     side.batches.clear()
     embed = embedder(side, store=store)

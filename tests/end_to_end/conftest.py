@@ -8,7 +8,7 @@ import open_clip
 import pytest
 import torch
 
-from paraclip_bench.models.open_clip_network import save_folder
+from paraclip_bench.models.open_clip.network import save_folder
 
 
 @pytest.fixture(scope="session")

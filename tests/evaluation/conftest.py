@@ -69,7 +69,8 @@ class Empty:
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     path = tmp_path / "mymodels.py"
-    path.write_text(MODELS)
+    # The store is the session's: each test has models of its own.
+    path.write_text(f"# {tmp_path}\n{MODELS}")
     return path
 
 

@@ -19,7 +19,7 @@ from paraclip_bench.finetune import loop
 from paraclip_bench.finetune.run import finetune as finetune_job
 from paraclip_bench.finetune.run import make_job
 from paraclip_bench.models.open_clip import OpenCLIP
-from paraclip_bench.models.open_clip_network import save_folder
+from paraclip_bench.models.open_clip.network import save_folder
 from paraclip_bench.progress import Progress
 from paraclip_bench.workspace import Workspace
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip_bench.metrics.ranking import recall_of, target_ranks, top
+from paraclip_bench.metrics import ranking
+from paraclip_bench.metrics.ranking import recall_of, retrieve, target_ranks, top
 
 
 @st.composite
@@ -33,6 +34,32 @@ def test_ties_keep_gallery_order(search: tuple[list[list[int]], list[int]], k: i
     found = [place <= k for place in places if place]
     score = recall_of("rank", k)({"rank": ranks}, np.ones((1, len(rows))))[0]
     assert score == pytest.approx(np.mean(found) if found else np.nan, nan_ok=True)
+
+
+@given(
+    st.integers(1, 40),
+    st.lists(st.integers(0, 4), min_size=1, max_size=30),
+    st.integers(0, 2**32 - 1),
+)
+def test_blocks_give_what_the_whole_matrix_gives(n: int, items: list[int], seed: int) -> None:
+    # Small whole numbers: every sum is exact, so that ties are ties in any block.
+    rng = np.random.default_rng(seed)
+    rows = {item: row for row, item in enumerate(dict.fromkeys(items))}
+    copies = np.array([rows[item] for item in items])
+    gallery = rng.integers(-2, 3, (len(rows), 3)).astype(np.float32)
+    queries = rng.integers(-2, 3, (n, 3)).astype(np.float32)
+    targets = rng.integers(-1, len(items), n)
+    k = int(rng.integers(1, len(items) + 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_SCORES", len(items) * 3)
+        firsts, places = retrieve(queries, gallery, targets, k, copies)
+    whole = (queries @ gallery.T)[:, copies]
+    expected = [sorted(range(len(items)), key=lambda i: (-row[i], i)) for row in whole.tolist()]
+    assert firsts.tolist() == [order[:k] for order in expected]
+    assert places.tolist() == [
+        0 if target < 0 else order.index(target) + 1
+        for order, target in zip(expected, targets, strict=True)
+    ]
 
 
 def test_recall_weighs_queries() -> None:

@@ -9,7 +9,7 @@ import tiny_clip
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.demo.store import base_folder
 from paraclip_bench.encoding.engine import Embedder
-from paraclip_bench.encoding.store import Store
+from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.errors import ModelError, UsageError
 from paraclip_bench.finetune.checkpoint import RECIPE
 from paraclip_bench.models.base import Context
@@ -58,7 +58,7 @@ class Full:
 
 @pytest.fixture
 def embed():
-    return lambda model: Embedder(model, Store(), Progress(quiet=True))
+    return lambda model: Embedder(model, Spaces(print), Progress(quiet=True))
 
 
 def unit(rows):

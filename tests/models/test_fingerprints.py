@@ -8,7 +8,7 @@ import pytest
 import tiny_clip
 
 from paraclip_bench.models.load import load_model
-from paraclip_bench.models.open_clip_network import Network, torch
+from paraclip_bench.models.open_clip.network import Network, torch
 
 
 @pytest.fixture
@@ -90,13 +90,12 @@ def test_a_fingerprint_is_remembered_until_a_file_changes(tmp_path, context, loa
     first = load_model(spec, context)
     assert not first.adapter.remembered()
     fingerprint = first.fingerprint
-    assert len(loads) == 1
 
     again = load_model(spec, context)
     assert again.adapter.remembered()
     assert again.fingerprint == fingerprint
     assert again.text is not None  # looking at a side loads nothing either
-    assert len(loads) == 1
+    assert not loads  # a plain file is read tensor by tensor
 
     network = copy.deepcopy(first.adapter.network().model)
     with torch.no_grad():
@@ -105,7 +104,7 @@ def test_a_fingerprint_is_remembered_until_a_file_changes(tmp_path, context, loa
     changed = load_model(spec, context)
     assert not changed.adapter.remembered()
     assert changed.fingerprint != fingerprint
-    assert len(loads) == 2
+    assert len(loads) == 1
 
     weights = folder / "open_clip_model.safetensors"
     os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.models.load import load_model
-from paraclip_bench.models.open_clip_network import open_clip, torch
+from paraclip_bench.models.open_clip.network import open_clip, torch
 
 TEXTS = ["a cat", "two dogs that run after a red ball in the old park", ""]
 
@@ -80,13 +80,16 @@ def test_bfloat16_runs_and_is_near(tiny, pictures, context):
 def test_many_threads_load_one_network(tiny, pictures, context, monkeypatch):
     from concurrent.futures import ThreadPoolExecutor
 
-    from paraclip_bench.models.open_clip_network import Network
+    from paraclip_bench.models.open_clip.network import Network
 
     real, calls = Network.load, []
     monkeypatch.setattr(Network, "load", lambda *a, **k: calls.append(a) or real(*a, **k))
     model = load_model(f"local-dir:{tiny}", context)
     with ThreadPoolExecutor(8) as pool:
         refs = [ImageRef(id="a", path=pictures[0])] * 8
-        pixels = list(pool.map(lambda ref: np.asarray(model.image.prepare(ref)[0]), refs))
+        pixels = [data for data, _ in pool.map(model.image.prepare, refs)]
+        assert not calls
+        vectors = list(pool.map(lambda data: np.asarray(model.image.encode([data])), pixels))
     assert len(calls) == 1
-    assert all(np.array_equal(pixels[0], other) for other in pixels)
+    assert all(torch.equal(pixels[0], other) for other in pixels)
+    assert all(np.array_equal(vectors[0], other) for other in vectors)

@@ -7,7 +7,7 @@ import pytest
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.encoding.engine import Embedder
-from paraclip_bench.encoding.store import Store
+from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.errors import ModelError
 from paraclip_bench.models.load import load_model
 from paraclip_bench.progress import Progress
@@ -38,7 +38,7 @@ def load(tmp_path, context):
 def test_vectors_are_looked_up(load, vectors, pictures):
     model = load(**vectors)
     assert model.name == "mine"
-    embed = Embedder(model, Store(), Progress(quiet=True))
+    embed = Embedder(model, Spaces(print), Progress(quiet=True))
     found = embed.texts(["a dog", "a cat", "a dog"])
     unit = vectors["text_vectors"] / np.linalg.norm(vectors["text_vectors"], axis=1)[:, None]
     np.testing.assert_allclose(found, unit[[1, 0, 1]], rtol=1e-6)

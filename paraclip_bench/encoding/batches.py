@@ -1,0 +1,70 @@
+"""Which items go through a network together: a budget of tokens or patches, by device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# On CPU, larger batches leave the caches and are no faster.
+_CPU_TOKENS = 4096
+_CPU_PATCHES = 8192
+# Texts of a batch on CPU, and images that are prepared before they become batches.
+_CPU_ITEMS = {"text": 256, "image": 64}
+# Activations of a token or a 16x16 patch in fp32, with a wide margin for the largest towers.
+_BYTES_A_UNIT = 1 << 20
+_MOST_UNITS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that one batch may hold: sizes (tokens or patches) in sum, and items."""
+
+    size: int
+    items: int
+
+
+def budget(side: str, device: str) -> Budget:
+    """The budget of a device, from all of its memory, so that each run plans the same batches."""
+    size = _CPU_TOKENS if side == "text" else _CPU_PATCHES
+    memory = _memory(device)
+    if memory is None:
+        return Budget(size, _CPU_ITEMS[side])
+    units = memory // _BYTES_A_UNIT
+    if device.startswith("cpu"):
+        return Budget(max(256, min(size, units)), _CPU_ITEMS[side])
+    size = max(size, min(_MOST_UNITS, units))
+    return Budget(size, size // (8 if side == "text" else 128))
+
+
+def _memory(device: str) -> int | None:
+    """Bytes of memory of a device, where they can be known."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def batches(order: Sequence[int], sizes: Any, limit: Budget) -> Iterator[list[int]]:
+    """Runs of `order` within the limit, at least one item each; sizes[i] is the size of item i."""
+    batch: list[int] = []
+    total = 0
+    for index in order:
+        if batch and (total + sizes[index] > limit.size or len(batch) == limit.items):
+            yield batch
+            batch, total = [], 0
+        batch.append(index)
+        total += sizes[index]
+    if batch:
+        yield batch
+
+
+def chunks(total: int, size: int) -> Iterator[range]:
+    """0 … total - 1 in ranges of `size`, the last one perhaps shorter."""
+    for start in range(0, total, size):
+        yield range(start, min(start + size, total))

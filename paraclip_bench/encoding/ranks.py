@@ -1,0 +1,104 @@
+"""The processes that torchrun started: which of them this is, and how they keep in step.
+
+Vectors do not travel between them: each rank writes its share to the embedding store, and after
+they met every rank reads all of it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from paraclip_bench.errors import BenchError
+
+# Marks an error that all ranks know of.
+_MET = "paraclip_bench_ranks_met"
+
+
+class RankFailed(BenchError):
+    """Another process of this run failed, and so this one ends too."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process is number `rank` of `size`; one process alone is 0 of 1."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that prints and writes."""
+        return self.rank == 0
+
+    def owns(self, number: int) -> bool:
+        """Whether piece of work `number` is this rank's."""
+        return number % self.size == self.rank
+
+    def meet(self, error: BaseException | None = None) -> None:
+        """Wait for all ranks; an error of one ends all.
+
+        An error is brought once, however often it is caught on its way. Raises `RankFailed` where
+        some ranks bring an error and others do not: the run cannot go on in step. Where all bring
+        one, each keeps its own and goes on as a single process would.
+        """
+        if self.size == 1 or (error is not None and is_known_to_all(error)):
+            return
+        if error is not None:
+            setattr(error, _MET, True)
+        errors: list[str | None] = [None] * self.size
+        _group().all_gather_object(errors, None if error is None else _sentence(error))
+        failed = [rank for rank, text in enumerate(errors) if text is not None]
+        if failed and len(failed) < self.size:
+            raise RankFailed(f"rank {failed[0]} of {self.size} failed: {errors[failed[0]]}")
+
+    def share(self, value: Any) -> Any:
+        """What rank 0 gives, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        _group().broadcast_object_list(box, src=0)
+        return box[0]
+
+
+def ranks() -> Ranks:
+    """What torchrun said of this process in its environment."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    if "TORCHELASTIC_RUN_ID" not in os.environ or not size.isdecimal() or int(size) < 2:
+        return Ranks()
+    return Ranks(int(os.environ["RANK"]), int(size))
+
+
+def is_known_to_all(error: BaseException) -> bool:
+    """Whether every rank heard of this error, so that rank 0 tells it."""
+    return isinstance(error, RankFailed) or hasattr(error, _MET)
+
+
+def local_device(device: str | None) -> str | None:
+    """The device of this rank: `cuda` is one for each rank of a machine."""
+    if device == "cuda" and ranks().size > 1:
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return device
+
+
+def _group() -> Any:
+    """torch.distributed, joined: gloo for what lies on the CPU, nccl for what lies on a GPU."""
+    import torch
+    import torch.distributed as distributed
+
+    if not distributed.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(
+                int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+            )
+            distributed.init_process_group("cpu:gloo,cuda:nccl")
+        else:
+            distributed.init_process_group("gloo")
+        atexit.register(distributed.destroy_process_group)
+    return distributed
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) or type(error).__name__

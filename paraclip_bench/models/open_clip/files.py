@@ -1,0 +1,225 @@
+"""What an open_clip model is made of: its config and its files, and the activation they need.
+
+28 tags of open_clip 3.3 disagree with their architecture's built-in activation, and a wrong one
+costs a model some points without a word. So QuickGELU is used if the tag or the config says so.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import errno
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+from safetensors import SafetensorError, safe_open
+
+from paraclip_bench import registry
+from paraclip_bench.data.hub import once_reachable, unreachable
+from paraclip_bench.errors import BenchError, ModelError
+
+CONFIG = "open_clip_config.json"
+_LOCAL = "a folder, as local-dir:DIR"
+_LOADABLE = (".safetensors", ".bin", ".pth")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be built: open_clip's own arguments, the config and the weights file."""
+
+    argument: str
+    name: str
+    pretrained: str | None
+    config: dict[str, Any]
+    weights: Path
+    files: tuple[Path, ...]
+
+    @property
+    def quick_gelu(self) -> bool:
+        """Whether the network is built with QuickGELU."""
+        return bool(self.config.get("quick_gelu", False))
+
+
+def check_files(argument: str) -> None:
+    """Find (or fetch) a model's files; `ModelError` where one is missing or cut off.
+
+    Reads the header of safetensors alone, which says how long the file must be.
+    """
+    for file in files_of(argument):
+        if file.suffix == ".safetensors":
+            try:
+                with safe_open(str(file), framework="numpy"):
+                    pass
+            except (OSError, SafetensorError) as error:
+                raise ModelError(
+                    f"{file} is damaged or cut off ({error}); copy it again"
+                ) from error
+
+
+def files_of(argument: str) -> tuple[Path, ...]:
+    """The files that a model is made of, fetched where they come from a hub."""
+    return plan_of(argument).files
+
+
+def plan_of(argument: str) -> Plan:
+    """Find (or fetch) the config and the files; `ModelError` or `UsageError` says what is wrong."""
+    if argument.startswith("local-dir:"):
+        return _folder_plan(argument, Path(argument.removeprefix("local-dir:")))
+    if argument.startswith("hf-hub:"):
+        return _hub_plan(argument)
+    architecture, at, file = argument.partition("@")
+    if at:
+        return _file_plan(argument, architecture, Path(file))
+    architecture, _, tag = argument.rpartition("/")
+    config = _built_in(architecture)
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if tag not in tags:
+        raise registry.unknown("weights tag", tag, tags, f"of {architecture}")
+    tag_config = open_clip.get_pretrained_cfg(architecture, tag)
+    config["quick_gelu"] = bool(config.get("quick_gelu")) or bool(tag_config.get("quick_gelu"))
+    once_reachable()
+    try:
+        weights = Path(download_pretrained(tag_config))
+    except Exception as error:
+        raise unreachable(f"weights {argument}", error, ModelError, local=_LOCAL) from error
+    return Plan(argument, architecture, tag, config, weights, (weights,))
+
+
+def _built_in(architecture: str) -> dict[str, Any]:
+    config = open_clip.get_model_config(architecture)
+    if config is None:
+        raise registry.unknown("open_clip architecture", architecture, open_clip.list_models())
+    return dict(copy.deepcopy(config))
+
+
+def _folder_plan(argument: str, folder: Path) -> Plan:
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ModelError(
+            f"{folder} has no {CONFIG}; an open_clip folder needs it, with its model_cfg"
+        )
+    config = _read_config(path)
+    found = sorted(f for f in folder.iterdir() if f.suffix in _LOADABLE)
+    # open_clip's own order of preference, so that the file that is checked is the one it loads.
+    # It logs a warning for every name that is not one of its own.
+    logging.disable(logging.ERROR)
+    try:
+        chosen = open_clip.factory._find_checkpoint_in_dir(folder) if found else None
+    finally:
+        logging.disable(logging.NOTSET)
+    if chosen is None:
+        others = sorted(f.name for f in folder.iterdir() if f.suffix in (".pt", ".ckpt"))
+        hint = f" ({others[0]} is of a kind that open_clip does not load)" if others else ""
+        raise ModelError(
+            f"{folder} has no weights{hint}; it needs a .safetensors, .bin or .pth file"
+        )
+    weights = Path(chosen)
+    known = _known_activation(lambda published: _file_name(published) == weights.name)
+    _refuse_mismatch(weights.name, known, bool(config.get("quick_gelu")), str(path))
+    texts = [f for f in folder.glob("*") if f.suffix in (".json", ".txt") and f != path]
+    tokens = [f for f in texts if "token" in f.name or "vocab" in f.name or f.name == "config.json"]
+    return Plan(argument, argument, None, config, weights, (path, weights, *sorted(tokens)))
+
+
+def _hub_plan(argument: str) -> Plan:
+    name = argument.removeprefix("hf-hub:")
+    once_reachable()
+    try:
+        config_path = Path(download_pretrained_from_hf(name, filename=CONFIG))
+        weights = Path(download_pretrained_from_hf(name))
+    except Exception as error:
+        raise unreachable(f"model {argument}", error, ModelError, local=_LOCAL) from error
+    config = _read_config(config_path)
+    known = _known_activation(lambda published: _hub_repository(published) == name)
+    config["quick_gelu"] = bool(config.get("quick_gelu")) or known is True
+    _refuse_mismatch(argument, known, config["quick_gelu"], str(config_path))
+    return Plan(argument, argument, None, config, weights, (config_path, weights))
+
+
+def _file_plan(argument: str, architecture: str, weights: Path) -> Plan:
+    config = _built_in(architecture)
+    known = _known_activation(lambda published: _file_name(published) == weights.name)
+    config["quick_gelu"] = bool(config.get("quick_gelu")) or known is True
+    where = f"the architecture {architecture}"
+    _refuse_mismatch(weights.name, known, config["quick_gelu"], where)
+    return Plan(argument, architecture, str(weights), config, weights, (weights,))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not JSON ({error}); it must be open_clip's own config"
+        ) from error
+    config = written.get("model_cfg") if isinstance(written, dict) else None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} has no model_cfg; it must be open_clip's own config")
+    return dict(config)
+
+
+def _known_activation(is_it: Callable[[dict[str, Any]], bool]) -> bool | None:
+    """Whether what open_clip publishes, and `is_it` picks, was trained with QuickGELU.
+
+    None where nothing is picked, or where what is picked does not agree.
+    """
+    known = set()
+    for architecture, tag in open_clip.list_pretrained():
+        published = open_clip.get_pretrained_cfg(architecture, tag)
+        if is_it(published):
+            config = open_clip.get_model_config(architecture) or {}
+            known.add(bool(published.get("quick_gelu")) or bool(config.get("quick_gelu")))
+    return known.pop() if len(known) == 1 else None
+
+
+def _file_name(published: dict[str, Any]) -> str | None:
+    url = str(published.get("url") or "")
+    # OpenAI's own names (ViT-B-32.pt) are too common to prove anything.
+    return None if "openaipublic" in url else url.rsplit("/", 1)[-1] or None
+
+
+def _hub_repository(published: dict[str, Any]) -> str:
+    return "/".join(str(published.get("hf_hub") or "").split("/")[:2])
+
+
+def _refuse_mismatch(what: str, known: bool | None, quick_gelu: bool, where: str) -> None:
+    if known is not None and known != quick_gelu:
+        names = {True: "QuickGELU", False: "GELU"}
+        raise ModelError(
+            f"{what} is what open_clip publishes of a network with {names[known]}, but {where} "
+            f"says {names[quick_gelu]}; set quick_gelu to {str(known).lower()}"
+        )
+
+
+_OTHER_ARCHITECTURE = ("size mismatch", "Missing key", "Unexpected key", "width changed")
+
+
+def load_error(plan: Plan, error: Exception) -> BenchError:
+    """What open_clip raised while it built or loaded a network, as one sentence."""
+    text, kind = str(error), type(error).__name__
+    first = text.strip().splitlines()[0][:160] if text.strip() else kind
+    if any(mark in text for mark in _OTHER_ARCHITECTURE):
+        return ModelError(
+            f"{plan.weights} holds the weights of another architecture than {plan.argument} says "
+            f"({' '.join(text.split())[:160]}); name the right architecture or file"
+        )
+    if kind == "UnpicklingError" or "weights_only" in text or "TorchScript" in text:
+        return ModelError(
+            f"{plan.weights} would need unpickling, which can run foreign code; "
+            "save its state_dict as safetensors and load that"
+        )
+    # torch answers some cut files with "[Errno 22] Invalid argument"; a hub's OSError has no errno.
+    is_cut = isinstance(error, OSError) and error.errno == errno.EINVAL
+    if is_cut or kind in ("SafetensorError", "EOFError") or "PytorchStreamReader" in text:
+        return ModelError(f"{plan.weights} is damaged or cut off ({first}); copy it again")
+    if kind in ("OSError", "LocalEntryNotFoundError", "ConnectionError", "OfflineModeIsEnabled"):
+        return unreachable(f"a part of model {plan.argument}", error, ModelError, local=_LOCAL)
+    return ModelError(
+        f"model {plan.argument} cannot be loaded ({kind}: {first}); "
+        f"check its config and that {plan.weights} holds an open_clip state_dict"
+    )

@@ -1,0 +1,119 @@
+"""The fastest exact linear layer of this machine.
+
+torch's own `F.linear` uses MKL on x86, which reaches half of oneDNN's speed on AMD processors and
+about the same on Intel's; the same torch wheel carries both. oneDNN's operators are private to
+torch, so they are used only where they work and are faster, and callers check the outcome.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import QuickGELU
+
+from paraclip_bench.models.open_clip.timing import best_seconds, decided
+
+# Rows that oneDNN lays the weights out for; any number of rows may come.
+_ROWS = 2048
+_QUICK = 1.702  # QuickGELU is x * sigmoid(1.702 x)
+
+
+class Plain:
+    """`F.linear`, then an activation."""
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        activation: torch.nn.Module | None = None,
+    ) -> None:
+        self.weight, self.bias, self.activation = weight.detach(), _detached(bias), activation
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """activation(x W^T + b), [m, out] of x [m, in]."""
+        y = F.linear(x, self.weight, self.bias)
+        return y if self.activation is None else self.activation(y)
+
+    def add(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """x W^T + b + residual, [m, out]."""
+        return F.linear(x, self.weight, self.bias).add_(residual)
+
+
+class OneDNN:
+    """oneDNN's layer with its weights laid out once, and the activation or sum fused into it."""
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        activation: torch.nn.Module | None = None,
+    ) -> None:
+        self.activation: torch.nn.Module | None = None
+        self.fused, self.algorithm, scale = _fused(activation)
+        if activation is not None and self.fused == "none":
+            self.activation = activation
+        weight, self.bias = weight.detach() * scale, _detached(bias)
+        if self.bias is not None:
+            self.bias = self.bias * scale
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """activation(x W^T + b), [m, out] of x [m, in]; QuickGELU's comes out times 1.702."""
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self.weight, self.bias, self.fused, [], self.algorithm
+        )
+        return y if self.activation is None else self.activation(y)
+
+    def add(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """x W^T + b + residual, [m, out]."""
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+            x, residual, self.weight, self.bias, "add"
+        )
+        return y
+
+
+Linear = Plain | OneDNN
+
+
+def scale_after(linear: Linear) -> float:
+    """What the weights of the next layer must be divided by."""
+    return _QUICK if isinstance(linear, OneDNN) and linear.fused == "swish" else 1.0
+
+
+def fastest(device: torch.device, dtype: torch.dtype) -> type[Linear]:
+    """The kind of layer to use for weights on this device and in this dtype."""
+    if device.type != "cpu" or dtype == torch.float16:
+        return Plain
+    onednn = decided(f"{dtype} linear layers by oneDNN", lambda: _onednn_is_faster(dtype))
+    return OneDNN if onednn else Plain
+
+
+def _onednn_is_faster(dtype: torch.dtype) -> bool:
+    x = torch.zeros(_ROWS, 512, dtype=dtype)
+    weight, bias = torch.zeros(2048, 512, dtype=dtype), torch.zeros(2048, dtype=dtype)
+
+    def seconds(kind: type[Linear]) -> float:
+        made: list[Linear] = []
+
+        def run() -> None:
+            # Made inside, so that an operator that is not there counts as infinitely slow.
+            made[:] = made or [kind(weight, bias)]
+            made[0](x)
+
+        return best_seconds(run)
+
+    # Where they are equal the fused activation decides for oneDNN.
+    return seconds(OneDNN) < 1.1 * seconds(Plain)
+
+
+def _fused(activation: torch.nn.Module | None) -> tuple[str, str, float]:
+    """oneDNN's name of an activation, its algorithm, and what to scale the layer with."""
+    if isinstance(activation, torch.nn.GELU):
+        return "gelu", activation.approximate, 1.0
+    if isinstance(activation, QuickGELU):
+        return "swish", "", _QUICK
+    return "none", "", 1.0
+
+
+def _detached(bias: torch.Tensor | None) -> torch.Tensor | None:
+    return None if bias is None else bias.detach()

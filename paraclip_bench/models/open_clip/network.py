@@ -1,0 +1,195 @@
+"""A loaded open_clip network: one side or both, on one device, checked to hold its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.transformer import QuickGELU
+
+from paraclip_bench.errors import ModelError, UsageError
+from paraclip_bench.files import atomic
+from paraclip_bench.models.open_clip import build, identity
+from paraclip_bench.models.open_clip.files import CONFIG, plan_of
+from paraclip_bench.models.open_clip.packed import PackedText, packed_text
+from paraclip_bench.models.open_clip.pixels import Pixels
+from paraclip_bench.models.open_clip.precision import side_dtype
+from paraclip_bench.models.open_clip.sides import SIDES, keep_only
+from paraclip_bench.models.open_clip.sides import is_image_tensor as is_image_tensor
+from paraclip_bench.models.open_clip.text import TextTower
+
+# Short, long, and two that begin alike: what a fast way to the vectors is checked with.
+_PROBE = ["a photo", "two small dogs in the snow", "two small dogs run in the snow, and a cat"]
+WEIGHTS = "open_clip_model.safetensors"
+
+
+def version() -> str:
+    """open_clip's version, part of what a remembered fingerprint depends on."""
+    return str(open_clip.__version__)
+
+
+def check_device(device: str) -> None:
+    """`UsageError` where this machine has no such device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0].split(". ")[0][:100]
+        raise UsageError(
+            f"--device {device!r} cannot be used here ({first}); leave it out to run on the cpu"
+        ) from error
+
+
+def pixels_of(argument: str) -> Pixels | None:
+    """A model's preprocessing without its weights; None where only loading it can tell."""
+    built = build.skeleton(plan_of(argument))
+    return None if built is None else built.pixels
+
+
+@dataclasses.dataclass
+class Network:
+    """Towers in eval mode on one device, with their tokenizer and preprocessing.
+
+    Of a side that is not among `sides` the model has no weights. `text` is a `TextTower`; it and
+    `tokenizer` are None without the text side. `packed` is the fast way to text vectors, made when
+    first asked for: it has the weights of that moment.
+    """
+
+    model: Any
+    text: Any
+    config: dict[str, Any]
+    tokenizer: Any
+    pixels: Pixels
+    activation: str | None
+    device: str
+    dtypes: dict[str, torch.dtype]
+
+    @functools.cached_property
+    def packed(self) -> PackedText | None:
+        """The text tower packed; None where `text` alone computes it exactly."""
+        return packed_text(self.model, self.text, self.tokenizer(_PROBE).to(self.device))
+
+    @property
+    def text_path(self) -> str:
+        """How texts are encoded: packed, cut behind the last one's end, or at full context."""
+        if self.packed is not None:
+            return "texts packed"
+        return "texts cut behind their padding" if self.text.cuts else "texts at full context"
+
+    @classmethod
+    def load(
+        cls,
+        argument: str,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        sides: Collection[str] = SIDES,
+    ) -> Network:
+        """Build and verify; `ModelError` says what is wrong with which file.
+
+        Of one side alone, the other's weights are neither read nor allocated; where the file is
+        unusual (`build.alone`) they are, and dropped before anything moves to `device`.
+        """
+        plan, sides = plan_of(argument), frozenset(sides)
+        side = next(iter(sides)) if len(sides) == 1 else None
+        built = build.alone(plan, side) if side else None
+        if built is None:
+            built = build.whole(plan)
+            if side:
+                keep_only(built.model, side)
+        model, text, tokenizer = built.model, None, None
+        if "text" in sides:
+            tokenizer = build.tokenizer_of(plan)
+            text = TextTower(model, tokenizer(_PROBE))
+        if device != "cpu":
+            # fp32 means fp32: the result is compared across devices.
+            torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.allow_tf32 = False
+        dtypes = {side: getattr(torch, side_dtype(side, device, dtype)) for side in sides}
+        try:
+            _move(model, device, dtypes)
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).splitlines()[0]
+            raise ModelError(f"the device {device!r} cannot be used ({first})") from error
+        return cls(
+            model, text, plan.config, tokenizer, built.pixels, built.activation, device, dtypes
+        )
+
+    @property
+    def sides(self) -> frozenset[str]:
+        """Which of "text" and "image" are loaded."""
+        return frozenset(self.dtypes)
+
+    def identity(self) -> dict[str, Any]:
+        """Both fingerprints and the activation; the network must hold both sides in float32."""
+        state = self.model.state_dict()
+        return identity.identity(
+            names=state,
+            tensor=state.__getitem__,
+            config=self.config,
+            tokenizer=self.tokenizer,
+            pixels=self.pixels,
+            activation=self.activation,
+        )
+
+    def tokenize(self, text: str) -> tuple[torch.Tensor, int]:
+        """Tokens [context] and how many are before the padding (or one more)."""
+        tokens = self.tokenizer([text])[0]
+        return tokens, min(int((tokens != tokens[-1]).sum()) + 1, len(tokens))
+
+    def encode_tokens(self, batch: list[torch.Tensor]) -> torch.Tensor:
+        """Text vectors [n, d] of token rows."""
+        if self.text is None:
+            raise ModelError("this network was loaded without its text tower; load both sides")
+        with torch.inference_mode():
+            encode = self.packed or self.text.encode
+            vectors: torch.Tensor = encode(torch.stack(batch).to(self.device))
+        return vectors
+
+    def encode_pixels(self, batch: list[torch.Tensor]) -> torch.Tensor:
+        """Image vectors [n, d] of pixels."""
+        if "image" not in self.dtypes:
+            raise ModelError("this network was loaded without its image tower; load both sides")
+        with torch.inference_mode():
+            pixels = torch.stack(batch).to(device=self.device, dtype=self.dtypes["image"])
+            vectors: torch.Tensor = self.model.encode_image(pixels)
+        return vectors
+
+
+def save_folder(folder: Path, model: Any, config: dict[str, Any]) -> None:
+    """Write an open_clip folder (config, then safetensors), each file whole.
+
+    `config` is the model_cfg; quick_gelu is written out, for a reader believes the config.
+    """
+    from safetensors.torch import save_file
+
+    quick = any(isinstance(module, QuickGELU) for module in model.modules())
+    written = {
+        "model_cfg": {**config, "quick_gelu": quick},
+        "preprocess_cfg": {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in model.visual.preprocess_cfg.items()
+        },
+    }
+    with atomic(folder / CONFIG) as temporary:
+        temporary.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    tensors = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
+    with atomic(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+
+
+def _move(model: Any, device: str, dtypes: dict[str, torch.dtype]) -> None:
+    """Move a network and cast each side once."""
+    if len(set(dtypes.values())) == 1:
+        model.to(device=device, dtype=next(iter(dtypes.values())))
+        return
+    # Apart, so that the cast of the text side does not take digits from the image tower.
+    visual = model.visual
+    del model.visual
+    model.to(device=device, dtype=dtypes["text"])
+    model.visual = visual.to(device=device, dtype=dtypes["image"])
