@@ -44,3 +44,26 @@ def save(folder: Path, model: Any | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     save_folder(folder, build() if model is None else model, CONFIG)
     return folder
+
+
+def text_config(**settings: Any) -> dict[str, Any]:
+    """A text tower of 99 tokens and 12 positions, with open_clip's settings on top."""
+    return {**CONFIG["text_cfg"], "vocab_size": 99, "context_length": 12, **settings}
+
+
+def text_model(
+    config: dict[str, Any], *, custom: bool = False, quick: bool = False, dim: int = 24
+) -> Any:
+    """A CLIP with that text tower and next to no image tower, random in all its weights."""
+    import open_clip
+    import torch
+
+    vision = {"image_size": 32, "patch_size": 32, "width": 64, "layers": 1}
+    torch.manual_seed(0)
+    kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    model = kind(dim, vision, config, quick_gelu=quick).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 1 and not name.startswith("visual."):
+                weight.add_(0.1 * torch.randn_like(weight))  # biases and norms that matter
+    return model

@@ -42,6 +42,14 @@ class _Request:
     space: Kept
     rows: Rows
 
+    def lacking(self, batch: Sequence[int]) -> list[int]:
+        """Those of a batch that were in no earlier request.
+
+        Batches are planned on the whole request, and each is stored whole: so what a batch lacks,
+        and with it the last bits, is the same after a kill and for any number of processes.
+        """
+        return [index for index in batch if not self.rows.filled[index]]
+
 
 @dataclass
 class _Batch:
@@ -172,19 +180,18 @@ class Embedder:
             range(len(texts)), key=lambda i: (0 if by_prefix else prepared[i][1], texts[i])
         )
         sizes = [size for _, size in prepared]
-        # A batch that lacks one vector is encoded whole: so batches, and with them the last bits,
-        # do not depend on what happened to be stored.
-        for number, indices in enumerate(batches(order, sizes, budget("text", self._model.device))):
-            if team.owns(number) and not request.rows.filled[indices].all():
+        limit = budget("text", self._model.device)
+        for number, batch in enumerate(batches(order, sizes, limit)):
+            if team.owns(number) and (indices := request.lacking(batch)):
                 yield _Batch(indices, [prepared[i][0] for i in indices], [0] * len(indices))
 
     def _image_batches(self, request: _Request, team: Ranks) -> Iterator[_Batch]:
         limit = budget("image", self._model.device)
         # Images are planned without being opened: batches are made inside of chunks.
         mine = [
-            chunk
+            indices
             for number, chunk in enumerate(chunks(len(request.items), limit.items))
-            if team.owns(number) and not request.rows.filled[chunk.start : chunk.stop].all()
+            if team.owns(number) and (indices := request.lacking(chunk))
         ]
         ahead = Ahead(
             request.encoder.prepare,
@@ -197,9 +204,8 @@ class Embedder:
             by_index = dict(zip(chunk, prepared, strict=True))
             sizes = {index: size for index, (_, size, _) in by_index.items()}
             for indices in batches(chunk, sizes, limit):
-                if not request.rows.filled[indices].all():
-                    data, _, cut_off = zip(*(by_index[i] for i in indices), strict=True)
-                    yield _Batch(indices, list(data), [_CUT_OFF * cut for cut in cut_off])
+                data, _, cut_off = zip(*(by_index[i] for i in indices), strict=True)
+                yield _Batch(indices, list(data), [_CUT_OFF * cut for cut in cut_off])
 
 
 def _unit(vectors: Vectors, items: Sequence[Any]) -> Vectors:

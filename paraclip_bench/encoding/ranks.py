@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paraclip_bench.errors import BenchError
+from paraclip_bench.registry import reason_of
 
 # Marks an error that all ranks know of.
 _MET = "paraclip_bench_ranks_met"
@@ -101,4 +102,4 @@ def _group() -> Any:
 
 
 def _sentence(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return str(error) if isinstance(error, BenchError) else reason_of(error)

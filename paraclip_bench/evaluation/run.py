@@ -130,7 +130,10 @@ def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progre
         load = functools.partial(getattr, model, "fingerprint")
         guard = functools.partial(_guarded, options=options, progress=progress, report=report)
         if work_left and guard(model.name, load):
-            for work, path, is_there in _todo(plan, model, work_left, options, workspace, team):
+            todo = _todo(plan, model, work_left, options, workspace, team)
+            left = [work for work, _, is_there in todo if not is_there]
+            guard(model.name, functools.partial(_need, model, left))
+            for work, path, is_there in todo:
                 if is_there:
                     step = functools.partial(_found, model, work, path, progress, report)
                 else:
@@ -156,10 +159,6 @@ def _todo(
     """
     paths = [place(workspace.results, plan, model, w) for w in work]
     there = team.share([is_done(path, model) and not options.force for path in paths])
-    if hasattr(model.adapter, "need"):
-        # One tower is loaded alone where the tasks that are left need no other.
-        left = [w for w, is_there in zip(work, there, strict=True) if not is_there]
-        model.adapter.need({side for w in left for side in w.task.protocols[w.protocol].needs})
     return list(zip(work, paths, there, strict=True))
 
 
@@ -187,6 +186,12 @@ def _guarded(
         progress.say(f"error: {report.failures[-1]}")
         return False
     return True
+
+
+def _need(model: Model, left: Sequence[Work]) -> None:
+    """Tell an adapter which sides the work that is left needs: one tower then loads alone."""
+    if left and hasattr(model.adapter, "need"):
+        model.adapter.need({side for w in left for side in w.task.protocols[w.protocol].needs})
 
 
 def _found(model: Model, work: Work, path: Path, progress: Progress, report: Report) -> None:

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 
-COMMANDS = ("demo", "finetune", "run", "leaderboard", "models", "tasks", "plugins")
+COMMANDS = ("demo", "finetune", "run", "leaderboard", "models", "tasks", "plugins", "data")
 LINES = [
     ["--help"],
     ["--version"],
     *([command, "--help"] for command in COMMANDS),
+    ["data", "cache", "--help"],
+    ["data", "cache"],
     ["models"],
     ["models", "--json"],
     ["tasks"],

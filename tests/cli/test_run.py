@@ -135,7 +135,7 @@ def test_a_dry_run_computes_nothing(cli, tiny, data):
 
 
 @pytest.mark.slow
-def test_a_process_of_its_own_says_nothing_but_its_progress(tiny, data, tmp_path):
+def test_a_process_of_its_own_says_nothing_but_its_progress(tiny, data, tmp_path, own_store):
     """No warning or log line of a library, in a good run or a bad one."""
     cut = shutil.copytree(tiny, tmp_path / "cut")
     weights = cut / "open_clip_model.safetensors"
@@ -158,6 +158,7 @@ def test_a_process_of_its_own_says_nothing_but_its_progress(tiny, data, tmp_path
     assert starts == [
         "suite",
         "error",
+        "tiny",
         "tiny on STS12",
         "tiny on paraphrased-retrieval",
         "cut on STS12",

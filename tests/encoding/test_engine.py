@@ -18,7 +18,7 @@ from paraclip_bench.encoding.batches import Budget
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.encoding.store.vector_store import VectorStore
-from paraclip_bench.errors import ModelError
+from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.models.base import Model
 from paraclip_bench.progress import Progress
 
@@ -154,11 +154,11 @@ def test_without_a_fingerprint_nothing_is_shared() -> None:
     assert side.batches == [["a"], ["a"]]
 
 
-def test_a_batch_that_lacks_one_vector_is_encoded_whole() -> None:
+def test_what_an_earlier_request_stored_is_not_encoded_again() -> None:
     store, side = new_store(), Side()
     first = embedder(side, store=store).texts(["a", "c"])
     second = embedder(side, store=store).texts(["a", "b", "c"])
-    assert side.batches == [["a", "c"], ["a", "b", "c"]]
+    assert side.batches == [["a", "c"], ["b"]]
     assert np.array_equal(second[[0, 2]], first)
 
 
@@ -172,7 +172,7 @@ def test_a_batch_that_is_all_stored_is_skipped_and_the_plan_stays(
     embed = embedder(side, store=store)
     vectors = embed.texts(["e", "d", "c", "b", "a"])
     # Planned as ab, cd, e whatever is stored.
-    assert side.batches == [["c", "d"], ["e"]]
+    assert side.batches == [["c"], ["e"]]
     assert (embed.requested, embed.found) == (5, 3)
     assert vectors == pytest.approx(unit([side.vector(text) for text in "edcba"]), abs=1e-6)
 
@@ -213,3 +213,89 @@ def test_nothing_asked_and_no_such_side() -> None:
         embedder(Side()).texts([])
     with pytest.raises(ModelError, match="'spec' has no image encoder"):
         embedder(Side()).images([ImageRef("x", data=b"")])
+
+
+def test_a_tower_that_shares_prefixes_gets_texts_in_their_own_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "budget", lambda side, device: Budget(4096, 2))
+    side = Side()
+    side.shares_prefixes = True
+    embedder(side).texts(["b", "aaaa", "aab", "aaab"])
+    assert side.batches == [["aaaa", "aaab"], ["aab", "b"]]
+
+
+def test_a_side_in_another_precision_is_kept_under_that() -> None:
+    store, side = new_store(), Side()
+    side.dtype = "float32"
+    model = Model("spec", Adapter(side))
+    model.dtype = "bfloat16"
+    Embedder(model, store, Progress(quiet=True)).texts(["a"])
+    embedder(side, store=store).texts(["a"])  # the same side of a float32 model
+    assert side.batches == [["a"]]
+
+
+def test_another_process_would_find_what_is_stored(tmp_path: Path) -> None:
+    first = embedder(Side(), store=Spaces(print, VectorStore(tmp_path))).texts(["a", "b"])
+    side = Side()
+    again = embedder(side, store=Spaces(print, VectorStore(tmp_path))).texts(["b", "a"])
+    assert side.batches == []
+    assert np.array_equal(again, first[::-1])
+
+
+def cut_off(root: Path) -> list[ImageRef]:
+    """Two photographs, one of which ends in its middle."""
+    refs = []
+    for name in ("whole.jpg", "cut.jpg"):
+        Image.effect_noise((64, 64), 90).convert("RGB").save(root / name)
+        refs.append(ImageRef(name, path=root / name))
+    cut = root / "cut.jpg"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    return refs
+
+
+def test_a_cut_off_image_is_named_and_only_taken_where_that_is_allowed(tmp_path: Path) -> None:
+    store, refs = new_store(), cut_off(tmp_path)
+    with pytest.raises(DataError, match=r"cut\.jpg is damaged"):
+        embedder(image=Side(), store=store).images(refs)
+    allowed = embedder(image=Side(), store=store, lenient=True)
+    assert allowed.images(refs).shape == (2, 3)
+    assert allowed.cut_off == ["cut.jpg"]
+    # Stored vectors do not hide it.
+    again = embedder(image=Side(), store=store, lenient=True)
+    again.images(refs)
+    assert (again.found, again.cut_off) == (2, ["cut.jpg"])
+    with pytest.raises(DataError, match=r"image 'cut\.jpg' is cut off.*--allow-truncated"):
+        embedder(image=Side(), store=store).images(refs)
+    embedder(image=Side(), store=store).images(refs[:1])
+
+
+def test_a_batch_that_is_too_much_goes_in_parts() -> None:
+    side = Side()
+    encode = side.encode
+
+    def small(batch: list[Any]) -> np.ndarray:
+        if len(batch) > 2:
+            raise MemoryError
+        return encode(batch)
+
+    side.encode = small
+    vectors = embedder(side).texts(["a", "b", "c", "d", "e"])
+    assert vectors == pytest.approx(unit([side.vector(text) for text in "abcde"]), abs=1e-6)
+    assert max(map(len, side.batches)) == 2
+
+
+def test_a_damaged_vector_is_computed_again(tmp_path: Path) -> None:
+    import sqlite3
+
+    first = embedder(Side(), store=Spaces(print, VectorStore(tmp_path))).texts(["a", "b"])
+    with sqlite3.connect(tmp_path / "embeddings.sqlite") as connection:
+        connection.execute("UPDATE vectors SET value = zeroblob(length(value)) WHERE id = 1")
+    connection.close()
+    said: list[str] = []
+    side = Side()
+    again = embedder(side, store=Spaces(said.append, VectorStore(tmp_path))).texts(["a", "b"])
+    assert np.array_equal(again, first)
+    assert side.batches == [["a"]]
+    assert len(said) == 1
+    assert "damaged vectors" in said[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from paraclip_bench.api import evaluate
 from paraclip_bench.errors import UsageError
@@ -222,3 +223,35 @@ def test_data_that_no_model_can_use_are_not_asked_for(go: Any, data: Path) -> No
     # One model that could use them is enough to miss them.
     (failure,) = go("TextOnly Both", "STS12", "vg-relation").failures
     assert "visual_genome_relation.json is missing" in failure
+
+
+def test_cut_off_images_are_listed_in_the_result(go: Any, data: Path) -> None:
+    image = next((data / "paraphrased-retrieval" / "images").glob("*.png"))
+    Image.effect_noise((64, 64), 90).convert("RGB").save(image)
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    refused = go("Both", "paraphrased-retrieval")
+    assert refused.results == []
+    assert f"{image.name} is damaged" in refused.failures[0]
+    ((_, result),) = go("Both", "paraphrased-retrieval", allow_truncated=True).results
+    assert result.data.notes["truncated_images"] == [image.name]
+
+
+def test_a_model_is_told_which_sides_a_run_needs(go: Any, models: Path) -> None:
+    models.write_text(
+        models.read_text()
+        + """
+
+class Told(Both):
+    fingerprint = "told-1"
+
+    def need(self, sides):
+        note("+".join(sorted(sides)), sides)
+"""
+    )
+    go("Told", "STS12")
+    assert calls(models)[0] == "text 1"
+    # What is already there needs nothing.
+    go("Told", "STS12")
+    assert calls(models) == []
+    go("Told", "STS12", "vg-relation")
+    assert calls(models)[0] == "image+text 2"
