@@ -44,7 +44,13 @@ def chunks(count: int, size: int = 32) -> list[range]:
 
 
 def run(refs, *, lenient=False, prepare=None, said=None):
-    pool = Ahead(prepare or Prepare(), refs, len(refs), lenient=lenient, say=(said or []).append)
+    pool = Ahead(
+        prepare or Prepare(),
+        refs,
+        len(refs),
+        lenient=lenient,
+        say=([] if said is None else said).append,
+    )
     got = list(pool.chunks(chunks(len(refs))))
     assert [index for chunk, _ in got for index in chunk] == list(range(len(refs)))
     return [item for _, items in got for item in items]

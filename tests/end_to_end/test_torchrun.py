@@ -74,13 +74,13 @@ def torchrun(processes: int) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
 
 
-def stored(place: Path) -> dict[bytes, bytes]:
+def stored(place: Path) -> dict[str, bytes]:
     """Every vector of a store, by its key."""
     import sqlite3
 
     with sqlite3.connect(place / "cache" / "embeddings.sqlite") as connection:
         rows = connection.execute(
-            "SELECT spaces.identity || key, value FROM entries"
+            "SELECT hex(spaces.identity) || hex(key), value FROM entries"
             " JOIN vectors ON vectors.id = vector JOIN spaces ON spaces.id = space"
         ).fetchall()
     connection.close()
@@ -123,4 +123,4 @@ def test_what_fails_on_all_ranks_fails_that_task_alone(tmp_path, data):
     done = start(torchrun(2), tmp_path / "all", model, data, FAILS="0,1")
     assert done.returncode == 1
     assert done.stderr.count("error: Mine on STS12 failed: ValueError: no texts today") == 1
-    assert "rank" not in done.stderr.split("Traceback")[0]
+    assert "of 2 failed" not in done.stderr
