@@ -215,7 +215,7 @@ def test_an_unusual_file_is_loaded_whole_and_halved(
         made = argument("clip", "pth")
     if unusual == "legacy":  # a .pth of before the zip format, which cannot be mapped
         file = tmp_path / "clip-pth" / "any.pth"
-        torch.save(torch.load(file), file, _use_new_zipfile_serialization=False)
+        torch.save(torch.load(file, weights_only=True), file, _use_new_zipfile_serialization=False)
     if unusual == "no skeleton":
         monkeypatch.setattr(build, "skeleton", lambda plan: None)
     both = OpenCLIP(made)
