@@ -48,10 +48,8 @@ class OneDNN:
         bias: torch.Tensor | None,
         activation: torch.nn.Module | None = None,
     ) -> None:
-        self.activation: torch.nn.Module | None = None
         self.fused, self.algorithm, scale = _fused(activation)
-        if activation is not None and self.fused == "none":
-            self.activation = activation
+        self.activation = activation if self.fused == "none" else None
         weight, self.bias = weight.detach() * scale, _detached(bias)
         if self.bias is not None:
             self.bias = self.bias * scale

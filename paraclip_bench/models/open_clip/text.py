@@ -75,8 +75,9 @@ class TextTower(torch.nn.Module):
 def agrees(full: Cut, other: Cut, probe: torch.Tensor) -> bool:
     """Whether two ways to the vectors of probe tokens [n, context] give the same directions."""
     with torch.no_grad():
-        one, two = (F.normalize(way(probe).float(), dim=-1) for way in (full, other))
-    return bool((one - two).abs().max() <= tolerance(full(probe).dtype))
+        expected, found = full(probe), other(probe)
+    one, two = (F.normalize(vectors.float(), dim=-1) for vectors in (expected, found))
+    return bool((one - two).abs().max() <= tolerance(expected.dtype))
 
 
 def _used(tokens: torch.Tensor, padding: int) -> int:
