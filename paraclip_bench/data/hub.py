@@ -122,6 +122,24 @@ def load(pin: Pin) -> Any:
     return rows
 
 
+class HubBytes:
+    """The encoded bytes of one image of a data set, read from its files when called.
+
+    It pickles as the bytes themselves: another process gets the image and not the data set.
+    """
+
+    def __init__(self, rows: Any, index: int, column: str = "image") -> None:
+        self._rows, self._index, self._column = rows, index, column
+
+    def __call__(self) -> bytes:
+        """The bytes, undecoded."""
+        data: bytes = self._rows[self._index][self._column]["bytes"]
+        return data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial, (bytes, self())
+
+
 def unreachable(
     what: str, error: Exception, kind: type[BenchError], *, local: str = "a local copy"
 ) -> BenchError:

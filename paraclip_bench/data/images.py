@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import threading
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -28,22 +29,23 @@ class ImageRef:
     """An image by path or by its encoded bytes, perhaps cropped to a box.
 
     `id` is what a data set calls it (a file name); `box` is (left, top, right, bottom) or None.
+    `read` gives the encoded bytes each time they are needed, so that a large data set's are never
+    in memory together; it must be picklable, for worker processes call it.
     """
 
     id: str
     path: Path | None = None
     data: bytes | None = dataclasses.field(default=None, repr=False)
     box: Box | None = None
+    read: Callable[[], bytes] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @cached_property
     def sha256(self) -> str:
         """sha256 (hex) of the encoded bytes, so that copies of one image are one."""
-        if self.data is not None:
-            return hashlib.sha256(self.data).hexdigest()
-        if self.path is None:
-            raise DataError(f"image {self.id!r} has neither a path nor bytes; give one of them")
+        if (data := self._bytes()) is not None:
+            return hashlib.sha256(data).hexdigest()
         try:
-            return file_sha256(self.path)
+            return file_sha256(self._file())
         except OSError as error:
             raise self._unreadable(error) from error
 
@@ -51,6 +53,12 @@ class ImageRef:
     def content(self) -> str:
         """What is encoded: the bytes' digest and the box."""
         return self.sha256 if self.box is None else f"{self.sha256}:{','.join(map(str, self.box))}"
+
+    def cropped(self, box: Box) -> ImageRef:
+        """The same image with a box; what is known of its bytes stays known."""
+        ref = dataclasses.replace(self, box=box)
+        ref.__dict__["sha256"] = self.sha256
+        return ref
 
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels, read from the header alone."""
@@ -86,9 +94,13 @@ class ImageRef:
 
     def _image(self) -> Image.Image:
         try:
-            return Image.open(io.BytesIO(self.data) if self.data is not None else self._file())
+            data = self._bytes()
+            return Image.open(io.BytesIO(data) if data is not None else self._file())
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise self._unreadable(error) from error
+
+    def _bytes(self) -> bytes | None:
+        return self.read() if self.data is None and self.read is not None else self.data
 
     def _file(self) -> Path:
         if self.path is None:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.hub import PINS, load
+from paraclip_bench.data.hub import PINS, HubBytes, load
 from paraclip_bench.data.images import ImageRef, checked_box, is_file
 from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.data.text_files import int_field, read_json_list, text_field
@@ -155,12 +155,10 @@ class _VisualGenome(Task):
                 + ("" if protocol == "mteb" else ", or ask for --protocol mteb")
             )
         cases, partly_outside = [], 0
-        stored: dict[str, bytes] = {}
-        for index, row in enumerate(rows):
+        images = rows.select_columns(["image"])
+        for index, row in enumerate(rows.remove_columns(["image"])):
             where = f"{self.name} of the hub, row {index}"
-            ref = ImageRef(id=str(row.get("image_path") or index), data=row["image"]["bytes"])
-            # Several cases share an image: keep its bytes once.
-            ref = dataclasses.replace(ref, data=stored.setdefault(ref.sha256, ref.data or b""))
+            ref = ImageRef(id=str(row.get("image_path") or index), read=HubBytes(images, index))
             case = self._case(row, ref, protocol, where)
             partly_outside += not checked_box(case.image, where)
             cases.append(case)
@@ -174,7 +172,7 @@ class _VisualGenome(Task):
     def _case(self, row: Mapping[str, Any], image: ImageRef, protocol: str, where: str) -> Case:
         if protocol == "aro":
             left, top, width, height = (int_field(row, key, where) for key in _BOX_FIELDS)
-            image = dataclasses.replace(image, box=(left, top, left + width, top + height))
+            image = image.cropped((left, top, left + width, top + height))
         return Case(
             image,
             text_field(row, "true_caption", where),

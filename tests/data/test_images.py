@@ -1,5 +1,6 @@
 """One place opens images, and what it cannot open it names."""
 
+import functools
 import io
 from pathlib import Path
 
@@ -31,11 +32,13 @@ def test_bytes_and_path_are_one_image(tmp_path: Path) -> None:
         ImageRef("one", path=tmp_path / "a.png"),
         ImageRef("two", path=tmp_path / "b.png"),
         ImageRef("three", data=data),
+        ImageRef("four", read=functools.partial(bytes, data)),
     ]
     assert len({ref.sha256 for ref in refs}) == 1
     assert len({ref.content for ref in refs}) == 1
     boxed = ImageRef("one", data=data, box=(0, 0, 5, 5))
     assert boxed.sha256 == refs[0].sha256
+    assert refs[3].cropped((0, 0, 5, 5)).content == boxed.content
     assert boxed.content != refs[0].content
     assert boxed.content != ImageRef("one", data=data, box=(0, 0, 5, 6)).content
     for ref in refs:
