@@ -82,9 +82,12 @@ def run(
         typer.echo(line)
     if dry_run:
         rows = describe(plan, place.results)
-        typer.echo(
-            json.dumps({"suite": plan.suite, "plan": rows}, indent=1) if as_json else table(rows)
-        )
+        if is_first:
+            typer.echo(
+                json.dumps({"suite": plan.suite, "plan": rows}, indent=1)
+                if as_json
+                else table(rows)
+            )
         raise typer.Exit(1 if plan.problems else 0)
     for problem in plan.problems:
         progress.say(f"error: {problem}")
