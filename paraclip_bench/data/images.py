@@ -62,7 +62,8 @@ class ImageRef:
 
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels, read from the header alone."""
-        with self._image() as image:
+        data = self._bytes()
+        with self._image(self._file() if data is None else data) as image:
             return image.size
 
     def open(self) -> Image.Image:
@@ -72,7 +73,7 @@ class ImageRef:
 
     def _decode(self) -> Image.Image:
         try:
-            with self._image() as image:
+            with self._image(self._checked_bytes()) as image:
                 return image.convert("RGB")
         # Pillow has no one error for a damaged file: a truncated PNG is a SyntaxError.
         except (OSError, SyntaxError, ValueError) as error:
@@ -92,10 +93,23 @@ class ImageRef:
         _thread.cut_off = True
         return rgb
 
-    def _image(self) -> Image.Image:
+    def _checked_bytes(self) -> bytes:
+        """The encoded bytes; those of a vector must be the ones that its key was made of."""
         try:
             data = self._bytes()
-            return Image.open(io.BytesIO(data) if data is not None else self._file())
+            if data is None:
+                data = self._file().read_bytes()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        known = self.__dict__.get("sha256")
+        if known is not None and hashlib.sha256(data).hexdigest() != known:
+            where = self.path if self.path is not None else f"image {self.id!r}"
+            raise DataError(f"{where} changed while it was used; run the command again")
+        return data
+
+    def _image(self, source: bytes | Path) -> Image.Image:
+        try:
+            return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise self._unreadable(error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -75,19 +76,38 @@ def read_json_list(path: Path) -> list[dict[str, Any]]:
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Objects of a JSON-lines file, each with its line number; blank lines are passed over."""
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}, line {number}: not valid JSON ({error.msg}); "
-                "the file may be cut off, mend or drop that line"
-            ) from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: must be an object")
-        yield number, row
+    for number, line in lines(path):
+        yield number, json_object(line, f"{path}, line {number}")
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with something in them, each with its number, one at a time."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if content.strip():
+                    yield number, content
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; check the path") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def json_object(line: bytes, where: str) -> dict[str, Any]:
+    """The JSON object of one line."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8; convert the file to UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where}: not valid JSON ({error.msg}); "
+            "the file may be cut off, mend or drop that line"
+        ) from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: must be an object")
+    return row
 
 
 def text_field(row: Mapping[str, Any], key: str, where: str) -> str:

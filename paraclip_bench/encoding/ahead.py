@@ -6,8 +6,10 @@ In worker processes where there are enough images to pay for starting them, else
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
@@ -21,6 +23,7 @@ from typing import Any
 
 from paraclip_bench.data import images
 from paraclip_bench.data.images import ImageRef
+from paraclip_bench.encoding.ranks import neighbours
 from paraclip_bench.errors import UsageError
 
 # A worker imports torch first, which takes as long as preparing some hundred images.
@@ -38,11 +41,12 @@ Prepared = tuple[Any, int, bool]
 def workers() -> int:
     """How many worker processes prepare images: PARACLIP_WORKERS, or one less than there are CPUs.
 
-    Raises `UsageError` for a setting that is no number.
+    The processes that torchrun started on this machine share its CPUs. Raises `UsageError` for a
+    setting that is no number.
     """
     setting = os.environ.get("PARACLIP_WORKERS")
     if setting is None:
-        return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 1))
+        return max(1, min(_MOST_WORKERS, _cpus() - 1))
     if not setting.isdecimal():
         raise UsageError(
             f"PARACLIP_WORKERS is {setting!r}; give a number of processes, 0 for threads alone"
@@ -86,13 +90,16 @@ class Ahead:
                 yield self._finish(*waiting.popleft())
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
+            images.be_lenient(False)
 
     def _submit(self, chunk: Sequence[int]) -> list[Future[list[Prepared]]]:
         refs = [self._refs[index] for index in chunk]
-        return [
-            self._pool.submit(_prepare, self._prepare, refs[start : start + _PIECE])
-            for start in range(0, len(refs), _PIECE)
-        ]
+        pieces = [refs[start : start + _PIECE] for start in range(0, len(refs), _PIECE)]
+        try:
+            return [self._pool.submit(_prepare, self._prepare, piece) for piece in pieces]
+        except BrokenExecutor:
+            self._leave_processes()
+            return [self._pool.submit(_prepare, self._prepare, piece) for piece in pieces]
 
     def _finish(
         self, chunk: Sequence[int], futures: list[Future[list[Prepared]]]
@@ -100,14 +107,17 @@ class Ahead:
         try:
             return chunk, [item for future in futures for item in future.result()]
         except BrokenExecutor:
-            if isinstance(self._pool, ProcessPoolExecutor):
-                self._say(
-                    "note: the worker processes ended, so images are prepared in threads; a script "
-                    'needs `if __name__ == "__main__":` for them, PARACLIP_WORKERS=0 does without'
-                )
-                self._pool.shutdown(wait=False, cancel_futures=True)
-                self._pool = self._threads()
+            self._leave_processes()
             return chunk, [item for future in self._submit(chunk) for item in future.result()]
+
+    def _leave_processes(self) -> None:
+        if isinstance(self._pool, ProcessPoolExecutor):
+            self._say(
+                "note: the worker processes ended, so images are prepared in threads; a script "
+                'needs `if __name__ == "__main__":` for them, PARACLIP_WORKERS=0 does without'
+            )
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = self._threads()
 
     def _processes(self, total: int) -> Executor | None:
         count = workers()
@@ -125,14 +135,29 @@ class Ahead:
 
     def _threads(self) -> Executor:
         images.be_lenient(self._lenient)
-        return ThreadPoolExecutor(os.cpu_count() or 1)
+        return ThreadPoolExecutor(_cpus())
+
+
+def _cpus() -> int:
+    """CPUs that this process may use, its share of them under torchrun."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, count // neighbours())
 
 
 def _start(lenient: bool) -> None:
     """What a worker process does first."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Each has one core; without this every one of them would start a thread a core.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     images.be_lenient(lenient)
+
+
+def _end_with_parent() -> None:
+    # A worker holds both ends of its queue: without this it would outlive a killed run for ever.
+    if (parent := multiprocessing.parent_process()) is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _prepare(prepare: Callable[[Any], tuple[Any, int]], refs: Sequence[ImageRef]) -> list[Prepared]:

@@ -17,7 +17,7 @@ _BYTES_A_UNIT = 1 << 20
 _MOST_UNITS = 1 << 17
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Budget:
     """The most that one batch may hold: sizes (tokens or patches) in sum, and items."""
 

@@ -6,6 +6,7 @@ tokenizing, padding and its network.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from paraclip_bench.encoding.batches import batches, budget, chunks
 from paraclip_bench.encoding.ranks import Ranks, ranks
 from paraclip_bench.encoding.rows import Rows
 from paraclip_bench.encoding.spaces import Kept, Spaces
+from paraclip_bench.encoding.store.vector_store import StoreUnavailable
 from paraclip_bench.encoding.within_memory import WithinMemory
 from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.models.base import Encoder, Model
+from paraclip_bench.models.exact import exact_products
 from paraclip_bench.progress import Progress
 
 # Flag of a vector whose image file was cut off.
@@ -66,9 +69,9 @@ Plan = Callable[[_Request, Ranks], Iterator[_Batch]]
 class Embedder:
     """`embed` for one model: texts and images to unit float32 vectors, counted and timed.
 
-    seconds is the time spent encoding, requested and found count distinct vectors asked for and
-    those that the store already had; cut_off names the images whose files were cut off, which
-    `lenient` allows.
+    seconds is the time spent encoding, dtypes in what each side ran. requested and found count
+    distinct vectors asked for and those that the store already had. cut_off names the images whose
+    files were cut off, which `lenient` allows.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Embedder:
         self.requested = 0
         self.found = 0
         self.cut_off: list[str] = []
+        self.dtypes: dict[str, str] = {}
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors [len(texts), d] of texts, in their order."""
@@ -116,27 +120,44 @@ class Embedder:
         request = _Request(side, encoder, list(place), first, space, Rows(len(place)))
         # Without a fingerprint nothing is stored, so each rank computes all of it.
         team = Ranks() if encoder.fingerprint is None else self._ranks
-        try:
+        exact_products(self._model.device, dtype)
+        self.dtypes[side] = dtype
+        with _in_step(team):
             space.claim(request.keys)
             self._read(request, range(len(first)))
             self.requested += len(first)
             self.found += int(request.rows.filled.sum())
             team.meet()
-            if not request.rows.filled.all():
+            if not all(team.gather(bool(request.rows.filled.all()))):
                 self._encode(request, plan, team)
-        except BaseException as error:
-            team.meet(error)
-            raise
-        team.meet()
-        self._read(request, np.flatnonzero(~request.rows.filled))
+        with _in_step(team):
+            self._read(request, np.flatnonzero(~request.rows.filled))
+            if not request.rows.filled.all():
+                self._encode_missing(request, plan, team)
         self._spaces.report()
         result = request.rows.take(np.fromiter((place[key] for key in keys), np.intp, len(keys)))
         self.seconds += time.perf_counter() - start
         return result
 
+    def _encode_missing(self, request: _Request, plan: Plan, team: Ranks) -> None:
+        """Encode here what was stored and is not there: the store is another's, or was lost."""
+        if team.size > 1:
+            self._progress.say(
+                "note: the processes do not share one embedding store, so each encodes everything; "
+                "let PARACLIP_CACHE name a folder that all of them see"
+            )
+        self._encode(request, plan, Ranks())
+        self._read(request, np.flatnonzero(~request.rows.filled))
+        if not request.rows.filled.all():
+            raise StoreUnavailable(
+                "the embedding store loses what is written to it; let PARACLIP_CACHE name another "
+                "folder"
+            )
+
     def _encode(self, request: _Request, plan: Plan, team: Ranks) -> None:
         """Encode and store what is this rank's of what the store lacks."""
-        memory, rows = WithinMemory(request.encoder), request.rows
+        memory = WithinMemory(request.encoder, self._model.pieces.get(request.side, 1))
+        rows = request.rows
         done = int(rows.filled.sum())
         with self._progress.track(
             f"{self._model.name}: {request.side}s", len(request.items)
@@ -151,7 +172,8 @@ class Embedder:
                 self._read(request, batch.indices)
                 before, done = done, int(rows.filled.sum())
                 advance(done - before)
-        if memory.pieces > 1:
+        if memory.pieces > self._model.pieces.get(request.side, 1):
+            self._model.pieces[request.side] = memory.pieces
             self._progress.say(
                 f"note: {self._model.device} ran out of memory, so batches of {request.side}s "
                 f"went in up to {memory.pieces} parts"
@@ -175,18 +197,18 @@ class Embedder:
         texts, encoder = request.items, request.encoder
         prepared = [encoder.prepare(text) for text in texts]
         # Where equal prefixes cost nothing, neighbours should share them; else, padding.
-        by_prefix = getattr(encoder, "shares_prefixes", False)
+        by_prefix = all(team.gather(getattr(encoder, "shares_prefixes", False)))
         order = sorted(
             range(len(texts)), key=lambda i: (0 if by_prefix else prepared[i][1], texts[i])
         )
         sizes = [size for _, size in prepared]
-        limit = budget("text", self._model.device)
+        limit = min(team.gather(budget("text", self._model.device)))
         for number, batch in enumerate(batches(order, sizes, limit)):
             if team.owns(number) and (indices := request.lacking(batch)):
                 yield _Batch(indices, [prepared[i][0] for i in indices], [0] * len(indices))
 
     def _image_batches(self, request: _Request, team: Ranks) -> Iterator[_Batch]:
-        limit = budget("image", self._model.device)
+        limit = min(team.gather(budget("image", self._model.device)))
         # Images are planned without being opened: batches are made inside of chunks.
         mine = [
             indices
@@ -206,6 +228,17 @@ class Embedder:
             for indices in batches(chunk, sizes, limit):
                 data, _, cut_off = zip(*(by_index[i] for i in indices), strict=True)
                 yield _Batch(indices, list(data), [_CUT_OFF * cut for cut in cut_off])
+
+
+@contextlib.contextmanager
+def _in_step(team: Ranks) -> Iterator[None]:
+    """A piece of work that all ranks end together; an error of one ends all."""
+    try:
+        yield
+    except BaseException as error:
+        team.meet(error)
+        raise
+    team.meet()
 
 
 def _unit(vectors: Vectors, items: Sequence[Any]) -> Vectors:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from paraclip_bench.errors import BenchError
@@ -16,6 +17,8 @@ from paraclip_bench.registry import reason_of
 
 # Marks an error that all ranks know of.
 _MET = "paraclip_bench_ranks_met"
+# A rank waits for the slowest; one that died is noticed by its connection, and by torchrun.
+_PATIENCE = timedelta(days=7)
 
 
 class RankFailed(BenchError):
@@ -49,18 +52,28 @@ class Ranks:
             return
         if error is not None:
             setattr(error, _MET, True)
-        errors: list[str | None] = [None] * self.size
-        _group().all_gather_object(errors, None if error is None else _sentence(error))
+        errors = self.gather(None if error is None else _sentence(error))
         failed = [rank for rank, text in enumerate(errors) if text is not None]
         if failed and len(failed) < self.size:
             raise RankFailed(f"rank {failed[0]} of {self.size} failed: {errors[failed[0]]}")
+
+    def group(self) -> Any:
+        """torch.distributed, joined by all ranks."""
+        return _joined()
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each rank gives, on every rank."""
+        values: list[Any] = [value] * self.size
+        if self.size > 1:
+            _joined().all_gather_object(values, value)
+        return values
 
     def share(self, value: Any) -> Any:
         """What rank 0 gives, on every rank."""
         if self.size == 1:
             return value
         box = [value]
-        _group().broadcast_object_list(box, src=0)
+        _joined().broadcast_object_list(box, src=0)
         return box[0]
 
 
@@ -70,6 +83,12 @@ def ranks() -> Ranks:
     if "TORCHELASTIC_RUN_ID" not in os.environ or not size.isdecimal() or int(size) < 2:
         return Ranks()
     return Ranks(int(os.environ["RANK"]), int(size))
+
+
+def neighbours() -> int:
+    """How many processes of this run are on this machine, this one included."""
+    count = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, int(count)) if ranks().size > 1 and count.isdecimal() else 1
 
 
 def is_known_to_all(error: BaseException) -> bool:
@@ -84,7 +103,7 @@ def local_device(device: str | None) -> str | None:
     return device
 
 
-def _group() -> Any:
+def _joined() -> Any:
     """torch.distributed, joined: gloo for what lies on the CPU, nccl for what lies on a GPU."""
     import torch
     import torch.distributed as distributed
@@ -94,9 +113,9 @@ def _group() -> Any:
             torch.cuda.set_device(
                 int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
             )
-            distributed.init_process_group("cpu:gloo,cuda:nccl")
+            distributed.init_process_group("cpu:gloo,cuda:nccl", timeout=_PATIENCE)
         else:
-            distributed.init_process_group("gloo")
+            distributed.init_process_group("gloo", timeout=_PATIENCE)
         atexit.register(distributed.destroy_process_group)
     return distributed
 

@@ -98,8 +98,8 @@ class Fallback:
                 self._fail(error)
 
     def _fail(self, error: StoreUnavailable) -> None:
-        self._works = False
         self._on_failure(error)
+        self._works = False
 
 
 class Spaces:

@@ -14,12 +14,12 @@ from paraclip_bench.models.base import Encoder
 class WithinMemory:
     """Calls an encoder and learns how much it can take at once.
 
-    pieces is into how many parts a batch is cut: 1 until the memory runs out.
+    pieces is into how many parts a batch is cut, more when the memory runs out.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, pieces: int = 1) -> None:
         self._encoder = encoder
-        self.pieces = 1
+        self.pieces = pieces
 
     def encode(self, batch: list[Any]) -> npt.NDArray[np.float32]:
         """float32 [n, d] of prepared data; raises where even one item is too much."""

@@ -248,6 +248,7 @@ def _run_one(
             versions=versions(),
             device=model.device,
             dtype=model.dtype,
+            dtypes=embed.dtypes,
             seed=options.seed,
             seconds=round(time.perf_counter() - start, 3),
             encode_seconds=round(embed.seconds, 3),

@@ -95,6 +95,8 @@ class Model:
         self.name: str = name or getattr(adapter, "name", None) or spec
         self.dtype = "float32"
         self.device = "cpu"
+        # Into how many parts a batch had to be cut for lack of memory, by side.
+        self.pieces: dict[str, int] = {}
         if not any(hasattr(adapter, a) for a in ("text", "image", "encode_texts", "encode_images")):
             raise ModelError(
                 f"model {spec!r} ({type(adapter).__name__}) has neither encode_texts, "

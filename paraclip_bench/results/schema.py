@@ -45,12 +45,15 @@ class DataInfo(_Part):
 class Provenance(_Part):
     """How the numbers were made; seconds are wall time, from_store is a share of vectors.
 
-    `run` is the same for all results of one call of run, and another for each call.
+    `dtypes` says in what each side that was needed ran: on a CPU the image tower may stay in
+    float32 where `dtype` is less. `run` is the same for all results of one call of run, and
+    another for each call.
     """
 
     versions: dict[str, str]
     device: str
     dtype: str
+    dtypes: dict[str, str] = {}
     seed: int
     seconds: float
     encode_seconds: float

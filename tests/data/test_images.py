@@ -2,6 +2,7 @@
 
 import functools
 import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,17 @@ def encoded(form: str, image: Image.Image | None = None) -> bytes:
     buffer = io.BytesIO()
     (image or noise()).save(buffer, form)
     return buffer.getvalue()
+
+
+def test_an_image_that_changed_since_it_was_hashed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded("PNG"))
+    ref = ImageRef("a.png", path=tmp_path / "a.png")
+    assert ref.sha256
+    there = pickle.loads(pickle.dumps(ref))
+    (tmp_path / "a.png").write_bytes(encoded("PNG", noise().rotate(90)))
+    for each in (ref, there):
+        with pytest.raises(DataError, match=r"a\.png changed while it was used"):
+            each.open()
 
 
 def test_bytes_and_path_are_one_image(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 import os
 import pickle
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -150,6 +153,64 @@ def test_workers_that_cannot_start_leave_threads(refs, monkeypatch):
     assert len(items) == len(refs)
     assert len(said) == 1
     assert "prepared in threads" in said[0]
+
+
+@pytest.mark.slow
+def test_workers_that_die_on_the_way_leave_threads(refs, monkeypatch):
+    monkeypatch.setattr(ahead, "_WORTH_PROCESSES", 1)
+    monkeypatch.setenv("PARACLIP_WORKERS", "1")
+    said: list[str] = []
+    pool = ahead.Ahead(Prepare(), refs, len(refs), lenient=False, say=said.append)
+    found = []
+    for chunk, prepared in pool.chunks([[index] for index in range(len(refs))]):
+        found += chunk
+        assert len(prepared) == 1
+        if len(found) == 2:
+            for process in list(pool._pool._processes.values()):
+                process.kill()
+                process.join()
+            time.sleep(0.5)  # the pool notices in a thread of its own
+    assert found == list(range(len(refs)))
+    assert len(said) == 1
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_run(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(WAITS)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        worker = int(run.stdout.readline())
+        run.kill()
+    deadline = time.monotonic() + 20
+    while is_alive(worker):
+        assert time.monotonic() < deadline, "the worker outlived its run"
+        time.sleep(0.1)
+
+
+WAITS = """
+import os, time
+from paraclip_bench.encoding import ahead
+
+def prepare(ref):
+    return os.getpid(), 1
+
+if __name__ == "__main__":
+    os.environ["PARACLIP_WORKERS"] = "1"
+    ahead._WORTH_PROCESSES = 1
+    from paraclip_bench.data.images import ImageRef
+    pool = ahead.Ahead(prepare, [ImageRef("a")], 1, lenient=False, say=print)
+    for _, prepared in pool.chunks([[0]]):
+        print(prepared[0][0], flush=True)
+        time.sleep(60)
+"""
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
 
 
 class Dies(Prepare):

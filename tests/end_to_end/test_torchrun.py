@@ -56,11 +56,11 @@ def data(tmp_path_factory) -> Path:
     return root
 
 
-def start(program: list[str], place: Path, model: str, data: Path, **environment: str):
+def start(program: list[str], place: Path, model: str, data: Path, *flags: str, **environment: str):
     place.mkdir()
     settings = {**os.environ, "PARACLIP_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*program, "-m", "paraclip_bench", "run", "-m", model, *TASKS, "--data-dir", str(data)],
+        [*program, "-m", "paraclip_bench", "run", "-m", model, *TASKS, "--data-dir", data, *flags],
         cwd=place,
         env={**settings, **environment},
         capture_output=True,
@@ -124,3 +124,33 @@ def test_what_fails_on_all_ranks_fails_that_task_alone(tmp_path, data):
     assert done.returncode == 1
     assert done.stderr.count("error: Mine on STS12 failed: ValueError: no texts today") == 1
     assert "of 2 failed" not in done.stderr
+
+
+def test_processes_without_a_common_store_encode_everything_each(tmp_path, data):
+    """As on several machines, each with a cache of its own."""
+    model = f"local-dir:{tiny_clip.save(tmp_path / 'tiny')}"
+    own = f'PARACLIP_CACHE=$PARACLIP_CACHE/$RANK exec {sys.executable} "$@"'
+    apart = start(
+        [*torchrun(2), "--no-python", "sh", "-c", own, "sh"], tmp_path / "two", model, data
+    )
+    one = start([sys.executable], tmp_path / "one", model, data)
+    assert (one.returncode, apart.returncode) == (0, 0), apart.stderr
+    assert "do not share one embedding store" in apart.stderr
+    scores = [scores_of(tmp_path / name) for name in ("one", "two")]
+    assert scores[0].keys() == scores[1].keys()
+    assert len(scores[0]) == 2
+    for task, value in scores[0].items():
+        assert scores[1][task] == pytest.approx(value, abs=1e-6)
+
+
+def scores_of(place: Path) -> dict[str, float]:
+    """The main score of each result."""
+    results = [json.loads(file.read_text()) for file in (place / "results").rglob("*.json")]
+    return {r["task"]: r["scores"][r["main_score"]]["value"] for r in results}
+
+
+def test_the_plan_is_shown_once(tmp_path, data):
+    model = f"local-dir:{tiny_clip.save(tmp_path / 'tiny')}"
+    dry = start(torchrun(2), tmp_path / "two", model, data, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert dry.stdout.count("STS12") == 1

@@ -503,3 +503,18 @@ def test_only_an_image_tower_on_a_cpu_is_measured(measured):
 
 def test_the_measurement_is_one():
     assert 0 < precision._seconds("float32") < 60
+
+
+@pytest.mark.parametrize("before", ["identity", "loading"])
+def test_weights_that_changed_get_no_vectors_under_the_old_name(tmp_path, before):
+    folder = tiny_clip.save(tmp_path / "tiny")
+    adapter = OpenCLIP(f"local-dir:{folder}")
+    if before == "identity":
+        assert adapter.text.fingerprint
+    else:
+        adapter.network()
+        adapter.release()
+    tiny_clip.save(folder, tiny_clip.build(seed=1))
+    with pytest.raises(ModelError, match="changed while they were in use"):
+        adapter.text.encode([adapter.text.prepare("a dog")[0]])
+    assert OpenCLIP(f"local-dir:{folder}").text.fingerprint

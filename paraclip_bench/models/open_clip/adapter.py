@@ -42,6 +42,7 @@ class OpenCLIP:
         self._network: Network | None = None
         self._pixels: Pixels | None = None
         self._dtypes: dict[str, str] = {}
+        self._stamp: str | None = None
         self.text = TextEncoder(self)
         self.image = ImageEncoder(self)
         if folder := self.folder:
@@ -122,6 +123,7 @@ class OpenCLIP:
         if isinstance(known, dict):
             return known
         found = self._identify()
+        self._checked_stamp()
         memo.put(key, found)
         return found
 
@@ -145,11 +147,26 @@ class OpenCLIP:
         return isinstance(memo.get(self._memo_key()), dict)
 
     def _memo_key(self) -> str:
-        from paraclip_bench.models.open_clip import files, network
+        from paraclip_bench.models.open_clip import network
 
         version = f"{_SCHEME}:{network.version()}"
+        return f"open_clip:{version}:{self.argument}:{self._checked_stamp()}"
+
+    def _checked_stamp(self) -> str:
+        """The files' stamp; `ModelError` where it is not what it was when first asked for.
+
+        Vectors of new weights must not get the name of the old ones.
+        """
+        from paraclip_bench.models.open_clip import files
+
         stamp = memo.stamp(files.files_of(self.argument))
-        return f"open_clip:{version}:{self.argument}:{stamp}"
+        if self._stamp not in (None, stamp):
+            raise ModelError(
+                f"the files of {self.argument} changed while they were in use; "
+                "run the command again, or load the model anew"
+            )
+        self._stamp = stamp
+        return stamp
 
     def to(self, device: str, dtype: str) -> None:
         """Say where and in which precision the towers run, before they are loaded."""
@@ -208,9 +225,12 @@ class OpenCLIP:
                     # First let go of what is loaded, so that it is not in memory twice.
                     network = self._network = None
                     self._needed = self._needed | wanted
-                    network = self._network = Network.load(
+                    self._checked_stamp()
+                    loaded = Network.load(
                         self.argument, device=self.device, dtype=self.dtype, sides=self._needed
                     )
+                    self._checked_stamp()
+                    network = self._network = loaded
         return network
 
     def pixels(self) -> Pixels:

@@ -70,7 +70,28 @@ class OneDNN:
         return y
 
 
-Linear = Plain | OneDNN
+class Trained:
+    """`F.linear` with the weights themselves, so that gradients flow to them."""
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        activation: torch.nn.Module | None = None,
+    ) -> None:
+        self.weight, self.bias, self.activation = weight, bias, activation
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """activation(x W^T + b), [m, out] of x [m, in]."""
+        y = F.linear(x, self.weight, self.bias)
+        return y if self.activation is None else self.activation(y)
+
+    def add(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """x W^T + b + residual, [m, out]."""
+        return F.linear(x, self.weight, self.bias) + residual
+
+
+Linear = Plain | OneDNN | Trained
 
 
 def scale_after(linear: Linear) -> float:

@@ -15,6 +15,7 @@ from open_clip.transformer import QuickGELU
 
 from paraclip_bench.errors import ModelError, UsageError
 from paraclip_bench.files import atomic
+from paraclip_bench.models.exact import exact_products
 from paraclip_bench.models.open_clip import build, identity
 from paraclip_bench.models.open_clip.files import CONFIG, plan_of
 from paraclip_bench.models.open_clip.packed import PackedText, packed_text
@@ -106,10 +107,7 @@ class Network:
         if "text" in sides:
             tokenizer = build.tokenizer_of(plan)
             text = TextTower(model, tokenizer(_PROBE))
-        if device != "cpu":
-            # fp32 means fp32: the result is compared across devices.
-            torch.backends.cuda.matmul.allow_tf32 = False
-            torch.backends.cudnn.allow_tf32 = False
+        exact_products(device, dtype)
         dtypes = {side: getattr(torch, side_dtype(side, device, dtype)) for side in sides}
         try:
             _move(model, device, dtypes)
@@ -138,9 +136,15 @@ class Network:
         )
 
     def tokenize(self, text: str) -> tuple[torch.Tensor, int]:
-        """Tokens [context] and how many are before the padding (or one more)."""
+        """Tokens [context] and how many of them are computed, give or take one."""
         tokens = self.tokenizer([text])[0]
+        if not self._leaves_padding_out:
+            return tokens, len(tokens)
         return tokens, min(int((tokens != tokens[-1]).sum()) + 1, len(tokens))
+
+    @functools.cached_property
+    def _leaves_padding_out(self) -> bool:
+        return self.text.cuts or (self.packed is not None and self.packed.shares_prefixes)
 
     def encode_tokens(self, batch: list[torch.Tensor]) -> torch.Tensor:
         """Text vectors [n, d] of token rows."""

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.transformer import LayerScale, ResidualAttentionBlock
 
-from paraclip_bench.models.open_clip.linear import Linear, fastest, scale_after
+from paraclip_bench.models.open_clip.linear import Linear, Trained, fastest, scale_after
 from paraclip_bench.models.open_clip.text import TextTower, agrees
 from paraclip_bench.models.open_clip.tower import ends, is_causal, native_tower, pool_type
 
@@ -32,15 +32,16 @@ _PADDING = 1.15
 class PackedText:
     """The text tower of a model as it is now; later changes of its weights are not seen.
 
-    Raises `UnsupportedTower` where the tower is not of a kind that this computes exactly.
+    With `trains`, gradients flow back to the weights. Raises `UnsupportedTower` where the tower is
+    not of a kind that this computes exactly.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, trains: bool = False) -> None:
         self._tower = _packable(model)
         *blocks, last = self._tower.transformer.resblocks
-        with torch.no_grad():
-            self._blocks = [_Block(block, is_last=False) for block in blocks]
-            self._last = _Block(last, is_last=True)
+        with torch.set_grad_enabled(trains and torch.is_grad_enabled()):
+            self._blocks = [_Block(block, is_last=False, trains=trains) for block in blocks]
+            self._last = _Block(last, is_last=True, trains=trains)
         self.shares_prefixes = self._tower.attn_mask is not None
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -69,7 +70,9 @@ def packed_text(model: Any, tower: TextTower, probe: torch.Tensor) -> PackedText
         packed = PackedText(model)
         return packed if agrees(tower, packed, probe) else None
     # oneDNN's operators are private to torch: another version may want other arguments.
-    except (UnsupportedTower, RuntimeError, AttributeError, TypeError):
+    except (UnsupportedTower, RuntimeError, AttributeError, TypeError) as error:
+        if "out of memory" in str(error):
+            raise
         return None
 
 
@@ -172,10 +175,10 @@ def _like_lengths(lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]
 class _Block:
     """One residual block on nodes [m, width], with the weights of the moment it is made."""
 
-    def __init__(self, block: ResidualAttentionBlock, *, is_last: bool) -> None:
+    def __init__(self, block: ResidualAttentionBlock, *, is_last: bool, trains: bool) -> None:
         attention, mlp = block.attn, block.mlp
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        layer = fastest(weight.device, weight.dtype)
+        layer = Trained if trains else fastest(weight.device, weight.dtype)
         self.heads, self.width = attention.num_heads, weight.shape[1]
         self.ln_1, self.ln_2 = block.ln_1, block.ln_2
         # The last block asks only for the pooled nodes, so its queries are a layer of their own.
