@@ -88,20 +88,30 @@ def finetune(
     out: str | Path | None = None,
     resume: bool = False,
     device: str | None = None,
+    skip_bad: bool = False,
+    tensorboard: bool = False,
     workspace: str | Path = ".",
     quiet: bool = False,
 ) -> Path:
     """Fine-tune as `paraclip-bench finetune` does; returns the checkpoint folder.
 
-    Without `data` it is the embedded recipe on the demo world.
+    Without `data` it is the embedded recipe on the demo world. `recipe` is a file or the name of a
+    shipped one; `skip_bad` leaves out rows that cannot be trained on.
     """
     from paraclip_bench.finetune import run
+    from paraclip_bench.finetune.job import make_job
 
-    job = run.make_job(
-        base=base, data=_path(data), images=_path(images), recipe=_path(recipe), seed=seed
+    job = make_job(base=base, data=_path(data), images=_path(images), recipe=recipe, seed=seed)
+    return run.finetune(
+        job,
+        Workspace(Path(workspace)),
+        Progress(quiet=quiet),
+        out=_path(out),
+        resume=resume,
+        device=device,
+        skip_bad=skip_bad,
+        tensorboard=tensorboard,
     )
-    progress, place = Progress(quiet=quiet), Workspace(Path(workspace))
-    return run.finetune(job, place, progress, out=_path(out), resume=resume, device=device)
 
 
 def leaderboard(

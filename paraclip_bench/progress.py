@@ -23,8 +23,8 @@ class Progress:
         self._console.print(line, markup=False, emoji=False)
 
     @contextlib.contextmanager
-    def track(self, title: str, total: int) -> Iterator[Advance]:
-        """Show a bar for `total` items; call what this gives with the number just done."""
+    def track(self, title: str, total: int | None) -> Iterator[Advance]:
+        """Show a bar for `total` items, None if nobody knows; call it with the number just done."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

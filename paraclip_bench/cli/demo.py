@@ -14,6 +14,7 @@ def demo(workspace: WorkspaceOption = Path()) -> None:
     from paraclip_bench.data.hub import go_offline
     from paraclip_bench.evaluation.run import Options, execute, plan_run
     from paraclip_bench.finetune import run
+    from paraclip_bench.finetune.job import make_job
     from paraclip_bench.leaderboard.board import make_board
     from paraclip_bench.leaderboard.terminal import remarks, show
     from paraclip_bench.progress import Progress
@@ -21,7 +22,7 @@ def demo(workspace: WorkspaceOption = Path()) -> None:
 
     go_offline()
     place, progress = Workspace(workspace), Progress()
-    checkpoint = run.finetune(run.make_job(), place, progress, resume=True, aside=True)
+    checkpoint = run.finetune(make_job(), place, progress, resume=True, aside=True)
     options = Options(suite="demo", offline=True)
     plan = plan_run(["clip", f"paraclip:{checkpoint}"], ["all"], options, place)
     report = execute(plan, options, place, progress)

@@ -17,14 +17,23 @@ def finetune(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Pairs (jsonl): image, caption, paraphrase_1, paraphrase_2."),
+        typer.Option(
+            "--data",
+            help="Rows with image, caption, paraphrase_1, paraphrase_2: a .jsonl, .parquet or "
+            "WebDataset .tar file, a folder of them, or a pattern.",
+        ),
     ] = None,
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder that the pairs' images are relative to.")
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="Settings (TOML); keys left out have defaults.")
+        str | None,
+        typer.Option("--recipe", help="Settings: a TOML file, or the name of a shipped recipe."),
     ] = None,
+    print_recipe: Annotated[
+        bool,
+        typer.Option("--print-recipe", help="Print all settings of the recipe, and do nothing."),
+    ] = False,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.", show_default="0")
     ] = None,
@@ -37,22 +46,48 @@ def finetune(
             "-o", "--output", help="Folder to write.", show_default="checkpoints/BASE-RECIPE"
         ),
     ] = None,
+    bad_rows: Annotated[
+        str,
+        typer.Option(
+            "--bad-rows", help="Rows that cannot be trained on: fail, or skip and name them."
+        ),
+    ] = "fail",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write a TensorBoard log too (an extra).")
+    ] = False,
     device: DeviceOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Fine-tune a CLIP's text tower on paraphrases; without --data, on the embedded demo world."""
+    from paraclip_bench.encoding.ranks import ranks
+    from paraclip_bench.errors import UsageError
     from paraclip_bench.finetune import run
+    from paraclip_bench.finetune.job import BAD_ROWS, make_job
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
+
+    if bad_rows not in BAD_ROWS:
+        raise UsageError(f"--bad-rows {bad_rows!r} is neither of {' and '.join(BAD_ROWS)}")
 
     if offline:
         from paraclip_bench.data.hub import go_offline
 
         go_offline()
-    progress = Progress()
-    job = run.make_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
+    job = make_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
+    if print_recipe:
+        typer.echo(job.recipe.dump(), nl=False)
+        return
+    is_first = ranks().is_first
     folder = run.finetune(
-        job, Workspace(workspace), progress, out=out, resume=resume, device=device
+        job,
+        Workspace(workspace),
+        Progress(quiet=not is_first),
+        out=out,
+        resume=resume,
+        device=device,
+        skip_bad=bad_rows == "skip",
+        tensorboard=tensorboard,
     )
-    typer.echo(str(folder))
+    if is_first:
+        typer.echo(str(folder))

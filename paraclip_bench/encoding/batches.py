@@ -28,7 +28,7 @@ class Budget:
 def budget(side: str, device: str) -> Budget:
     """The budget of a device, from all of its memory, so that each run plans the same batches."""
     size = _CPU_TOKENS if side == "text" else _CPU_PATCHES
-    memory = _memory(device)
+    memory = memory_of(device)
     if memory is None:
         return Budget(size, _CPU_ITEMS[side])
     units = memory // _BYTES_A_UNIT
@@ -38,7 +38,7 @@ def budget(side: str, device: str) -> Budget:
     return Budget(size, size // (8 if side == "text" else 128))
 
 
-def _memory(device: str) -> int | None:
+def memory_of(device: str) -> int | None:
     """Bytes of memory of a device, where they can be known."""
     if device.startswith("cuda"):
         import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from paraclip_bench.models.paraclip import RECIPE, is_finished
 
 LOSSES = "losses.jsonl"
 STATE = "training_state.safetensors"
+BEST = "best_weights.safetensors"
+PREPARED = "prepared"
+REPORT = "data_report.json"
+PLOT = "training.svg"
+# What belongs to one run and not to a model that is made of its checkpoint.
+OTHERS = (LOSSES, STATE, BEST, PLOT)
 BEGUN = "begun.json"
 
 
@@ -26,8 +33,8 @@ def is_unfinished(folder: Path) -> bool:
 def begin(folder: Path, recipe: Recipe, identity: dict[str, Any], *, resume: bool) -> bool:
     """Claim a folder for a run; returns False where the very same run is already finished.
 
-    `identity` is {"base": fingerprint, "data": sha256}. Raises `UsageError` for a folder that
-    holds something else, or an unfinished run and no `resume`.
+    `identity` has the base's fingerprint, the data's sha256 and the world_size. Raises
+    `UsageError` for a folder that holds something else, or an unfinished run and no `resume`.
     """
     if is_finished(folder):
         if other := _differences(folder, _finished_identity(folder), recipe, identity):
@@ -65,8 +72,9 @@ def finish(folder: Path, provenance: dict[str, Any]) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    for name in (STATE, BEGUN):
+    for name in (STATE, BEST, BEGUN):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / PREPARED, ignore_errors=True)
 
 
 def _holds_something(folder: Path) -> bool:
@@ -77,7 +85,11 @@ def _holds_something(folder: Path) -> bool:
 def _finished_identity(folder: Path) -> dict[str, Any]:
     written = _read_object(folder / PROVENANCE)
     try:
-        return {"base": written["base"]["fingerprint"], "data": written["data"]["sha256"]}
+        return {
+            "base": written["base"]["fingerprint"],
+            "data": written["data"]["sha256"],
+            "world_size": written["world_size"],
+        }
     except (KeyError, TypeError) as error:
         raise UsageError(
             f"{folder / PROVENANCE} is not what finetune writes; choose another folder with -o"
@@ -86,7 +98,7 @@ def _finished_identity(folder: Path) -> dict[str, Any]:
 
 def _begun(folder: Path) -> dict[str, Any]:
     written = _read_object(folder / BEGUN)
-    return {"base": written.get("base"), "data": written.get("data")}
+    return {key: written.get(key) for key in ("base", "data", "world_size")}
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -104,6 +116,8 @@ def _differences(
 ) -> str:
     """What a run in this folder had another of: base, data, keys of the recipe; or nothing."""
     other = [name for name in ("base", "data") if there[name] != identity[name]]
+    if there["world_size"] != identity["world_size"]:
+        other.append(f"number of processes ({there['world_size']})")
     try:
         written = read_recipe(folder / RECIPE).model_dump()
     except DataError:

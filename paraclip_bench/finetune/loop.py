@@ -1,4 +1,8 @@
-"""The one training loop: a frozen image tower, three losses, AdamW with warm-up and cosine.
+"""The one training loop: a frozen image tower, a text tower that learns, AdamW.
+
+    paraclip-bench finetune --data pairs.jsonl --images photos/                    one process
+    torchrun --nproc-per-node 8 -m paraclip_bench finetune --data …                one machine
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST:29400 -m paraclip_bench finetune …
 
 Everything random is a function of the seed and the step, so a run that was killed goes on to the
 same weights, to the bit on a CPU.
@@ -6,55 +10,66 @@ same weights, to the bit on a CPU.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import json
-import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from paraclip_bench.encoding.ranks import Ranks
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import atomic, write_text
-from paraclip_bench.finetune.checkpoint import LOSSES, STATE
-from paraclip_bench.finetune.losses import TERMS, paraclip_terms
-from paraclip_bench.finetune.recipe import Recipe
-from paraclip_bench.models.open_clip.network import is_image_tensor
-from paraclip_bench.models.open_clip.text import TextTower
+from paraclip_bench.finetune.checkpoint import BEST, LOSSES, STATE
+from paraclip_bench.finetune.order import batch_rows, dropout_seed, learning_rate
+from paraclip_bench.finetune.recipe import TEXT_VIEWS, Recipe
+from paraclip_bench.finetune.state import restore_state, save_state
+from paraclip_bench.finetune.step import Objective, gradients, sum_over_ranks
+from paraclip_bench.finetune.table import Table
+from paraclip_bench.finetune.texts import distinct_texts
+from paraclip_bench.finetune.trainable import MAX_LOGIT_SCALE, TrainableText
+from paraclip_bench.finetune.validation import Best, HeldOut
 
-# CLIP clips its logit scale here (Radford et al. 2021).
-_MAX_LOGIT_SCALE = math.log(100)
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on: rows of a table, and features [images, d] where the loss has images."""
+
+    table: Table
+    rows: npt.NDArray[np.intp]
+    features: npt.NDArray[np.float32] | None
+    held_out: HeldOut | None = None
 
 
 def train(
-    tower: TextTower,
-    images: npt.NDArray[np.float32],
-    tokens: torch.Tensor,
-    texts: npt.NDArray[np.intp],
+    text: TrainableText,
+    data: Data,
     recipe: Recipe,
     folder: Path,
-    on_step: Callable[[int, int, dict[str, float], float], None],
+    *,
+    chunk_tokens: int,
+    team: Ranks,
     on_resume: Callable[[int], None],
-) -> None:
-    """Train the text tower and logit_scale of `tower.model` in place.
+    on_line: Callable[[Line], None],
+) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
+    """Train the text tower and logit_scale in place; returns the checkpoint's weights, by name.
 
-    images: unit features [n, d], one a pair. tokens: [distinct texts, context]. texts: the rows
-    [n, 3] of tokens that a pair's T, T' and T'' have.
-    Writes losses.jsonl, a line a step, and every `save_every` steps a training state, into
-    `folder`; goes on from a state that is there. on_step(step, steps, losses, pairs per second),
-    and once on_resume(steps already done).
+    They are the last step's, or those that did best on what is held out, with that validation: its
+    step and scores, None where nothing is held out. Rank 0 writes
+    losses.jsonl, a line a step, and every `save_every` steps a training state, into `folder`; goes
+    on from a state that is there. on_resume(steps already done) comes once, on_line with each line:
+    step, loss, each term, learning_rate, pairs_per_second, and what validation found.
     Raises `DataError` where the loss stops being a number.
     """
-    model = tower.model
-    steps = recipe.total_steps(len(images))
-    trained = prepare_model(model)
+    trained = text.parameters
     optimizer = torch.optim.AdamW(
         _groups(trained, recipe.weight_decay),
         lr=recipe.learning_rate,
@@ -62,133 +77,116 @@ def train(
         eps=recipe.epsilon,
         fused=True,
     )
-    done = _restore(folder / STATE, trained, optimizer)
+    notes = restore_state(folder / STATE, trained, optimizer)
+    done, chunk_tokens = int(notes.get("step", 0)), int(notes.get("chunk_tokens", chunk_tokens))
+    best = Best(recipe.validation, json.loads(notes.get("best", "null")))
     on_resume(done)
-    write_text(folder / LOSSES, _kept_losses(folder / LOSSES, done))
-    device = next(model.parameters()).device
-    with (folder / LOSSES).open("a", encoding="utf-8") as file:
+    steps = recipe.total_steps(len(data.rows), team.size)
+    objective = Objective(recipe.loss, recipe.texts)
+    columns = [TEXT_VIEWS.index(view) for view in recipe.texts]
+    log = _Log(folder / LOSSES, done, on_line) if team.is_first else None
+    with log or contextlib.nullcontext():
         for step in range(done, steps):
             start = time.perf_counter()
-            rows = batch_rows(len(images), recipe.batch_size, step, recipe.seed)
-            torch.manual_seed(_mix(recipe.seed, step))  # dropout of Hugging Face text towers
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps, recipe)
-            batch = tokens[torch.from_numpy(texts[rows].T.reshape(-1))].long().to(device)
-            text = F.normalize(tower.encode(batch), dim=-1)
-            caption, paraphrase_1, paraphrase_2 = text.chunk(3)
-            terms = paraclip_terms(
-                torch.from_numpy(images[rows]).to(device),
-                caption,
-                paraphrase_1,
-                paraphrase_2,
-                model.logit_scale.exp(),
-            )
-            loss = torch.stack(list(terms.values())).sum()
-            if not torch.isfinite(loss):
-                raise DataError(
-                    f"the loss is not a number at step {step + 1}; lower learning_rate "
-                    f"({recipe.learning_rate:g}) in the recipe"
-                )
+            if best.is_over:
+                break
+            # The global batch is the ranks' slices in order.
+            batch = batch_rows(len(data.rows), team.size * recipe.batch_size, step, recipe.seed)
+            rows = data.rows[batch]
+            own = slice(team.rank * recipe.batch_size, (team.rank + 1) * recipe.batch_size)
+            chosen = data.table.choose(rows, [recipe.seed, step])[own][:, columns]
+            texts = distinct_texts(data.table, chosen, text.context, by_prefix=text.by_prefix)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(list(trained.values()), recipe.max_grad_norm)
+            try:
+                values = gradients(
+                    text,
+                    text.logit_scale,
+                    objective,
+                    texts,
+                    _features(data, rows) if recipe.needs_images else None,
+                    chunk_tokens=chunk_tokens,
+                    seed=dropout_seed(recipe.seed, step, team.rank),
+                    team=team,
+                    autocast=torch.bfloat16 if recipe.dtype == "bfloat16" else None,
+                )
+            except DataError as error:
+                raise DataError(
+                    f"{error} at step {step + 1}; lower learning_rate ({recipe.learning_rate:g}) "
+                    "in the recipe"
+                ) from error
+            sum_over_ranks(trained.values(), text.logit_scale, team)
+            if recipe.max_grad_norm:
+                torch.nn.utils.clip_grad_norm_(list(trained.values()), recipe.max_grad_norm)
+            rate = learning_rate(step, steps, recipe)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
             optimizer.step()
             with torch.no_grad():
-                model.logit_scale.clamp_(0, _MAX_LOGIT_SCALE)
-            losses = {"loss": loss.item(), **{name: terms[name].item() for name in TERMS}}
-            rate = optimizer.param_groups[0]["lr"]
-            line = {"step": step + 1, **losses, "learning_rate": rate}
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            on_step(step + 1, steps, losses, recipe.batch_size / (time.perf_counter() - start))
-            if (step + 1) % recipe.save_every == 0 and step + 1 < steps:
-                _save(folder / STATE, step + 1, trained, optimizer)
+                text.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+            line: Line = {"step": step + 1, **values, "learning_rate": rate}
+            line["logit_scale"] = text.logit_scale.exp().item()
+            line["pairs_per_second"] = len(rows) / (time.perf_counter() - start)
+            if (
+                data.held_out
+                and recipe.validation
+                and _is_due(step, steps, recipe.validation.every)
+            ):
+                found = data.held_out.measure(text, team, chunk_tokens)
+                line["validation"] = found
+                if best.take(step + 1, found) and team.is_first:
+                    _save_weights(folder / BEST, text.state())
+            if log:
+                log.add(line)
+            if (step + 1) % recipe.save_every == 0 and step + 1 < steps and team.is_first:
+                written = {"step": step + 1, "chunk_tokens": chunk_tokens, "best": best.dump()}
+                save_state(
+                    folder / STATE, {k: str(v) for k, v in written.items()}, trained, optimizer
+                )
+    team.meet()
+    weights = text.state() if best.found is None else load_file(folder / BEST)
+    return weights, best.found
 
 
-def prepare_model(model: Any) -> dict[str, torch.nn.Parameter]:
-    """Freeze the image tower and set it to eval mode; return what trains, by name."""
-    model.train()
-    # Freezing gradients alone would let batch-norm statistics of the image tower drift.
-    model.visual.eval()
-    trained = {}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not is_image_tensor(name) and name != "logit_bias")
-        if parameter.requires_grad:
-            trained[name] = parameter
-    return trained
+def _features(data: Data, rows: npt.NDArray[np.intp]) -> torch.Tensor:
+    assert data.features is not None
+    return torch.from_numpy(np.asarray(data.features[data.table.image[rows]]))
 
 
-def batch_rows(pairs: int, batch: int, step: int, seed: int) -> npt.NDArray[np.intp]:
-    """Rows of a step's batch: every epoch is a fresh permutation, its ragged end left out."""
-    epoch, place = divmod(step, pairs // batch)
-    return _order(pairs, epoch, seed)[place * batch : (place + 1) * batch]
-
-
-@functools.lru_cache(maxsize=1)
-def _order(pairs: int, epoch: int, seed: int) -> npt.NDArray[np.intp]:
-    return np.random.default_rng([seed, epoch]).permutation(pairs)
-
-
-def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
-    """Linear warm-up to the peak, then a half cosine down to 0 (Loshchilov and Hutter 2017)."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    done = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+def _is_due(step: int, steps: int, every: int) -> bool:
+    return (step + 1) % every == 0 or step + 1 == steps
 
 
 def _groups(trained: dict[str, torch.nn.Parameter], decay: float) -> list[dict[str, Any]]:
     # Norms, biases and the temperature are scales, not directions: decay does not suit them.
     flat = [p for p in trained.values() if p.ndim < 2]
     deep = [p for p in trained.values() if p.ndim >= 2]
-    return [{"params": deep, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
+    groups = [{"params": deep, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
-def _mix(seed: int, step: int) -> int:
-    return int(np.random.default_rng([seed, step]).integers(2**31))
-
-
-def _save(
-    path: Path, step: int, trained: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW
-) -> None:
-    tensors = {}
-    for name, parameter in trained.items():
-        state = optimizer.state.get(parameter)
-        if state is None:
-            continue  # never had a gradient (a decoder that encode_text does not use)
-        tensors[f"weight/{name}"] = parameter.detach().contiguous()
-        for key in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{key}/{name}"] = state[key].contiguous()
+def _save_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={"step": str(step)})
+        save_file(weights, temporary)
 
 
-def _restore(
-    path: Path, trained: dict[str, torch.nn.Parameter], optimizer: torch.optim.AdamW
-) -> int:
-    """Load a training state; returns the number of steps already done (0 where there is none)."""
-    if not path.is_file():
-        return 0
-    with safe_open(path, framework="pt") as state:
-        step = int(state.metadata()["step"])
-        kept = set(state.keys())
-        for name, parameter in trained.items():
-            if f"weight/{name}" not in kept:
-                continue
-            with torch.no_grad():
-                parameter.copy_(state.get_tensor(f"weight/{name}"))
-            optimizer.state[parameter] = {
-                # The fused optimizer keeps its step where the parameter is.
-                "step": torch.tensor(float(step), device=parameter.device),
-                **{
-                    key: state.get_tensor(f"{key}/{name}").to(parameter.device)
-                    for key in ("exp_avg", "exp_avg_sq")
-                },
-            }
-    return step
+class _Log:
+    """losses.jsonl: the lines of the steps that a training state holds, then one a step."""
 
+    def __init__(self, path: Path, done: int, on_line: Callable[[Line], None]) -> None:
+        old = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        write_text(path, "".join(old[:done]))
+        self._file = path.open("a", encoding="utf-8")
+        self._on_line = on_line
 
-def _kept_losses(path: Path, done: int) -> str:
-    """The lines of the steps that a training state holds."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    return "".join(lines[:done])
+    def add(self, line: Line) -> None:
+        """Write a line and hand it on."""
+        kept = {key: value for key, value in line.items() if key != "pairs_per_second"}
+        self._file.write(json.dumps(kept) + "\n")
+        self._file.flush()
+        self._on_line(line)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

@@ -1,11 +1,17 @@
-"""The ParaCLIP loss (Kim et al., Findings of EACL 2024, arXiv 2402.15120)."""
+"""The loss: a weighted sum of InfoNCE terms, each of two views of a pair.
+
+ParaCLIP's is L1(X_I, X_T'') + L2(X_T, X_T') + L3(X_T', X_T'') (Kim et al., Findings of EACL 2024,
+arXiv 2402.15120); a recipe lists the terms.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 
-TERMS = ("image_paraphrase", "caption_paraphrase", "paraphrase_paraphrase")
+from paraclip_bench.finetune.recipe import Term
 
 
 def info_nce(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -18,13 +24,15 @@ def info_nce(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor) -> torch.Ten
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def paraclip_terms(
-    image: torch.Tensor,
-    caption: torch.Tensor,
-    paraphrase_1: torch.Tensor,
-    paraphrase_2: torch.Tensor,
-    scale: torch.Tensor,
+def loss_terms(
+    views: Mapping[str, torch.Tensor], terms: Sequence[Term], scale: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """The three terms L1(X_I, X_T''), L2(X_T, X_T'), L3(X_T', X_T''), of unit rows [n, d]."""
-    pairs = ((image, paraphrase_2), (caption, paraphrase_1), (paraphrase_1, paraphrase_2))
-    return {name: info_nce(a, b, scale) for name, (a, b) in zip(TERMS, pairs, strict=True)}
+    """Each term's InfoNCE by its name, not yet weighted; views are unit rows [n, d] by name."""
+    return {
+        term.name: info_nce(views[term.views[0]], views[term.views[1]], scale) for term in terms
+    }
+
+
+def weighted_sum(values: Mapping[str, torch.Tensor], terms: Sequence[Term]) -> torch.Tensor:
+    """The loss of terms' values by name."""
+    return torch.stack([term.weight * values[term.name] for term in terms]).sum()

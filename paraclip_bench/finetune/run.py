@@ -4,81 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
+import os
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.data.training import Pair, read_pairs
-from paraclip_bench.encoding.engine import Embedder
-from paraclip_bench.encoding.ranks import ranks
-from paraclip_bench.encoding.spaces import Spaces
+from paraclip_bench.encoding.ranks import Ranks, local_device, ranks
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import slug
-from paraclip_bench.finetune.checkpoint import BEGUN, begin, finish
-from paraclip_bench.finetune.recipe import Recipe, read_recipe
+from paraclip_bench.files import slug, write_text
+from paraclip_bench.finetune.checkpoint import (
+    BEGUN,
+    LOSSES,
+    OTHERS,
+    PLOT,
+    PREPARED,
+    REPORT,
+    begin,
+    finish,
+)
+from paraclip_bench.finetune.job import Job
+from paraclip_bench.finetune.prepare import Preparation
+from paraclip_bench.finetune.recipe import Recipe
+from paraclip_bench.finetune.table import Table
 from paraclip_bench.models.base import Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import PROVENANCE, OpenCLIP
+from paraclip_bench.models.open_clip.sides import SIDES
 from paraclip_bench.models.paraclip import RECIPE
 from paraclip_bench.progress import Progress
 from paraclip_bench.results.provenance import versions
 from paraclip_bench.workspace import Workspace
 
 # Files of a base folder that describe it and do not belong to the new checkpoint.
-_OWN = {RECIPE, PROVENANCE, BEGUN, "open_clip_config.json", "README.md"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What one run of finetune is made from."""
-
-    base: str
-    recipe: Recipe
-    data: Path
-    images: Path
-    suite: str
-    data_name: str
-
-
-def make_job(
-    *,
-    base: str | None = None,
-    data: Path | None = None,
-    images: Path | None = None,
-    recipe: Path | None = None,
-    seed: int | None = None,
-) -> Job:
-    """Settle base, data and recipe; without `data` they are the embedded demo world's.
-
-    Raises `UsageError` where `data` comes without `images` or the other way round.
-    """
-    if (data is None) != (images is None):
-        raise UsageError("--data and --images go together: the rows and the folder of their images")
-    for path, what in ((data, "--data"), (images, "--images"), (recipe, "--recipe")):
-        if path is not None and not path.exists():
-            raise UsageError(f"{what} {path} does not exist; check the path")
-    if data is None or images is None:
-        from paraclip_bench.demo.store import recipe_file, world_folder
-        from paraclip_bench.demo.world import WORLD_VERSION
-
-        settings = read_recipe(recipe or recipe_file())
-        folder = world_folder() / "train"
-        data, images, suite = folder / "pairs.jsonl", folder / "images", "demo"
-        name = f"demo-world-{WORLD_VERSION}, paraphrased by its grammar (not by an LLM)"
-    else:
-        settings = read_recipe(recipe) if recipe else Recipe()
-        suite, name = "paper", data.name
-    if seed is not None:
-        settings = settings.model_copy(update={"seed": seed})
-    spec = base or settings.base or "clip"
-    settings = settings.model_copy(update={"base": spec})
-    return Job(spec, settings, data, images, suite, name)
+_OWN = {RECIPE, PROVENANCE, BEGUN, REPORT, "open_clip_config.json", "README.md"}
+# Of the machine's memory, the share that activations with a graph may take.
+_GRAPH_SHARE = 0.25
 
 
 def finetune(
@@ -89,144 +53,238 @@ def finetune(
     out: Path | None = None,
     resume: bool = False,
     device: str | None = None,
+    skip_bad: bool = False,
+    tensorboard: bool = False,
     aside: bool = False,
 ) -> Path:
     """Fine-tune and write the checkpoint folder; returns it.
 
     The very same run, already finished, is not repeated. `aside`: where the folder is taken by
-    another run, write beside it, under a name with this run's digest. Raises `UsageError` for a
-    base that is no open_clip model or a folder in the way, `DataError` for rows that cannot be
-    trained on.
+    another run, write beside it, under a name with this run's digest. `skip_bad` leaves out rows
+    that cannot be trained on. Raises `UsageError` for a base that is no open_clip model or a folder
+    in the way, `DataError` for rows that cannot be trained on.
     """
-    if ranks().size > 1:
-        raise UsageError(
-            "finetune runs in one process as yet; start it without torchrun (run takes several)"
-        )
+    team = ranks()
+    # torchrun starts the same command again after a failure.
+    resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if tensorboard:
+        _check_tensorboard()
     model = load_model(job.base, Context(suite=job.suite, checkpoints=workspace.checkpoints))
-    if not isinstance(model.adapter, OpenCLIP):
+    adapter = model.adapter
+    if not isinstance(adapter, OpenCLIP):
         raise UsageError(f"the base {job.base!r} is no open_clip model, so it cannot be fine-tuned")
-    model.to(device, None)
-    model.adapter.check()
-    pairs = read_pairs(job.data, job.images)
-    batch = job.recipe.batch_size
-    if len(pairs) < batch:
-        raise DataError(
-            f"{job.data} has {len(pairs)} pairs and a batch takes {batch}; "
-            "lower batch_size in the recipe or give more pairs"
-        )
+    model.to(local_device(device), None)
+    adapter.check()
+    adapter.need(SIDES if job.recipe.needs_images or job.recipe.validation else {"text"})
     folder = out or workspace.checkpoints / f"{slug(model.name)}-{slug(job.recipe.name)}"
-    digest = pairs_sha256(pairs)
-    identity = {"base": model.fingerprint, "data": digest}
+    aside_of = folder.with_name(f".{folder.name}.preparing")
+    bad_rows = folder.with_name(f"{folder.name}.bad-rows.json")
+    made = Preparation(job, model, adapter, aside_of, bad_rows, team, progress)
     try:
-        is_new = begin(folder, job.recipe, identity, resume=resume)
-    except UsageError:
-        if not aside:
-            raise
-        run_digest = hashlib.sha256(f"{identity}{job.recipe.dump()}".encode()).hexdigest()
-        folder = folder.with_name(f"{folder.name}-{run_digest[:6]}")
-        is_new = begin(folder, job.recipe, identity, resume=resume)
-    if not is_new:
-        progress.say(f"{folder} is already made by this recipe from this base and data")
-        return folder
+        table, report = made.table(skip_bad=skip_bad)
+        pairs, batch = len(table), job.recipe.batch_size * team.size
+        if pairs < batch:
+            raise DataError(
+                f"{job.data_name} has {pairs} pairs and a batch takes {batch}; "
+                "lower batch_size in the recipe or give more pairs"
+            )
+        identity = {"base": model.fingerprint, "data": table.sha256, "world_size": team.size}
+        folder, is_new = _claim(folder, job.recipe, identity, team, resume=resume, aside=aside)
+        if not is_new:
+            progress.say(f"{folder} is already made by this recipe from this base and data")
+            return folder
+        made, table = _settled(made, folder, table)
+    finally:
+        if made.folder == aside_of:
+            made.discard()
+    if report.counts:
+        progress.say(f"note: {report.summary()} and are left out; {folder / REPORT} names them")
+    if team.is_first:
+        report.write(folder / REPORT)
     if job.suite == "demo":
         from paraclip_bench.demo.store import NOTICE
 
         progress.say(f"no data given, so the training pairs are the embedded ones. {NOTICE}")
     start = time.perf_counter()
-    progress.say(
-        f"finetune: {job.base} on {len(pairs)} pairs of {job.data_name}, recipe {job.recipe.name}, "
-        f"{job.recipe.total_steps(len(pairs))} steps of {batch} pairs"
-    )
-    if job.recipe.warmup_steps >= (steps := job.recipe.total_steps(len(pairs))):
-        progress.say(
-            f"note: the warm-up ({job.recipe.warmup_steps} steps) is not shorter than the run "
-            f"({steps} steps), so learning_rate is hardly reached; lower warmup_steps "
-            "or batch_size, or raise epochs"
-        )
-    _train(model, model.adapter, pairs, job.recipe, folder, progress)
+    trained = _train(model, adapter, made, table, folder, tensorboard=tensorboard)
+    if not team.is_first:
+        team.meet()
+        return folder
     seconds = time.perf_counter() - start
-    _copy_companions(model.adapter, folder)
     provenance = {
         "suite": job.suite,
         "recipe": job.recipe.name,
         "seed": job.recipe.seed,
-        "steps": job.recipe.total_steps(len(pairs)),
+        **trained,
         "base": {
             "spec": job.base,
             "name": model.name,
             "fingerprint": model.fingerprint,
             "activation": model.activation,
         },
-        "data": {"id": job.data_name, "file": job.data.name, "n": len(pairs), "sha256": digest},
+        "data": {
+            "id": job.data_name,
+            "file": job.files[0].name if len(job.files) == 1 else f"{len(job.files)} files",
+            "n": len(table),
+            "left_out": dict(report.counts),
+            "sha256": table.sha256,
+        },
         "versions": versions(),
         "device": model.device,
-        "world_size": 1,
+        "world_size": team.size,
         "seconds": round(seconds, 1),
         "command": shlex.join(["paraclip-bench", *sys.argv[1:]]),
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
-    finish(folder, provenance)
+    _describe(adapter, job.recipe, folder, provenance)
     model.release()
     progress.say(f"finetune: {folder} written after {seconds:.0f} s")
+    team.meet()
     return folder
 
 
-def pairs_sha256(pairs: Sequence[Pair]) -> str:
-    """sha256 (hex) over the training rows in order, images by content."""
-    hasher = hashlib.sha256()
-    for pair in pairs:
-        row = [pair.image.content, pair.caption, pair.paraphrase_1, pair.paraphrase_2]
-        hasher.update(json.dumps(row).encode() + b"\n")
-    return hasher.hexdigest()
+def _claim(
+    folder: Path,
+    recipe: Recipe,
+    identity: dict[str, Any],
+    team: Ranks,
+    *,
+    resume: bool,
+    aside: bool,
+) -> tuple[Path, bool]:
+    """The folder to write, and whether there is anything to do; rank 0 looks, all hear of it."""
+    found: tuple[Path, bool] | None = None
+    error: BaseException | None = None
+    if team.is_first:
+        try:
+            found = folder, begin(folder, recipe, identity, resume=resume)
+        except UsageError as taken:
+            error = taken
+            if aside:
+                digest = hashlib.sha256(f"{identity}{recipe.dump()}".encode()).hexdigest()
+                folder = folder.with_name(f"{folder.name}-{digest[:6]}")
+                found, error = (folder, begin(folder, recipe, identity, resume=resume)), None
+    team.meet(error)
+    if error is not None:
+        raise error
+    settled: tuple[Path, bool] = team.share(found)
+    return settled
+
+
+def _settled(made: Preparation, folder: Path, table: Table) -> tuple[Preparation, Table]:
+    """The preparation in the checkpoint's own folder; what a run that was killed left is kept."""
+    from paraclip_bench.finetune.table import open_table
+
+    place = folder / PREPARED
+    is_there = made.team.share(_holds(place, table) if made.team.is_first else None)
+    if is_there:
+        made.discard()
+        made = dataclasses.replace(made, folder=place)
+    else:
+        made = made.moved(place)
+    return made, open_table(place)
+
+
+def _holds(place: Path, table: Table) -> bool:
+    from paraclip_bench.finetune.table import open_table
+
+    try:
+        return open_table(place).sha256 == table.sha256
+    except DataError:
+        return False
 
 
 def _train(
     model: Model,
     adapter: OpenCLIP,
-    pairs: Sequence[Pair],
-    recipe: Recipe,
+    made: Preparation,
+    table: Table,
     folder: Path,
-    progress: Progress,
-) -> None:
-    import numpy as np
-    import torch
-
-    from paraclip_bench.finetune.loop import train
+    *,
+    tensorboard: bool,
+) -> dict[str, Any]:
+    """Train, write the weights, and say how it went, for the provenance."""
+    from paraclip_bench.finetune.loop import Data, train
+    from paraclip_bench.finetune.show import Show
+    from paraclip_bench.finetune.trainable import TrainableText
+    from paraclip_bench.finetune.validation import HeldOut, split
     from paraclip_bench.models.open_clip.network import save_folder
 
-    embed = Embedder(model, Spaces(progress.say), progress)
-    # The image tower is frozen: its features are computed once, without augmentation.
-    images = embed.images([pair.image for pair in pairs])
-    network = adapter.network()
-    # Each distinct text is kept once, as 32-bit tokens; a pair has three places in that table.
-    places: dict[str, int] = {}
-    rows = np.array(
-        [
-            [places.setdefault(text, len(places)) for text in pair_texts]
-            for pair_texts in ((p.caption, p.paraphrase_1, p.paraphrase_2) for p in pairs)
-        ]
+    recipe, team, progress = made.job.recipe, made.team, made.progress
+    rows, held = split(table, recipe)
+    batch, steps = recipe.batch_size * team.size, recipe.total_steps(len(rows), team.size)
+    if len(rows) < batch:
+        raise DataError(
+            f"{len(rows)} pairs are left to train on and a batch takes {batch}; "
+            "lower batch_size or validation.share in the recipe, or give more pairs"
+        )
+    progress.say(
+        f"finetune: {made.job.base} on {len(rows)} pairs of {made.job.data_name}, recipe "
+        f"{recipe.name}, {steps} steps of {batch} pairs"
     )
-    tokens = torch.stack([network.tokenize(text)[0].int() for text in places])
-    steps = recipe.total_steps(len(pairs))
-    shown = max(1, steps // 10)
-    with progress.track("finetune", steps) as advance:
+    if recipe.warmup_steps >= steps:
+        progress.say(
+            f"note: the warm-up ({recipe.warmup_steps} steps) is not shorter than the run "
+            f"({steps} steps), so learning_rate is hardly reached; lower warmup_steps "
+            "or batch_size, or raise epochs"
+        )
+    start = time.perf_counter()
+    features = made.features(table) if len(table.source) else None
+    feature_seconds = time.perf_counter() - start
+    # The image tower has done its work: the text tower trains alone in memory.
+    adapter.release()
+    adapter.need({"text"})
+    text = TrainableText(adapter.network(("text",)), recipe)
+    chunk = recipe.chunk_tokens or _chunk_tokens(text.bytes_a_token, model.device)
+    held_out = HeldOut(table, held, features) if len(held) and features is not None else None
+    with Show(progress, folder, recipe, steps, tensorboard=tensorboard and team.is_first) as show:
+        weights, best = train(
+            text,
+            Data(table, rows, features, held_out),
+            recipe,
+            folder,
+            chunk_tokens=chunk,
+            team=team,
+            on_resume=show.resumed,
+            on_line=show.line,
+        )
+    adapter.release()
+    adapter.need(SIDES)
+    if team.is_first:
+        network = adapter.network()
+        network.model.load_state_dict(weights, strict=False)
+        save_folder(folder, network.model, network.config)
+    how: dict[str, Any] = {
+        "steps": show.steps_done,
+        "chunk_tokens": chunk,
+        "image_features_seconds": round(feature_seconds, 1),
+    }
+    if best is not None:
+        how["validation"] = {"pairs": len(held), "step": best["step"], "scores": best["scores"]}
+    return how
 
-        def on_step(step: int, total: int, losses: dict[str, float], rate: float) -> None:
-            advance(1)
-            if step == 1 or step % shown == 0 or step == total:
-                terms = ", ".join(f"{n} {v:.3f}" for n, v in losses.items() if n != "loss")
-                progress.say(
-                    f"step {step}/{total}: loss {losses['loss']:.3f} ({terms}), {rate:.0f} pairs/s"
-                )
 
-        def on_resume(done: int) -> None:
-            advance(done)
-            if done:
-                progress.say(f"going on after step {done}, the last one saved")
+def _chunk_tokens(bytes_a_token: int, device: str) -> int:
+    from paraclip_bench.encoding.batches import memory_of
 
-        train(network.text, images, tokens, rows, recipe, folder, on_step, on_resume)
-    network.model.eval()
-    save_folder(folder, network.model, network.config)
+    memory = memory_of(device) or 4 << 30
+    return max(512, int(_GRAPH_SHARE * memory) // bytes_a_token)
+
+
+def _describe(adapter: OpenCLIP, recipe: Recipe, folder: Path, provenance: dict[str, Any]) -> None:
+    """Write what a checkpoint has beside its weights; the provenance last."""
+    from paraclip_bench.finetune.card import model_card
+    from paraclip_bench.finetune.plot import plot_run
+
+    _copy_companions(adapter, folder)
+    plot_run(folder / LOSSES, folder / PLOT)
+    loss = " + ".join(
+        f"{'' if term.weight == 1 else f'{term.weight:.4g} '}InfoNCE({', '.join(term.views)})"
+        for term in recipe.loss
+    )
+    batch = recipe.batch_size * provenance["world_size"]
+    write_text(folder / "README.md", model_card(folder.name, provenance, loss, batch))
+    finish(folder, provenance)
 
 
 def _copy_companions(adapter: OpenCLIP, folder: Path) -> None:
@@ -235,5 +293,15 @@ def _copy_companions(adapter: OpenCLIP, folder: Path) -> None:
     if source is None:
         return
     for file in sorted(source.iterdir()):
-        if file.suffix in (".json", ".txt", ".model") and file.name not in _OWN:
+        if file.suffix in (".json", ".txt", ".model") and file.name not in {*_OWN, *OTHERS}:
             shutil.copyfile(file, folder / file.name)
+
+
+def _check_tensorboard() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("tensorboard") is None:
+        raise UsageError(
+            "--tensorboard needs TensorBoard; install it with "
+            "pip install 'paraclip-bench[tensorboard]'"
+        )

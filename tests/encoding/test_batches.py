@@ -10,11 +10,11 @@ from paraclip_bench.encoding.batches import budget
 
 
 def test_a_cpu_has_the_size_of_its_caches(monkeypatch):
-    monkeypatch.setattr(batches, "_memory", lambda device: 64 << 30)
+    monkeypatch.setattr(batches, "memory_of", lambda device: 64 << 30)
     assert (budget("text", "cpu").size, budget("image", "cpu").size) == (4096, 8192)
-    monkeypatch.setattr(batches, "_memory", lambda device: 1 << 30)
+    monkeypatch.setattr(batches, "memory_of", lambda device: 1 << 30)
     assert budget("image", "cpu").size == 1024
-    monkeypatch.setattr(batches, "_memory", lambda device: None)
+    monkeypatch.setattr(batches, "memory_of", lambda device: None)
     assert budget("text", "cpu").size == 4096
 
 

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from paraclip_bench.api import finetune
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.finetune import loop
+from paraclip_bench.finetune.job import make_job
+from paraclip_bench.finetune.recipe import Recipe
 from paraclip_bench.finetune.run import finetune as finetune_job
-from paraclip_bench.finetune.run import make_job
 from paraclip_bench.models.open_clip import OpenCLIP
 from paraclip_bench.models.open_clip.network import save_folder
 from paraclip_bench.progress import Progress
@@ -69,7 +70,7 @@ def test_only_text_weights_and_the_logit_scale_change(
     first, last = losses(folder)[0], losses(folder)[-1]
     assert len(losses(folder)) == 12
     assert last["loss"] < 0.8 * first["loss"]
-    assert first["loss"] == pytest.approx(sum(first[name] for name in loop.TERMS), abs=1e-5)
+    assert first["loss"] == pytest.approx(sum(first[term.name] for term in Recipe().loss), abs=1e-5)
 
 
 def test_plain_open_clip_loads_the_checkpoint(

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paraclip_bench.finetune.losses import TERMS, info_nce, paraclip_terms
+from paraclip_bench.finetune.losses import info_nce, loss_terms, weighted_sum
+from paraclip_bench.finetune.recipe import VIEWS, Recipe, find_recipe, read_recipe, shipped
 
 
 def unit(seed: int, n: int, d: int) -> np.ndarray:
@@ -40,9 +41,35 @@ def test_info_nce_is_the_brute_force(n: int, d: int, scale: float, seed: int) ->
 
 def test_the_three_terms_take_the_pairs_that_the_paper_names() -> None:
     image, caption, first, second = (unit(seed, 5, 8) for seed in range(4))
-    views = [torch.from_numpy(view) for view in (image, caption, first, second)]
-    terms = paraclip_terms(*views, torch.tensor(10.0))
-    wanted = ((image, second), (caption, first), (first, second))
-    assert tuple(terms) == TERMS
-    for name, (a, b) in zip(TERMS, wanted, strict=True):
+    views = dict(zip(VIEWS, map(torch.from_numpy, (image, caption, first, second)), strict=True))
+    wanted = {
+        "image:paraphrase_2": (image, second),
+        "caption:paraphrase_1": (caption, first),
+        "paraphrase_1:paraphrase_2": (first, second),
+    }
+    terms = loss_terms(views, Recipe().loss, torch.tensor(10.0))
+    assert list(terms) == list(wanted)
+    for name, (a, b) in wanted.items():
         assert float(terms[name]) == pytest.approx(brute_info_nce(a, b, 10.0), abs=1e-9)
+    whole = sum(brute_info_nce(a, b, 10.0) for a, b in wanted.values())
+    assert float(weighted_sum(terms, Recipe().loss)) == pytest.approx(whole, abs=1e-9)
+
+
+def test_the_shipped_recipes_are_the_paper_s_loss_its_ablations_and_the_controls() -> None:
+    views = {name: read_recipe(path) for name, path in shipped().items()}
+    l1, l2, l3 = "image:paraphrase_2", "caption:paraphrase_1", "paraphrase_1:paraphrase_2"
+    three = ["image:caption", "image:paraphrase_1", "image:paraphrase_2"]
+    assert {name: [term.name for term in recipe.loss] for name, recipe in views.items()} == {
+        "paraclip": [l1, l2, l3],
+        "paraclip-without-l1": [l2, l3],
+        "paraclip-without-l2": [l1, l3],
+        "paraclip-without-l3": [l1, l2],
+        "paraclip-l1-alone": [l1],
+        "it": ["image:caption"],
+        "it3": three,
+    }
+    assert all(recipe.name == name for name, recipe in views.items())
+    assert sum(term.weight for term in views["it3"].loss) == pytest.approx(1)
+    assert read_recipe(find_recipe("paraclip")) == Recipe()
+    assert not views["paraclip-without-l1"].needs_images
+    assert views["it"].texts == ("caption",)

@@ -6,13 +6,23 @@ from pathlib import Path
 import pytest
 
 from paraclip_bench.demo.store import recipe_file
-from paraclip_bench.errors import DataError
-from paraclip_bench.finetune.loop import batch_rows, learning_rate
-from paraclip_bench.finetune.recipe import Recipe, read_recipe
+from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.finetune.order import batch_rows, learning_rate
+from paraclip_bench.finetune.recipe import Recipe, Term, Validation, find_recipe, read_recipe
 
 
 def test_a_written_recipe_reads_back(tmp_path: Path) -> None:
-    recipe = Recipe(name="mine", steps=7, learning_rate=3e-5, base="local-dir:x")
+    recipe = Recipe(
+        name="mine",
+        steps=7,
+        learning_rate=3e-5,
+        base="local-dir:x",
+        temperature=0.05,
+        max_grad_norm=0,
+        unlocked_text_layers=0,
+        loss=(Term(views=("caption", "image"), weight=0.5),),
+        validation=Validation(patience=3),
+    )
     (tmp_path / "recipe.toml").write_text(recipe.dump())
     assert read_recipe(tmp_path / "recipe.toml") == recipe
 
@@ -29,6 +39,13 @@ def test_the_embedded_recipe_is_valid() -> None:
         ("learning_rate = 'x'", "learning_rate"),
         ("seed = -1", "seed"),
         ("name = ", "not valid TOML"),
+        ("temperature = 'cold'", "temperature: Input should be 'learned' or 'frozen'"),
+        ("[[loss]]\nviews = ['image', 'captoin']", "loss.0.views.1: Input should be 'image'"),
+        ("[[loss]]\nviews = ['image', 'image']", "two different views"),
+        ("[[loss]]\nviews = ['image', 'caption']\nwieght = 2", "did you mean weight"),
+        (2 * "[[loss]]\nviews = ['image', 'caption']\n", "image:caption twice"),
+        ("loss = []", "loss"),
+        ("[validation]\nshare = 0.9", "validation.share"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path: Path, text: str, words: str) -> None:
@@ -60,3 +77,19 @@ def test_an_epoch_shows_every_row_at_most_once() -> None:
     again = [row for step in range(3) for row in batch_rows(11, 3, step, seed=5)]
     other_epoch = [row for step in range(3, 6) for row in batch_rows(11, 3, step, seed=5)]
     assert rows == again != other_epoch
+
+
+def test_other_schedules() -> None:
+    linear = Recipe(learning_rate=1.0, warmup_steps=0, schedule="linear")
+    assert [learning_rate(step, 4, linear) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
+    constant = Recipe(learning_rate=1.0, warmup_steps=2, schedule="constant")
+    assert [learning_rate(step, 4, constant) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+
+
+def test_a_recipe_is_a_file_or_a_shipped_one(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("seed = 3")
+    assert read_recipe(find_recipe(str(tmp_path / "own.toml"))).seed == 3
+    with pytest.raises(UsageError, match="there is no recipe 'paraclipp'; did you mean paraclip"):
+        find_recipe("paraclipp")
+    with pytest.raises(UsageError, match=r"none\.toml does not exist"):
+        find_recipe(str(tmp_path / "none.toml"))

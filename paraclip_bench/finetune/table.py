@@ -1,0 +1,213 @@
+"""The training rows as arrays on disk: images by number, texts as tokens, each row's choices.
+
+One pass over the data checks every row, numbers its image by content and writes its tokens without
+their padding. What the loop reads of it is memory-mapped, so millions of pairs need little memory:
+while the table is made about 150 bytes for a distinct image and for an id, afterwards next to none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.training import BadRow, Row
+from paraclip_bench.data.training.row import TEXTS
+from paraclip_bench.errors import DataError
+from paraclip_bench.files import write_text
+from paraclip_bench.finetune.report import Report
+
+Tokenize = Callable[[str], npt.NDArray[np.int32]]
+
+_META = "table.json"
+_VIEWS = len(TEXTS)
+# Of each array: its type, and how many columns a row of it has.
+_ARRAYS = {
+    "image": ("<i4", 1),
+    "first": ("<i8", _VIEWS),
+    "choices": ("<i4", _VIEWS),
+    "end": ("<i8", 1),
+    "token": ("<i4", 1),
+    "source": ("<i8", 1),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Pairs as memory-mapped arrays.
+
+    image [n]: which distinct image, -1 without one. first, choices [n, 3]: of caption,
+    paraphrase_1 and paraphrase_2, the first text and how many there are to choose among. end
+    [texts]: where a text's tokens end in token [tokens]. source [images]: the row of the data that
+    has a distinct image first. sha256: over the rows in order.
+    """
+
+    image: npt.NDArray[np.int32]
+    first: npt.NDArray[np.int64]
+    choices: npt.NDArray[np.int32]
+    end: npt.NDArray[np.int64]
+    token: npt.NDArray[np.int32]
+    source: npt.NDArray[np.int64]
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def choose(self, rows: npt.NDArray[np.intp], seed: list[int]) -> npt.NDArray[np.int64]:
+        """Texts [len(rows), 3] of rows, one at random where there are several.
+
+        T' and T'' of a row that has equally many of both are the same one of them: the step from
+        T' to T'' is one that was made.
+        """
+        chance = np.random.default_rng(seed).random((len(rows), _VIEWS))
+        choices = self.choices[rows]
+        together = choices[:, 1] == choices[:, 2]
+        chance[together, 2] = chance[together, 1]
+        return self.first[rows] + (chance * choices).astype(np.int64)
+
+    def tokens(self, text: int) -> npt.NDArray[np.int32]:
+        """The tokens of a text, the last of them its padding unless it fills the context."""
+        start = 0 if text == 0 else self.end[text - 1]
+        return self.token[start : self.end[text]]
+
+
+def make_table(
+    rows: Iterable[Row | BadRow],
+    tokenize: Tokenize,
+    padding: int,
+    folder: Path,
+    report: Report,
+    advance: Callable[[int], None],
+) -> Table:
+    """Write the table of the rows that can be trained on to a folder, which is made anew.
+
+    tokenize gives a text's tokens and one `padding` behind them; where that is missing, the text
+    fills the context and may be cut off. Every row is counted in the report.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    numbers: dict[str, int] = {}
+    ids: set[str] = set()
+    hasher = hashlib.sha256()
+    with _Files(folder) as files:
+        for source, row in enumerate(rows):
+            advance(1)
+            outcome: BadRow | str
+            if isinstance(row, BadRow):
+                outcome = row
+            elif row.id is not None and row.id in ids:
+                outcome = BadRow("duplicated id", f"{row.where}: the id {row.id!r} came before")
+            else:
+
+                def number_of(content: str, source: int = source) -> int:
+                    if content not in numbers:
+                        numbers[content] = len(numbers)
+                        files.append("source", source)
+                    return numbers[content]
+
+                outcome = _add(row, tokenize, padding, files, number_of)
+            if isinstance(outcome, BadRow):
+                report.bad(outcome)
+                continue
+            report.good()
+            hasher.update(outcome.encode() + b"\n")
+            if isinstance(row, Row) and row.id is not None:
+                ids.add(row.id)
+    write_text(folder / _META, json.dumps({"sha256": hasher.hexdigest()}) + "\n")
+    return open_table(folder)
+
+
+def open_table(folder: Path) -> Table:
+    """The table that a folder holds; `DataError` where it does not."""
+    try:
+        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+        arrays = {name: _mapped(folder / name, *kind) for name, kind in _ARRAYS.items()}
+        return Table(**arrays, sha256=meta["sha256"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{folder} is damaged ({error}); delete it and run finetune again"
+        ) from error
+
+
+def distinct_images(rows: Iterable[Row | BadRow], table: Table) -> Iterator[ImageRef]:
+    """The distinct images of a table, in their order, from the rows that it was made of."""
+    sources = iter(table.source)
+    wanted = next(sources, None)
+    for number, row in enumerate(rows):
+        if number == wanted:
+            if not isinstance(row, Row) or row.image is None:
+                raise DataError("the training data changed while it was read; run finetune again")
+            yield row.image
+            if (wanted := next(sources, None)) is None:
+                return
+
+
+class _Files:
+    """The arrays of a table while they are written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._stack = contextlib.ExitStack()
+        self._files = {
+            name: self._stack.enter_context((folder / name).open("wb")) for name in _ARRAYS
+        }
+        self._texts = self._tokens = 0
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def append(self, name: str, *values: int) -> None:
+        """Add values to an array."""
+        self._files[name].write(np.array(values, dtype=_ARRAYS[name][0]).tobytes())
+
+    def text(self, tokens: npt.NDArray[np.int32]) -> int:
+        """Add a text; returns its number."""
+        self._files["token"].write(tokens.astype(_ARRAYS["token"][0]).tobytes())
+        self._tokens += len(tokens)
+        self.append("end", self._tokens)
+        self._texts += 1
+        return self._texts - 1
+
+
+def _add(
+    row: Row,
+    tokenize: Tokenize,
+    padding: int,
+    files: _Files,
+    number_of: Callable[[str], int],
+) -> BadRow | str:
+    """Write a row and give its digest; or say why it cannot be written."""
+    several = [[tokenize(text) for text in texts] for texts in row.texts]
+    for view, texts in zip(TEXTS, several, strict=True):
+        for tokens in texts:
+            if tokens[-1] != padding:
+                full = f"{row.where}: {view!r} fills the model's context of {len(tokens)} tokens"
+                return BadRow("overlong text", f"{full}, so it may be cut off")
+    try:
+        content = None if row.image is None else row.image.content
+    except DataError as error:
+        return BadRow("missing image", f"{row.where}: {error}")
+    files.append("image", -1 if content is None else number_of(content))
+    numbers = [[files.text(tokens) for tokens in texts] for texts in several]
+    files.append("first", *(texts[0] if texts else 0 for texts in numbers))
+    files.append("choices", *map(len, numbers))
+    alone = [texts[0] if len(texts) == 1 else texts for texts in row.texts]
+    return json.dumps([content, *alone])
+
+
+def _mapped(path: Path, dtype: str, columns: int) -> npt.NDArray[Any]:
+    shape = (-1, columns) if columns > 1 else (-1,)
+    if path.stat().st_size == 0:
+        return np.empty((0, *shape[1:]), dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r").reshape(shape)

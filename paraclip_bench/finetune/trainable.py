@@ -1,0 +1,114 @@
+"""The text tower as it trains: which weights do, and the fast exact way through it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import torch
+
+from paraclip_bench.errors import UsageError
+from paraclip_bench.finetune.recipe import Recipe
+from paraclip_bench.models.open_clip.network import Network
+from paraclip_bench.models.open_clip.packed import PackedText
+from paraclip_bench.models.open_clip.sides import is_image_tensor
+
+# CLIP clips its logit scale here (Radford et al. 2021).
+MAX_LOGIT_SCALE = math.log(100)
+# Of a token's activations with their graph, in float32, for each block: what its layers keep.
+_KEPT_WIDTHS = 20
+
+
+class TrainableText:
+    """The text tower and logit_scale of a network, trained in place.
+
+    parameters has what trains, by name. Packed where that is exact, else cut behind the padding
+    where that is, else at full context.
+    """
+
+    def __init__(self, network: Network, recipe: Recipe) -> None:
+        self.model = network.model
+        self.context = int(network.tokenize("a")[0].shape[0])
+        # Asked for in eval mode, where both ways can be compared.
+        self._packs = network.packed is not None
+        self.by_prefix = network.packed is not None and network.packed.shares_prefixes
+        # It has a copy of the weights as they are before the training.
+        network.__dict__.pop("packed", None)
+        self._tower = network.text
+        self.bytes_a_token = _bytes_a_token(self.model)
+        if isinstance(recipe.temperature, float):
+            with torch.no_grad():
+                self.model.logit_scale.fill_(math.log(1 / recipe.temperature))
+        self.parameters = _thaw(self.model, recipe)
+        self.model.train()
+
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Vectors [n, d], not normalised, of tokens [n, context], with their graph."""
+        if self._packs:
+            return PackedText(self.model, trains=True)(tokens)
+        vectors: torch.Tensor = self._tower.encode(tokens)
+        return vectors
+
+    @property
+    def logit_scale(self) -> torch.nn.Parameter:
+        """log(1 / temperature), a scalar."""
+        scale: torch.nn.Parameter = self.model.logit_scale
+        return scale
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """A copy on the CPU of the weights that a checkpoint has other than its base."""
+        return {
+            name: parameter.detach().cpu().clone()
+            for name, parameter in self.model.named_parameters()
+            if name in self.parameters or name == "logit_scale"
+        }
+
+
+def _thaw(model: Any, recipe: Recipe) -> dict[str, torch.nn.Parameter]:
+    """Let train what the recipe says; the rest is frozen."""
+    locked = _locked(model, recipe.unlocked_text_layers)
+    trained = {}
+    for name, parameter in model.named_parameters():
+        trains = not (is_image_tensor(name) or name == "logit_bias" or locked.search(name))
+        if name == "logit_scale":
+            trains = recipe.temperature == "learned"
+        parameter.requires_grad_(trains)
+        if trains:
+            trained[name] = parameter
+    return trained
+
+
+def _locked(model: Any, unlocked: int | None) -> re.Pattern[str]:
+    """Names of weights in front of the last `unlocked` blocks, embeddings included."""
+    if unlocked is None:
+        return re.compile("(?!)")
+    path, blocks = _blocks(model)
+    if unlocked > len(blocks):
+        raise UsageError(
+            f"unlocked_text_layers is {unlocked} and the text tower has {len(blocks)} blocks; "
+            "lower it, or leave it out to train the whole tower"
+        )
+    numbers = "|".join(str(index) for index in range(len(blocks) - unlocked))
+    front = rf"^{re.escape(path)}\.({numbers})\." if numbers else "(?!)"
+    return re.compile(rf"{front}|embed")
+
+
+def _blocks(model: Any) -> tuple[str, torch.nn.ModuleList]:
+    """The list of blocks of the text tower, and its path."""
+    lists = [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList)
+        and not path.startswith(("visual.", "text_decoder."))
+    ]
+    return max(lists, key=lambda found: len(found[1]))
+
+
+def _bytes_a_token(model: Any) -> int:
+    _, blocks = _blocks(model)
+    width = max(
+        parameter.shape[-1] for name, parameter in blocks.named_parameters() if parameter.ndim == 1
+    )
+    # The widest vector of a block is its MLP's inner one, or the three of attention's input.
+    return 4 * len(blocks) * _KEPT_WIDTHS * max(1, width // 4)
