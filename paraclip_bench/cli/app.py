@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paraclip_bench.cli import data, demo, finetune, leaderboard, listings, run
+from paraclip_bench.cli import data, demo, finetune, leaderboard, listings, merge, run
 from paraclip_bench.errors import BenchError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("demo", short_help="Everything, on the embedded world, offline.")(demo.demo)
 app.command("finetune", short_help="Make a ParaCLIP checkpoint.")(finetune.finetune)
+app.command("merge", short_help="Interpolate a base and its checkpoint.")(merge.merge)
 app.command("run", short_help="Measure models on tasks.")(run.run)
 app.command("leaderboard", short_help="Compare results in one table.")(leaderboard.leaderboard)
 app.command("models", short_help="List the models that can be named.")(listings.models)

@@ -13,15 +13,18 @@ from paraclip_bench.finetune.recipe import Recipe, read_recipe
 from paraclip_bench.models.open_clip import PROVENANCE
 from paraclip_bench.models.paraclip import RECIPE, is_finished
 
+BEGUN = "begun.json"
 LOSSES = "losses.jsonl"
 STATE = "training_state.safetensors"
 BEST = "best_weights.safetensors"
 PREPARED = "prepared"
 REPORT = "data_report.json"
 PLOT = "training.svg"
-# What belongs to one run and not to a model that is made of its checkpoint.
-OTHERS = (LOSSES, STATE, BEST, PLOT)
-BEGUN = "begun.json"
+# Files that describe one model and do not belong to another that is made of it.
+_OWN = {
+    *(RECIPE, PROVENANCE, BEGUN, REPORT, LOSSES, STATE, BEST, PLOT),
+    *("open_clip_config.json", "README.md"),
+}
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -69,6 +72,13 @@ def finish(folder: Path, provenance: dict[str, Any]) -> None:
     """Write the provenance, which makes the folder a finished checkpoint, and tidy up."""
     write_text(folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
     _tidy(folder)
+
+
+def copy_companions(source: Path | None, folder: Path) -> None:
+    """Copy a model folder's tokenizer and tower configs, which another needs to load."""
+    for file in sorted(source.iterdir()) if source is not None else ():
+        if file.suffix in (".json", ".txt", ".model") and file.name not in _OWN:
+            shutil.copyfile(file, folder / file.name)
 
 
 def _tidy(folder: Path) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import os
 import shlex
-import shutil
 import sys
 import time
 from datetime import UTC, datetime
@@ -17,13 +16,12 @@ from paraclip_bench.encoding.ranks import Ranks, local_device, ranks
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import slug, write_text
 from paraclip_bench.finetune.checkpoint import (
-    BEGUN,
     LOSSES,
-    OTHERS,
     PLOT,
     PREPARED,
     REPORT,
     begin,
+    copy_companions,
     finish,
 )
 from paraclip_bench.finetune.job import Job
@@ -32,15 +30,12 @@ from paraclip_bench.finetune.recipe import Recipe
 from paraclip_bench.finetune.table import Table
 from paraclip_bench.models.base import Context, Model
 from paraclip_bench.models.load import load_model
-from paraclip_bench.models.open_clip import PROVENANCE, OpenCLIP
+from paraclip_bench.models.open_clip import OpenCLIP
 from paraclip_bench.models.open_clip.sides import SIDES
-from paraclip_bench.models.paraclip import RECIPE
 from paraclip_bench.progress import Progress
 from paraclip_bench.results.provenance import versions
 from paraclip_bench.workspace import Workspace
 
-# Files of a base folder that describe it and do not belong to the new checkpoint.
-_OWN = {RECIPE, PROVENANCE, BEGUN, REPORT, "open_clip_config.json", "README.md"}
 # Of the machine's memory, the share that activations with a graph may take.
 _GRAPH_SHARE = 0.25
 
@@ -276,7 +271,7 @@ def _describe(adapter: OpenCLIP, recipe: Recipe, folder: Path, provenance: dict[
     from paraclip_bench.finetune.card import model_card
     from paraclip_bench.finetune.plot import plot_run
 
-    _copy_companions(adapter, folder)
+    copy_companions(adapter.folder, folder)
     plot_run(folder / LOSSES, folder / PLOT)
     loss = " + ".join(
         f"{'' if term.weight == 1 else f'{term.weight:.4g} '}InfoNCE({', '.join(term.views)})"
@@ -285,16 +280,6 @@ def _describe(adapter: OpenCLIP, recipe: Recipe, folder: Path, provenance: dict[
     batch = recipe.batch_size * provenance["world_size"]
     write_text(folder / "README.md", model_card(folder.name, provenance, loss, batch))
     finish(folder, provenance)
-
-
-def _copy_companions(adapter: OpenCLIP, folder: Path) -> None:
-    """Copy a base folder's tokenizer and tower configs, which the new folder needs to load."""
-    source: Any = adapter.folder
-    if source is None:
-        return
-    for file in sorted(source.iterdir()):
-        if file.suffix in (".json", ".txt", ".model") and file.name not in {*_OWN, *OTHERS}:
-            shutil.copyfile(file, folder / file.name)
 
 
 def _check_tensorboard() -> None:

@@ -1,0 +1,97 @@
+"""`paraclip-bench merge`: between a base and its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paraclip_bench.cli.options import DeviceOption, WorkspaceOption
+
+
+def merge(
+    base: Annotated[str, typer.Argument(help="The base's spec.")],
+    checkpoint: Annotated[str, typer.Argument(help="The checkpoint's: paraclip, paraclip:DIR.")],
+    alpha: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--alpha", help="Share of the checkpoint; several with --sweep.", show_default="0.5"
+        ),
+    ] = None,
+    do_sweep: Annotated[
+        bool,
+        typer.Option("--sweep", help="Measure paraphrased retrieval along the way, and draw it."),
+    ] = False,
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="paper or demo.", show_default="the checkpoint's")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder with the task's data, for --sweep.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="The first examples alone, for --sweep.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder to write; with --sweep the table's and the picture's name.",
+            show_default="checkpoints/CHECKPOINT-alpha-ALPHA or -sweep",
+        ),
+    ] = None,
+    device: DeviceOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Interpolate the weights of a base and its checkpoint (WiSE-FT)."""
+    import json
+
+    from paraclip_bench.cli.show import table
+    from paraclip_bench.errors import UsageError
+    from paraclip_bench.evaluation.run import Options
+    from paraclip_bench.finetune import merge as merging
+    from paraclip_bench.finetune import sweep
+    from paraclip_bench.models.base import Context
+    from paraclip_bench.models.load import load_model
+    from paraclip_bench.progress import Progress
+    from paraclip_bench.workspace import Workspace
+
+    if offline:
+        from paraclip_bench.data.hub import go_offline
+
+        go_offline()
+    place, progress = Workspace(workspace), Progress()
+    fine_tuned = load_model(checkpoint, Context(suite or "paper", place.checkpoints))
+    suite = suite or getattr(fine_tuned.adapter, "suite", None) or "paper"
+    if not do_sweep:
+        if len(alpha or []) > 1:
+            raise UsageError("several --alpha are for --sweep; give one, or say --sweep")
+        if data_dir is not None or limit is not None:
+            raise UsageError("--data-dir and --limit are for --sweep; say that too")
+        share = alpha[0] if alpha else 0.5
+        folder = merging.merge(base, checkpoint, share, place, suite=suite, out=out)
+        typer.echo(json.dumps({"checkpoint": str(folder)}) if as_json else str(folder))
+        return
+    options = Options(suite=suite, data_dir=data_dir, limit=limit, offline=offline, device=device)
+    target = out or sweep.default_out(fine_tuned.name, place)
+    rows = sweep.sweep(base, checkpoint, alpha or sweep.ALPHAS, options, place, progress, target)
+    progress.say(f"merge: {target.with_suffix('.json')} and {target.with_suffix('.svg')} written")
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    names = [name for name in sweep.SCORES if name in rows[0]]
+    shown = [
+        {"alpha": f"{row['alpha']:g}", **{name: _cell(row[name]) for name in names}} for row in rows
+    ]
+    typer.echo(table(shown))
+
+
+def _cell(score: dict[str, float | None]) -> str:
+    value, low, high = (score[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "undefined"
+    interval = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * value:.1f}{interval}"
