@@ -19,6 +19,8 @@ from paraclip_bench.registry import reason_of
 _MET = "paraclip_bench_ranks_met"
 # A rank waits for the slowest; one that died is noticed by its connection, and by torchrun.
 _PATIENCE = timedelta(days=7)
+# Connecting takes no time once all are there.
+_CONNECT, _ATTEMPTS = timedelta(seconds=20), 5
 
 
 class RankFailed(BenchError):
@@ -109,15 +111,41 @@ def _joined() -> Any:
     import torch.distributed as distributed
 
     if not distributed.is_initialized():
+        backend = "gloo"
         if torch.cuda.is_available():
             torch.cuda.set_device(
                 int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
             )
-            distributed.init_process_group("cpu:gloo,cuda:nccl", timeout=_PATIENCE)
-        else:
-            distributed.init_process_group("gloo", timeout=_PATIENCE)
+            backend = "cpu:gloo,cuda:nccl"
+        _join(distributed, backend)
         atexit.register(distributed.destroy_process_group)
     return distributed
+
+
+def _join(distributed: Any, backend: str) -> None:
+    """Join all ranks; connections that do not come about are tried again."""
+    common, rank, size = next(distributed.rendezvous("env://", timeout=_PATIENCE))
+    # What an earlier start of this run left in the store is no address of now.
+    store = distributed.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), common)
+    # The slowest rank may still be starting: nobody connects before all are there.
+    store.set(f"here/{rank}", "")
+    store.wait([f"here/{other}" for other in range(size)], _PATIENCE)
+    for attempt in range(_ATTEMPTS):
+        try:
+            # gloo loses a connection now and then when ranks restart, and then waits to the end.
+            distributed.init_process_group(
+                backend,
+                store=distributed.PrefixStore(f"attempt/{attempt}", store),
+                rank=rank,
+                world_size=size,
+                timeout=_CONNECT,
+            )
+            break
+        except RuntimeError:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+    c10d = distributed.distributed_c10d
+    getattr(c10d, "set_timeout", c10d._set_pg_timeout)(_PATIENCE)
 
 
 def _sentence(error: BaseException) -> str:

@@ -65,13 +65,14 @@ class Table:
     def choose(self, rows: npt.NDArray[np.intp], seed: list[int]) -> npt.NDArray[np.int64]:
         """Texts [len(rows), 3] of rows, one at random where there are several.
 
-        T' and T'' of a row that has equally many of both are the same one of them: the step from
-        T' to T'' is one that was made.
+        Views of a row that have equally many texts give the same one of them: T' and T'' belong
+        together, for the one was made from the other.
         """
         chance = np.random.default_rng(seed).random((len(rows), _VIEWS))
         choices = self.choices[rows]
-        together = choices[:, 1] == choices[:, 2]
-        chance[together, 2] = chance[together, 1]
+        for view, before in ((1, 0), (2, 1)):
+            together = choices[:, view] == choices[:, before]
+            chance[together, view] = chance[together, before]
         return self.first[rows] + (chance * choices).astype(np.int64)
 
     def tokens(self, text: int) -> npt.NDArray[np.int32]:
