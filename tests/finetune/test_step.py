@@ -15,6 +15,8 @@ from paraclip_bench.finetune.losses import info_nce
 from paraclip_bench.finetune.recipe import TEXT_VIEWS, Recipe
 from paraclip_bench.finetune.step import Objective, gradients
 from paraclip_bench.finetune.texts import Texts
+from paraclip_bench.models.open_clip import packed as packed_text
+from paraclip_bench.models.open_clip.linear import Trained, TrainedOneDNN
 from paraclip_bench.models.open_clip.packed import PackedText
 
 OBJECTIVE = Objective(Recipe().loss, TEXT_VIEWS)
@@ -72,7 +74,11 @@ def plain(model: Any) -> dict[str, torch.Tensor]:
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-def test_the_packed_tower_s_gradients_are_encode_text_s(model: Any) -> None:
+@pytest.mark.parametrize("kind", [Trained, TrainedOneDNN])
+def test_the_packed_tower_s_gradients_are_encode_text_s(
+    model: Any, kind: type[Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_text, "fastest_to_train", lambda device, dtype: kind)
     packed, _ = grads_of(model, lambda tokens: PackedText(model, trains=True)(tokens))
     expected = plain(model)
     assert "logit_scale" in packed

@@ -237,3 +237,22 @@ def test_every_tower_that_open_clip_ships(name):
     assert largest_difference(model, tokens) <= 1e-5
     del model, tower
     gc.collect()
+
+
+def test_the_way_to_train_is_measured(monkeypatch):
+    """Both ways run where the decision is made, and the faster one is taken."""
+    seconds = []
+    real = linear.best_seconds
+
+    def noted(run, times=5):
+        seconds.append(real(run, 1))
+        return seconds[-1]
+
+    monkeypatch.setattr(linear, "best_seconds", noted)
+    linear._onednn_trains_faster()
+    assert len(seconds) == 6
+    assert all(math.isfinite(each) for each in seconds[1::2])
+    for onednn, plain, kind in ((1.0, 2.0, True), (1.9, 2.0, False), (math.inf, 2.0, False)):
+        answers = [onednn, plain] * 3
+        monkeypatch.setattr(linear, "best_seconds", lambda run, a=answers: a.pop(0))
+        assert linear._onednn_trains_faster() is kind

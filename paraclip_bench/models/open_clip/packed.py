@@ -20,7 +20,12 @@ import torch
 import torch.nn.functional as F
 from open_clip.transformer import LayerScale, ResidualAttentionBlock
 
-from paraclip_bench.models.open_clip.linear import Linear, Trained, fastest, scale_after
+from paraclip_bench.models.open_clip.linear import (
+    Linear,
+    fastest,
+    fastest_to_train,
+    scale_after,
+)
 from paraclip_bench.models.open_clip.text import TextTower, agrees
 from paraclip_bench.models.open_clip.tower import ends, is_causal, native_tower, pool_type
 
@@ -178,7 +183,7 @@ class _Block:
     def __init__(self, block: ResidualAttentionBlock, *, is_last: bool, trains: bool) -> None:
         attention, mlp = block.attn, block.mlp
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        layer = Trained if trains else fastest(weight.device, weight.dtype)
+        layer = (fastest_to_train if trains else fastest)(weight.device, weight.dtype)
         self.heads, self.width = attention.num_heads, weight.shape[1]
         self.ln_1, self.ln_2 = block.ln_1, block.ln_2
         # The last block asks only for the pooled nodes, so its queries are a layer of their own.

@@ -1,0 +1,246 @@
+"""A training step: open_clip's way and ours on the same pairs, in one run.
+
+    python benchmarks/finetune.py [--quick] [--data FLICKR8K] [--architecture ViT-B-32]
+
+open_clip's way: the image tower (frozen, no gradients) on every batch, the three texts of a pair at
+77 tokens through `encode_text`, float32, one graph. Ours: `finetune`'s own step on cached features,
+in float32 and in bfloat16. Weights are random: speed does not care. Then the peak memory of large
+batches with and without gradient caching, each in a process of its own. Ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import resource
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from paraclip_bench.encoding.ranks import Ranks
+from paraclip_bench.finetune.losses import info_nce
+from paraclip_bench.finetune.prepare import without_padding
+from paraclip_bench.finetune.recipe import TEXT_VIEWS, Recipe
+from paraclip_bench.finetune.step import Objective, gradients
+from paraclip_bench.finetune.texts import Texts
+from paraclip_bench.models.open_clip.packed import PackedText
+
+BATCH = 32
+RECIPE = Recipe()
+
+
+def main() -> None:
+    """Measure steps and memory, print, end with one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    shared = Path(__file__).parents[2] / "shared" / "data"
+    parser.add_argument("--data", type=Path, default=shared / "flickr8k")
+    parser.add_argument("--architecture", default="ViT-B-32")
+    parser.add_argument("--quick", action="store_true", help="a step each, and no memory")
+    parser.add_argument("--child", type=int, nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)  # that the weights are random is meant
+    if options.child:
+        print(json.dumps(memory(options.architecture, options.data, *options.child)))
+        return
+    figures = speed(options.architecture, options.data, 1 if options.quick else 4)
+    if not options.quick:
+        figures["memory"] = [
+            child(options, batch, chunk)
+            for batch, chunk in ((256, 10**9), (512, 10**9), (256, 4096), (4096, 4096))
+        ]
+        for row in figures["memory"]:
+            print(row, flush=True)
+    for name, value in figures.items():
+        if isinstance(value, float):
+            print(f"{name:36} {value:.4g}")
+    print(json.dumps({"benchmark": "finetune", **figures, "machine": machine.describe()}))
+
+
+def speed(architecture: str, data: Path, rounds: int) -> dict[str, Any]:
+    """Pairs a second of both ways, taking turns, and what the features cost."""
+    torch.manual_seed(0)
+    model = open_clip.create_model(architecture).train()
+    model.visual.eval()
+    for parameter in model.visual.parameters():
+        parameter.requires_grad_(False)
+    tokenizer = open_clip.get_tokenizer(architecture)
+    preprocess = open_clip.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg), is_train=False
+    )
+    captions = triples(data)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
+    peer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+    seconds: dict[str, list[float]] = defaultdict(list)
+    names = list(captions)
+    for number in range(rounds):
+        chosen = names[number * BATCH : (number + 1) * BATCH]
+        start = time.perf_counter()
+        pixels = torch.stack(
+            [preprocess(Image.open(data / "images" / name).convert("RGB")) for name in chosen]
+        )
+        decoded = time.perf_counter() - start
+        with torch.no_grad():
+            features = F.normalize(model.encode_image(pixels), dim=-1)
+        cached = time.perf_counter() - start
+        seconds["features"].append(cached)
+        batch = texts([captions[name] for name in chosen], tokenizer)
+        peer_terms = peer_step(model, pixels, tokenizer, [captions[n] for n in chosen], peer)
+        seconds["peer"].append(peer_terms[0] + decoded)
+        for name, dtype in (("fp32", None), ("bf16", torch.bfloat16)):
+            taken, loss = our_step(model, features, batch, optimizer, dtype)
+            seconds[name].append(taken)
+            if dtype is None:
+                assert abs(loss - peer_terms[1]) < 1e-3, (loss, peer_terms[1])
+        print({k: round(v[-1], 2) for k, v in seconds.items()}, flush=True)
+    mean = {name: float(np.mean(values)) for name, values in seconds.items()}
+    figures: dict[str, Any] = {"batch": BATCH, "tokens_a_text": tokens_a_text(captions, tokenizer)}
+    for name in ("peer", "fp32", "bf16"):
+        figures[f"pairs_per_second_{name}"] = BATCH / mean[name]
+    for name in ("fp32", "bf16"):
+        figures[f"ratio_{name}"] = mean["peer"] / mean[name]
+        # With the features' cost, which is that of one epoch; then it has paid for itself.
+        figures[f"ratio_{name}_first_epoch"] = mean["peer"] / (mean[name] + mean["features"])
+        figures[f"paid_after_epochs_{name}"] = mean["features"] / (mean["peer"] - mean[name])
+    figures["feature_seconds_a_pair"] = mean["features"] / BATCH
+    return figures
+
+
+def peer_step(
+    model: Any, pixels: torch.Tensor, tokenizer: Any, several: list[list[str]], optimizer: Any
+) -> tuple[float, float]:
+    """Seconds and loss of one step in the usual way; the weights are put back."""
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    start = time.perf_counter()
+    with torch.no_grad():
+        image = F.normalize(model.encode_image(pixels), dim=-1)
+    caption, one, two = (
+        F.normalize(model.encode_text(tokenizer([each[view] for each in several])), dim=-1)
+        for view in range(3)
+    )
+    scale = model.logit_scale.exp()
+    loss = info_nce(image, two, scale) + info_nce(caption, one, scale) + info_nce(one, two, scale)
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+    optimizer.step()
+    taken = time.perf_counter() - start
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in before:
+                parameter.copy_(before[name])
+    return taken, loss.item()
+
+
+def our_step(
+    model: Any, features: torch.Tensor, batch: Texts, optimizer: Any, dtype: torch.dtype | None
+) -> tuple[float, float]:
+    """Seconds and loss of one step of `finetune`; the weights are put back."""
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    start = time.perf_counter()
+    optimizer.zero_grad()
+    values = step(model, features, batch, 10**9, dtype)
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+    optimizer.step()
+    taken = time.perf_counter() - start
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in before:
+                parameter.copy_(before[name])
+    return taken, values["loss"]
+
+
+def step(
+    model: Any, features: torch.Tensor, batch: Texts, chunk: int, dtype: torch.dtype | None = None
+) -> dict[str, float]:
+    """The gradients of one batch, as the loop computes them."""
+    return gradients(
+        lambda tokens: PackedText(model, trains=True)(tokens),
+        model.logit_scale,
+        Objective(RECIPE.loss, TEXT_VIEWS),
+        batch,
+        features,
+        chunk_tokens=chunk,
+        seed=0,
+        team=Ranks(),
+        autocast=dtype,
+    )
+
+
+def memory(architecture: str, data: Path, batch: int, chunk: int) -> dict[str, float]:
+    """Peak of a step with an optimizer, text tower alone, on pairs made of real captions."""
+    torch.manual_seed(0)
+    model = open_clip.create_model(architecture).train()
+    del model.visual
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    captions = list(triples(data).values())
+    words = [caption.split() for several in captions for caption in several]
+    rng = np.random.default_rng(0)
+    # Captions of the same lengths and words as the real ones, each pair another.
+    pairs = [
+        [" ".join(rng.permutation(words[rng.integers(len(words))])) for _ in range(3)]
+        for _ in range(batch)
+    ]
+    rows = texts(pairs, open_clip.get_tokenizer(architecture))
+    features = F.normalize(torch.randn(batch, model.text_projection.shape[1]), dim=-1)
+    start = time.perf_counter()
+    step(model, features, rows, chunk)
+    optimizer.step()
+    return {
+        "batch": batch,
+        "tokens": int(rows.lengths.sum()),
+        "chunk_tokens": chunk if chunk < 10**9 else 0,
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+    }
+
+
+def child(options: Any, batch: int, chunk: int) -> dict[str, float]:
+    """`memory` in a process of its own."""
+    command = [sys.executable, __file__, "--child", str(batch), str(chunk)]
+    command += ["--data", str(options.data), "--architecture", options.architecture]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def triples(folder: Path) -> dict[str, list[str]]:
+    """Three captions of each photo."""
+    captions: dict[str, list[str]] = defaultdict(list)
+    with (folder / "captions.tsv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            captions[row["image"]].append(row["caption"])
+    return {name: several[:3] for name, several in captions.items()}
+
+
+def texts(several: list[list[str]], tokenizer: Any) -> Texts:
+    """The batch as the loop makes it: each distinct text once, sorted."""
+    distinct = sorted({text for each in several for text in each})
+    tokens = tokenizer(distinct)
+    order = sorted(range(len(distinct)), key=lambda i: tokens[i].tolist())
+    place = {distinct[index]: rank for rank, index in enumerate(order)}
+    tokens = tokens[order]
+    lengths = np.array([len(without_padding(row.numpy(), 0)) for row in tokens])
+    return Texts(tokens, lengths, torch.tensor([[place[t] for t in each] for each in several]))
+
+
+def tokens_a_text(captions: dict[str, list[str]], tokenizer: Any) -> float:
+    """Mean number of tokens before the padding."""
+    return float(
+        (tokenizer([t for each in captions.values() for t in each]) != 0).sum(1).float().mean()
+    )
+
+
+if __name__ == "__main__":
+    main()
