@@ -105,9 +105,7 @@ def train_projection(model: Any, photos: list[Path], captions: list[list[str]], 
                 for part in (photos[i : i + 8] for i in range(0, len(photos), 8))
             ]
         )  # fmt: skip
-        texts = torch.stack(
-            [F.normalize(model.encode_text(tokenizer(several)), dim=-1) for several in captions]
-        )
+        texts = torch.stack([encode(model, tokenizer(several)) for several in captions])
     model.visual.trunk.to(memory_format=torch.contiguous_format)
     features, texts = features.clone(), texts.clone()
     head = model.visual.head
@@ -126,3 +124,9 @@ def train_projection(model: Any, photos: list[Path], captions: list[list[str]], 
         optimizer.step()
     with torch.no_grad():
         model.logit_scale.copy_(scale.clamp(max=math.log(100)))
+
+
+def encode(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Unit vectors of texts, cut behind the longest: the tower masks its padding, which is 0."""
+    longest = int((tokens != 0).sum(dim=1).max())
+    return F.normalize(model.encode_text(tokens[:, :longest]), dim=-1)

@@ -18,6 +18,8 @@ from paraclip_bench.models.open_clip.sides import is_image_tensor
 MAX_LOGIT_SCALE = math.log(100)
 # Of a token's activations with their graph, in float32, for each block: what its layers keep.
 _KEPT_WIDTHS = 20
+# Texts that are cut together are at most so much longer than the shortest, unless they are few.
+_PADDING, _SHORTEST_RUN = 1.25, 16
 
 
 class TrainableText:
@@ -47,8 +49,19 @@ class TrainableText:
         """Vectors [n, d], not normalised, of tokens [n, context], with their graph."""
         if self._packs:
             return PackedText(self.model, trains=True)(tokens)
-        vectors: torch.Tensor = self._tower.encode(tokens)
-        return vectors
+        return torch.cat([self._tower.encode(part) for part in self._like_lengths(tokens)])
+
+    def _like_lengths(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """Texts [n, context], sorted by length, in runs that have little padding once cut."""
+        if not self._tower.cuts:
+            return [tokens]
+        lengths = (tokens != tokens[:, -1:]).sum(dim=1).tolist()
+        starts = [0]
+        for index, length in enumerate(lengths):
+            run = index - starts[-1]
+            if run >= _SHORTEST_RUN and length > _PADDING * lengths[starts[-1]]:
+                starts.append(index)
+        return list(torch.tensor_split(tokens, starts[1:]))
 
     @property
     def logit_scale(self) -> torch.nn.Parameter:

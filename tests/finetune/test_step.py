@@ -15,6 +15,7 @@ from paraclip_bench.finetune.losses import info_nce
 from paraclip_bench.finetune.recipe import TEXT_VIEWS, Recipe
 from paraclip_bench.finetune.step import Objective, gradients
 from paraclip_bench.finetune.texts import Texts
+from paraclip_bench.finetune.trainable import TrainableText
 from paraclip_bench.models.open_clip import packed as packed_text
 from paraclip_bench.models.open_clip.linear import Trained, TrainedOneDNN
 from paraclip_bench.models.open_clip.packed import PackedText
@@ -142,3 +143,28 @@ def test_a_loss_that_is_no_number_is_named(model: Any) -> None:
         broken.logit_scale.fill_(float("nan"))
     with pytest.raises(DataError, match="the loss is not a number"):
         grads_of(broken, lambda tokens: PackedText(broken, trains=True)(tokens))
+
+
+def test_texts_of_a_cut_tower_are_cut_in_runs_of_like_length() -> None:
+    class Tower:
+        cuts = True
+
+        def encode(self, tokens: torch.Tensor) -> torch.Tensor:
+            longest = int((tokens != 0).sum(dim=1).max())
+            seen.append((len(tokens), longest))
+            return tokens.float()
+
+    seen: list[tuple[int, int]] = []
+    text = TrainableText.__new__(TrainableText)
+    text._packs, text._tower = False, Tower()
+    tokens = torch.zeros(64, 30, dtype=torch.long)
+    for index in range(64):
+        tokens[index, : 3 + index // 3] = 7
+    assert torch.equal(text(tokens), tokens.float())
+    assert sum(count for count, _ in seen) == 64
+    assert len(seen) > 2
+    assert sum(count * longest for count, longest in seen) < 0.75 * 64 * (3 + 63 // 3)
+    seen.clear()
+    text._tower.cuts = False
+    text(tokens)
+    assert [count for count, _ in seen] == [64]
