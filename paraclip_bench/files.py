@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from paraclip_bench.errors import BenchError
 
@@ -53,6 +54,29 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write torch tensors by name as safetensors, whole or not at all."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic(path) as temporary:
+        try:
+            save_file(
+                dict(tensors), temporary, metadata=None if metadata is None else dict(metadata)
+            )
+        # It wraps what the system said: a full disk, a quota.
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def forget_temporaries(path: Path) -> None:
+    """Delete what writes of a file that were killed left beside it."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
 
 
 def slug(name: str) -> str:

@@ -78,7 +78,9 @@ def merge(
     options = Options(suite=suite, data_dir=data_dir, limit=limit, offline=offline, device=device)
     target = out or sweep.default_out(fine_tuned.name, place)
     rows = sweep.sweep(base, checkpoint, alpha or sweep.ALPHAS, options, place, progress, target)
-    progress.say(f"merge: {target.with_suffix('.json')} and {target.with_suffix('.svg')} written")
+    progress.say(
+        f"merge: {sweep.file_of(target, 'json')} and {sweep.file_of(target, 'svg')} written"
+    )
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # On CPU, larger batches leave the caches and are no faster.
@@ -45,9 +47,17 @@ def memory_of(device: str) -> int | None:
 
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
+    return min([memory, *_limits()])
+
+
+def _limits() -> Iterator[int]:
+    """Bytes that a container may use, where that is limited."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            yield int(Path("/sys/fs/cgroup", name).read_text())
 
 
 def batches(order: Sequence[int], sizes: Any, limit: Budget) -> Iterator[list[int]]:

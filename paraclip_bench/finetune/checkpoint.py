@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import write_text
+from paraclip_bench.files import forget_temporaries, write_text
 from paraclip_bench.finetune.recipe import Recipe, read_recipe
 from paraclip_bench.models.open_clip import PROVENANCE
 from paraclip_bench.models.paraclip import RECIPE, is_finished
@@ -82,6 +82,8 @@ def copy_companions(source: Path | None, folder: Path) -> None:
 
 
 def _tidy(folder: Path) -> None:
+    for name in (*_OWN, "open_clip_model.safetensors"):
+        forget_temporaries(folder / name)
     for name in (STATE, BEST, BEGUN):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / PREPARED, ignore_errors=True)

@@ -21,18 +21,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from paraclip_bench.encoding.ranks import Ranks
 from paraclip_bench.errors import DataError
-from paraclip_bench.files import atomic, write_text
+from paraclip_bench.files import write_tensors, write_text
 from paraclip_bench.finetune.checkpoint import BEST, LOSSES, STATE
 from paraclip_bench.finetune.order import batch_rows, dropout_seed, learning_rate
 from paraclip_bench.finetune.recipe import TEXT_VIEWS, Recipe
 from paraclip_bench.finetune.state import restore_state, save_state
 from paraclip_bench.finetune.step import Objective, gradients, sum_over_ranks
 from paraclip_bench.finetune.table import Table
-from paraclip_bench.finetune.texts import distinct_texts
 from paraclip_bench.finetune.trainable import MAX_LOGIT_SCALE, TrainableText
 from paraclip_bench.finetune.validation import Best, HeldOut
 
@@ -95,7 +94,7 @@ def train(
             rows = data.rows[batch]
             own = slice(team.rank * recipe.batch_size, (team.rank + 1) * recipe.batch_size)
             chosen = data.table.choose(rows, [recipe.seed, step])[own][:, columns]
-            texts = distinct_texts(data.table, chosen, text.context, by_prefix=text.by_prefix)
+            texts = text.distinct(data.table, chosen)
             optimizer.zero_grad(set_to_none=True)
             try:
                 values = gradients(
@@ -110,19 +109,21 @@ def train(
                     autocast=torch.bfloat16 if recipe.dtype == "bfloat16" else None,
                 )
             except DataError as error:
-                raise DataError(
-                    f"{error} at step {step + 1}; lower learning_rate ({recipe.learning_rate:g}) "
-                    "in the recipe"
-                ) from error
+                raise _too_fast(str(error), step, recipe) from error
             sum_over_ranks(trained.values(), text.logit_scale, team)
-            if recipe.max_grad_norm:
-                torch.nn.utils.clip_grad_norm_(list(trained.values()), recipe.max_grad_norm)
+            norm = torch.nn.utils.clip_grad_norm_(
+                list(trained.values()), recipe.max_grad_norm or float("inf")
+            )
+            if not torch.isfinite(norm):
+                # After this update no weight would be a number, and neither would the next state.
+                raise _too_fast("the gradients are not finite", step, recipe)
             rate = learning_rate(step, steps, recipe)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
-            with torch.no_grad():
-                text.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+            if recipe.temperature == "learned":
+                with torch.no_grad():
+                    text.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
             line: Line = {"step": step + 1, **values, "learning_rate": rate}
             line["logit_scale"] = text.logit_scale.exp().item()
             line["pairs_per_second"] = len(rows) / (time.perf_counter() - start)
@@ -147,6 +148,12 @@ def train(
     return weights, best.found
 
 
+def _too_fast(what: str, step: int, recipe: Recipe) -> DataError:
+    return DataError(
+        f"{what} at step {step + 1}; lower learning_rate ({recipe.learning_rate:g}) in the recipe"
+    )
+
+
 def _features(data: Data, rows: npt.NDArray[np.intp]) -> torch.Tensor:
     assert data.features is not None
     return torch.from_numpy(np.asarray(data.features[data.table.image[rows]]))
@@ -165,8 +172,7 @@ def _groups(trained: dict[str, torch.nn.Parameter], decay: float) -> list[dict[s
 
 
 def _save_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
-    with atomic(path) as temporary:
-        save_file(weights, temporary)
+    write_tensors(path, weights)
 
 
 class _Log:

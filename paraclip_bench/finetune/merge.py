@@ -6,6 +6,7 @@ theta = (1 - alpha) theta_base + alpha theta_checkpoint, over all weights (arXiv
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,11 @@ def merge(
                 # In double precision, so that both ends are met exactly.
                 between = torch.lerp(weights[name].double(), value.double(), alpha)
                 value.copy_(between)
-    save_folder(folder, right.model, right.config)
-    copy_companions(two.adapter.folder, folder)
+    # Made aside and renamed, so that a kill leaves no half of it.
+    made = folder.with_name(f".{folder.name}.merging")
+    shutil.rmtree(made, ignore_errors=True)
+    save_folder(made, right.model, right.config)
+    copy_companions(two.adapter.folder, made)
     provenance = {
         "suite": two.adapter.suite or suite,
         **origin,
@@ -88,8 +92,11 @@ def merge(
         "versions": versions(),
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
-    write_text(folder / "README.md", _card(folder.name, one, two, alpha))
-    write_text(folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+    write_text(made / "README.md", _card(folder.name, one, two, alpha))
+    write_text(made / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+    if folder.exists():
+        folder.rmdir()
+    made.rename(folder)
     for model in (one, two):
         model.release()
     return folder

@@ -59,9 +59,14 @@ class Preparation:
     def _make(self, report: Report, *, skip_bad: bool) -> None:
         network = self.adapter.network(("text",))
         padding = int(network.tokenize("a")[0][-1])
+        # Some tokenizers pad with the token that ends a text: one of it is then no padding.
+        ends_padded = bool((network.tokenizer([""])[0] == padding).all())
 
         def tokenize(text: str) -> npt.NDArray[np.int32]:
-            return without_padding(network.tokenizer([text])[0].numpy(), padding)
+            tokens = network.tokenizer([text])[0].numpy()
+            if ends_padded and tokens[-2] != padding:
+                return np.asarray(tokens[:-1], dtype=np.int32)
+            return without_padding(tokens, padding)
 
         with self.progress.track("reading rows", None) as advance:
             make_table(self._rows(), tokenize, padding, self.folder, report, advance)
@@ -74,10 +79,13 @@ class Preparation:
                 + (f": {report.summary()}" if report.counts else "")
             )
 
-    def features(self, table: Table) -> npt.NDArray[np.float32]:
+    def features(
+        self, table: Table, *, skip_bad: bool
+    ) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
         """Features of the table's distinct images, in a file in its folder.
 
-        Raises `DataError` for an image that cannot be decoded.
+        Images that cannot be decoded raise `DataError`; with `skip_bad` the second value has them
+        by number, with what is wrong.
         """
         embed = Embedder(self.model, Spaces(self.progress.say), self.progress)
         return image_features(
@@ -86,6 +94,7 @@ class Preparation:
             embed,
             self.folder / "image_features.npy",
             self.team,
+            skip_bad=skip_bad,
         )
 
     def moved(self, folder: Path) -> Preparation:

@@ -162,7 +162,9 @@ def find_recipe(name: str) -> Path:
 
     Raises `UsageError` for what is neither.
     """
-    known = shipped()
+    from paraclip_bench.demo.store import recipe_file
+
+    known = {**shipped(), "paraclip-demo": recipe_file()}
     if name in known:
         return known[name]
     if not (path := Path(name)).is_file():

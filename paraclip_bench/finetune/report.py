@@ -36,6 +36,11 @@ class Report:
         if len(named) < _NAMED:
             named.append(row.sentence)
 
+    def drop(self, row: BadRow) -> None:
+        """Count a row as bad that was counted as good."""
+        self.rows -= 1
+        self.bad(row)
+
     def write(self, path: Path) -> None:
         """Write the counts, and the sentence on each row that is named, as JSON."""
         written = {"good": self.rows, "bad": dict(self.counts), "rows": self._named}
@@ -56,6 +61,6 @@ class Report:
             raise DataError(f"{first}; mend or drop the row, or leave it out with --bad-rows skip")
         self.write(path)
         raise DataError(
-            f"{self.summary()}, the first: {first}; all are named in {path}; "
+            f"{self.summary()}, the first: {first}; {path} names them; "
             "mend or drop them, or leave them out with --bad-rows skip"
         )

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.encoding.ranks import Ranks, local_device, ranks
+from paraclip_bench.encoding.ranks import Ranks, local_device, neighbours, ranks
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import slug, write_text
 from paraclip_bench.finetune.checkpoint import (
@@ -27,6 +27,7 @@ from paraclip_bench.finetune.checkpoint import (
 from paraclip_bench.finetune.job import Job
 from paraclip_bench.finetune.prepare import Preparation
 from paraclip_bench.finetune.recipe import Recipe
+from paraclip_bench.finetune.report import Report
 from paraclip_bench.finetune.table import Table
 from paraclip_bench.models.base import Context, Model
 from paraclip_bench.models.load import load_model
@@ -36,6 +37,8 @@ from paraclip_bench.progress import Progress
 from paraclip_bench.results.provenance import versions
 from paraclip_bench.workspace import Workspace
 
+# Says for which base a folder was prepared: tokens and features are that model's.
+_BASE = "base"
 # Of the machine's memory, the share that activations with a graph may take.
 _GRAPH_SHARE = 0.25
 
@@ -92,16 +95,14 @@ def finetune(
     finally:
         if made.folder == aside_of:
             made.discard()
-    if report.counts:
-        progress.say(f"note: {report.summary()} and are left out; {folder / REPORT} names them")
-    if team.is_first:
-        report.write(folder / REPORT)
     if job.suite == "demo":
         from paraclip_bench.demo.store import NOTICE
 
         progress.say(f"no data given, so the training pairs are the embedded ones. {NOTICE}")
     start = time.perf_counter()
-    trained = _train(model, adapter, made, table, folder, tensorboard=tensorboard)
+    trained = _train(
+        model, adapter, made, table, folder, report, skip_bad=skip_bad, tensorboard=tensorboard
+    )
     if not team.is_first:
         team.meet()
         return folder
@@ -171,21 +172,26 @@ def _settled(made: Preparation, folder: Path, table: Table) -> tuple[Preparation
     from paraclip_bench.finetune.table import open_table
 
     place = folder / PREPARED
-    is_there = made.team.share(_holds(place, table) if made.team.is_first else None)
+    base = str(made.model.fingerprint)
+    is_there = made.team.share(_holds(place, table, base) if made.team.is_first else None)
     if is_there:
         made.discard()
         made = dataclasses.replace(made, folder=place)
     else:
         made = made.moved(place)
+        if made.team.is_first:
+            write_text(place / _BASE, base)
     return made, open_table(place)
 
 
-def _holds(place: Path, table: Table) -> bool:
+def _holds(place: Path, table: Table, base: str) -> bool:
+    """Whether a folder has what was prepared of these rows for this base."""
     from paraclip_bench.finetune.table import open_table
 
     try:
-        return open_table(place).sha256 == table.sha256
-    except DataError:
+        known = (place / _BASE).read_text(encoding="utf-8")
+        return known == base and open_table(place).sha256 == table.sha256
+    except (DataError, OSError):
         return False
 
 
@@ -195,10 +201,15 @@ def _train(
     made: Preparation,
     table: Table,
     folder: Path,
+    report: Report,
     *,
+    skip_bad: bool,
     tensorboard: bool,
 ) -> dict[str, Any]:
     """Train, write the weights, and say how it went, for the provenance."""
+    import numpy as np
+
+    from paraclip_bench.data.training import BadRow
     from paraclip_bench.finetune.loop import Data, train
     from paraclip_bench.finetune.show import Show
     from paraclip_bench.finetune.trainable import TrainableText
@@ -206,8 +217,20 @@ def _train(
     from paraclip_bench.models.open_clip.network import save_folder
 
     recipe, team, progress = made.job.recipe, made.team, made.progress
-    rows, held = split(table, recipe)
+    start = time.perf_counter()
+    features, damaged = None, dict[int, str]()
+    if len(table.source):
+        features, damaged = made.features(table, skip_bad=skip_bad)
+    feature_seconds = time.perf_counter() - start
+    rows, held = split(table, recipe, damaged)
+    if damaged:
+        for number in np.flatnonzero(np.isin(table.image, list(damaged))):
+            report.drop(BadRow("damaged image", damaged[int(table.image[number])]))
     batch, steps = recipe.batch_size * team.size, recipe.total_steps(len(rows), team.size)
+    if report.counts:
+        progress.say(f"note: {report.summary()} and are left out; {folder / REPORT} names them")
+    if team.is_first:
+        report.write(folder / REPORT)
     if len(rows) < batch:
         raise DataError(
             f"{len(rows)} pairs are left to train on and a batch takes {batch}; "
@@ -223,9 +246,6 @@ def _train(
             f"({steps} steps), so learning_rate is hardly reached; lower warmup_steps "
             "or batch_size, or raise epochs"
         )
-    start = time.perf_counter()
-    features = made.features(table) if len(table.source) else None
-    feature_seconds = time.perf_counter() - start
     # The image tower has done its work: the text tower trains alone in memory.
     adapter.release()
     adapter.need({"text"})
@@ -263,6 +283,8 @@ def _chunk_tokens(bytes_a_token: int, device: str) -> int:
     from paraclip_bench.encoding.batches import memory_of
 
     memory = memory_of(device) or 4 << 30
+    if device.startswith("cpu"):
+        memory //= neighbours()
     return max(512, int(_GRAPH_SHARE * memory) // bytes_a_token)
 
 

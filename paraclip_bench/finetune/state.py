@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from paraclip_bench.errors import DataError
-from paraclip_bench.files import atomic
+from paraclip_bench.files import write_tensors
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -33,8 +32,7 @@ def save_state(
         tensors[f"weight/{name}"] = parameter.detach().contiguous()
         for key in _MOMENTS:
             tensors[f"{key}/{name}"] = state[key].contiguous()
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata=dict(notes))
+    write_tensors(path, tensors, notes)
 
 
 def restore_state(

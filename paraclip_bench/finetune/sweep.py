@@ -62,14 +62,19 @@ def sweep(
         scores = by_model[load_model(spec, context).fingerprint].scores
         shown = {name: scores[name].model_dump() for name in SCORES if name in scores}
         rows.append({"alpha": alpha, "model": spec, **shown})
-    write_text(out.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
-    plot_curve(rows, out.with_suffix(".svg"), f"{base} to {checkpoint}")
+    write_text(file_of(out, "json"), json.dumps(rows, indent=1) + "\n")
+    plot_curve(rows, file_of(out, "svg"), f"{base} to {checkpoint}")
     return rows
 
 
 def default_out(checkpoint_name: str, workspace: Workspace) -> Path:
     """Where a curve goes: `checkpoints/NAME-sweep`."""
     return workspace.checkpoints / f"{slug(checkpoint_name)}-sweep"
+
+
+def file_of(out: Path, ending: str) -> Path:
+    """OUT.json or OUT.svg; a name may have dots of its own."""
+    return out.with_name(f"{out.name}.{ending}")
 
 
 def plot_curve(rows: Sequence[dict[str, Any]], out: Path, title: str) -> None:

@@ -15,7 +15,7 @@ from paraclip_bench.finetune.table import Table
 
 @dataclass(frozen=True)
 class Texts:
-    """Distinct texts as tokens [u, context], their lengths [u], and which of them stand where.
+    """Distinct texts as tokens [u, context], how many are computed [u], and which stand where.
 
     places [n, views]: the row of tokens that a pair has as a view.
     """
@@ -32,11 +32,17 @@ class Texts:
 
 
 def distinct_texts(
-    table: Table, texts: npt.NDArray[np.int64], context: int, *, by_prefix: bool
+    table: Table,
+    texts: npt.NDArray[np.int64],
+    context: int,
+    *,
+    by_prefix: bool,
+    full_context: bool = False,
 ) -> Texts:
     """The texts [n, views] of a table, padded to a context.
 
-    `by_prefix`: neighbours begin alike; else they are of like length.
+    `by_prefix`: neighbours begin alike; else they are of like length. `full_context`: the padding
+    counts as what is computed.
     """
     found: dict[bytes, int] = {}
     rows: list[npt.NDArray[np.int32]] = []
@@ -59,6 +65,6 @@ def distinct_texts(
     inverse[order] = np.arange(len(rows))
     return Texts(
         torch.from_numpy(padded),
-        np.array([len(rows[index]) for index in order]),
+        np.array([context if full_context else len(rows[index]) for index in order]),
         torch.from_numpy(inverse[places].reshape(texts.shape)),
     )

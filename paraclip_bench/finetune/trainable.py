@@ -6,10 +6,14 @@ import math
 import re
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from paraclip_bench.errors import UsageError
 from paraclip_bench.finetune.recipe import Recipe
+from paraclip_bench.finetune.table import Table
+from paraclip_bench.finetune.texts import Texts, distinct_texts
 from paraclip_bench.models.open_clip.network import Network
 from paraclip_bench.models.open_clip.packed import PackedText
 from paraclip_bench.models.open_clip.sides import is_image_tensor
@@ -62,6 +66,17 @@ class TrainableText:
             if run >= _SHORTEST_RUN and length > _PADDING * lengths[starts[-1]]:
                 starts.append(index)
         return list(torch.tensor_split(tokens, starts[1:]))
+
+    def distinct(self, table: Table, texts: npt.NDArray[np.int64]) -> Texts:
+        """The distinct ones of texts [n, views] of a table, as this tower takes them."""
+        return distinct_texts(
+            table,
+            texts,
+            self.context,
+            by_prefix=self.by_prefix,
+            # A tower that sees its padding computes it.
+            full_context=not (self.by_prefix or self._tower.cuts),
+        )
 
     @property
     def logit_scale(self) -> torch.nn.Parameter:

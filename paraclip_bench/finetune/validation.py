@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,6 @@ from paraclip_bench.encoding.ranks import Ranks
 from paraclip_bench.errors import DataError
 from paraclip_bench.finetune.recipe import Recipe, Validation
 from paraclip_bench.finetune.table import Table
-from paraclip_bench.finetune.texts import distinct_texts
 from paraclip_bench.finetune.trainable import TrainableText
 from paraclip_bench.metrics.agreement import average_overlap, jaccard, overlaps
 from paraclip_bench.metrics.ranking import retrieve
@@ -46,7 +46,7 @@ class HeldOut:
         gallery = np.asarray(self.features[images])
         # The caption and its last paraphrase, the first of each.
         chosen = self.table.first[rows][:, [0, 2]]
-        texts = distinct_texts(self.table, chosen, text.context, by_prefix=text.by_prefix)
+        texts = text.distinct(self.table, chosen)
         text.model.eval()
         with torch.no_grad():
             parts = [
@@ -69,12 +69,15 @@ class HeldOut:
         }
 
 
-def split(table: Table, recipe: Recipe) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def split(
+    table: Table, recipe: Recipe, damaged: Collection[int]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Rows to train on and rows to hold out; an image is wholly on one side.
 
-    Raises `DataError` where a side would be too small to be of use.
+    Rows of `damaged` images are on neither. Raises `DataError` where a side would be too small to
+    be of use.
     """
-    rows = np.arange(len(table))
+    rows = np.flatnonzero(~np.isin(table.image, list(damaged)))
     if recipe.validation is None:
         return rows, rows[:0]
     images = int(table.image.max()) + 1
@@ -86,7 +89,8 @@ def split(table: Table, recipe: Recipe) -> tuple[npt.NDArray[np.intp], npt.NDArr
             f"validation holds out {is_held.sum()} of {images} images and compares rankings of "
             f"{_K}; raise validation.share in the recipe"
         )
-    return rows[~is_held[table.image]], rows[is_held[table.image]]
+    held_rows = is_held[table.image[rows]]
+    return rows[~held_rows], rows[held_rows]
 
 
 @dataclass

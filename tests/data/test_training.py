@@ -182,6 +182,10 @@ def test_shards_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (compressed, tmp_path / "cut.tar"):
         with pytest.raises(DataError, match=f"{path.name} is not a whole, uncompressed tar"):
             list(read_rows([path], None, ALL))
-    broken = shard(tmp_path / "broken.tar", {**members, "0.json": b"{"})
-    with pytest.raises(DataError, match=r"broken\.tar, 0\.json is not valid"):
-        list(read_rows([broken], None, ALL))
+    two = {"1.jpg": members["0.jpg"], "1.json": members["0.json"]}
+    broken = shard(tmp_path / "broken.tar", {**members, "0.json": b"{", **two})
+    first, second = read_rows([broken], None, ALL)
+    assert isinstance(first, BadRow)
+    assert first.kind == "unreadable row"
+    assert "broken.tar, 0.json is not valid" in first.sentence
+    assert isinstance(second, Row)

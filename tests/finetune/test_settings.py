@@ -19,6 +19,7 @@ from paraclip_bench.models.open_clip import OpenCLIP
 
 RECIPE = "batch_size = 8\nsteps = 6\nwarmup_steps = 1\nlearning_rate = 1e-2\nsave_every = 2\n"
 WEIGHTS = "open_clip_model.safetensors"
+ALL = ("image", "caption", "paraphrase_1", "paraphrase_2")
 
 
 def run(base: Path, pairs: tuple[Path, Path], more: str, out: Path, **options: Any) -> Path:
@@ -135,7 +136,7 @@ def test_what_is_held_out_is_measured_as_the_task_does(
     recipe = VALIDATION.replace("every = 2", "every = 6")
     folder = run(base, many, recipe, tmp_path / "out")
     validation = json.loads((folder / "provenance.json").read_text())["validation"]
-    rows = [r for r in read_rows([many[0]], many[1], ["image"]) if isinstance(r, Row)]
+    rows = [r for r in read_rows([many[0]], many[1], ALL) if isinstance(r, Row)]
     held = np.random.default_rng([0, 0x5F1]).permutation(24)[:12]
     data = tmp_path / "data" / "paraphrased-retrieval"
     (data / "images").mkdir(parents=True)

@@ -55,7 +55,9 @@ def _rows(file: Path, images: Path | None, needed: Collection[str]) -> Iterator[
     kind = _ENDINGS.get(file.suffix, "jsonl")
     if kind == "WebDataset":
         for fields, image, where in webdataset.samples(file):
-            if image is None and "image" in needed:
+            if (problem := fields.get(webdataset.PROBLEM)) is not None:
+                yield BadRow("unreadable row", problem)
+            elif image is None and "image" in needed:
                 yield BadRow("missing image", f"{where}: it has no image")
             else:
                 yield checked_row(fields, where, needed, images, image)

@@ -10,7 +10,14 @@ from typing import Any, Literal
 from paraclip_bench.data.images import ImageRef, is_file
 from paraclip_bench.errors import DataError
 
-Kind = Literal["unreadable row", "missing image", "empty text", "overlong text", "duplicated id"]
+Kind = Literal[
+    "unreadable row",
+    "missing image",
+    "damaged image",
+    "empty text",
+    "overlong text",
+    "duplicated id",
+]
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
 # Image files in the ParaCLIP authors' own format are named by id, without an ending.
 _ENDINGS = ("", ".jpg", ".jpeg", ".png", ".webp")
@@ -20,8 +27,8 @@ _ENDINGS = ("", ".jpg", ".jpeg", ".png", ".webp")
 class Row:
     """A row that can be trained on.
 
-    texts has, for each of caption, paraphrase_1 and paraphrase_2, the texts to choose among: one,
-    or several paraphrases, or none where none are needed. `where` names the row in messages.
+    texts has, for each of caption, paraphrase_1 and paraphrase_2, the texts to choose among: one
+    or several, none of a view that is not needed. `where` names the row in messages.
     """
 
     image: ImageRef | None
@@ -50,7 +57,9 @@ def checked_row(
     `image` is the row's where the file itself holds it; else a field names it in `images`. Raises
     `DataError` where there is no folder of images to look in.
     """
-    if image is None and "image" in needed:
+    if "image" not in needed:
+        image = None
+    elif image is None:
         found = _image(fields, where, images)
         if isinstance(found, BadRow):
             return found
@@ -61,7 +70,7 @@ def checked_row(
         if key in needed and not several:
             has = "must be a text that is not empty" if key in fields else "is not there"
             return BadRow("empty text", f"{where}: {key!r} {has}")
-        texts.append(several)
+        texts.append(several if key in needed else ())
     id = fields.get("id")
     return Row(image, tuple(texts), where, None if id is None else str(id))
 

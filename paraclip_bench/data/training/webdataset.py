@@ -25,10 +25,15 @@ _TEXTS = {
 }
 
 
+# A field of a sample that cannot be read: what is wrong with it.
+PROBLEM = "\0problem"
+
+
 def samples(path: Path) -> Iterator[tuple[dict[str, Any], ImageRef | None, str]]:
     """(fields, image, where) of each sample, in order; the key is its id.
 
-    Raises `DataError` for a file that is no plain tar.
+    A sample whose fields cannot be read has `PROBLEM` among them. Raises `DataError` for a file
+    that is no plain tar.
     """
     try:
         # Without compression alone is a file's place in the tar its place on the disk.
@@ -75,7 +80,7 @@ def _add(fields: dict[str, Any], ending: str, content: bytes, where: str) -> Non
         else:
             fields[_TEXTS[ending]] = content.decode("utf-8").strip()
     except ValueError as error:
-        raise DataError(f"{where} is not valid ({error}); write that shard again") from error
+        fields[PROBLEM] = f"{where} is not valid ({error})"
 
 
 def _part(path: Path, offset: int, size: int) -> bytes:

@@ -14,7 +14,7 @@ import torch
 from open_clip.transformer import QuickGELU
 
 from paraclip_bench.errors import ModelError, UsageError
-from paraclip_bench.files import atomic
+from paraclip_bench.files import atomic, write_tensors
 from paraclip_bench.models.exact import exact_products
 from paraclip_bench.models.open_clip import build, identity
 from paraclip_bench.models.open_clip.files import CONFIG, plan_of
@@ -170,8 +170,6 @@ def save_folder(folder: Path, model: Any, config: dict[str, Any]) -> None:
 
     `config` is the model_cfg; quick_gelu is written out, for a reader believes the config.
     """
-    from safetensors.torch import save_file
-
     quick = any(isinstance(module, QuickGELU) for module in model.modules())
     written = {
         "model_cfg": {**config, "quick_gelu": quick},
@@ -183,8 +181,7 @@ def save_folder(folder: Path, model: Any, config: dict[str, Any]) -> None:
     with atomic(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     tensors = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
-    with atomic(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
 
 
 def _move(model: Any, device: str, dtypes: dict[str, torch.dtype]) -> None:
