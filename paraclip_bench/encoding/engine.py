@@ -188,7 +188,7 @@ class Embedder:
                 if not self._lenient:
                     raise DataError(
                         f"the file of image {name!r} is cut off (its vector was stored by a run "
-                        "that allowed it); replace the file, or say --allow-truncated"
+                        "that allowed it); replace the file (run --allow-truncated allows it)"
                     )
                 self.cut_off.append(name)
             request.rows.put(index, vector)

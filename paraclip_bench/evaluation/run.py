@@ -259,13 +259,19 @@ def _run_one(
         ),
     )
     write(path, result, columns)
+    if embed.cut_off:
+        progress.say(
+            f"note: {len(set(embed.cut_off))} image files are cut off and were decoded as far as "
+            f"they go; {path.name} lists them"
+        )
     report.results.append((path, result))
     main = scores[work.task.main_score]
     undefined = "undefined, for the outcomes do not vary (does the model give one vector for all?)"
     shown = undefined if main.value is None else f"{100 * main.value:.2f}"
     progress.say(
         f"{model.name} on {work.title}: {work.task.main_score} {shown} "
-        f"({len(work.examples)} examples, {result.provenance.seconds:.1f} s)"
+        f"({len(work.examples)} examples, {result.provenance.seconds:.1f} s, "
+        f"{result.provenance.from_store:.0%} of {embed.requested} vectors from the store)"
     )
 
 

@@ -78,9 +78,11 @@ def _table(board: Board, indices: list[int], plain: bool) -> Table:
     table.add_column("model", no_wrap=True)
     for index in indices:
         column = board.columns[index]
-        table.add_column(f"{column.title}\n{column.score}", justify="right", no_wrap=True)
+        # As text: what stands in brackets is no markup.
+        head = Text(f"{column.title}\n{column.score}")
+        table.add_column(head, justify="right", no_wrap=True)
     for row in board.rows:
-        table.add_row(row.name, *(_cell(row.cells[index], plain) for index in indices))
+        table.add_row(Text(row.name), *(_cell(row.cells[index], plain) for index in indices))
     return table
 
 
