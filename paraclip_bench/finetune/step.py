@@ -69,7 +69,9 @@ def gradients(
             parts = [embed(number) for number in range(len(chunks))]
     cached = torch.cat([part.detach() for part in parts]).requires_grad_()
     # [pairs, views, d] of this rank, then of all.
-    own = cached[texts.places.to(device)]
+    # index_select, since the gradient of plain indexing is summed in no fixed order.
+    places = texts.places.to(device)
+    own = cached.index_select(0, places.reshape(-1)).view(*places.shape, -1)
     everything = _of_all_ranks(own, team)
     views = {name: everything[:, column] for column, name in enumerate(objective.texts)}
     if images is not None:

@@ -29,4 +29,4 @@ def test_a_gpu_takes_more_with_its_memory(monkeypatch, gigabytes, size):
 
 
 def test_this_machine_has_memory():
-    assert batches._memory("cpu") > 1 << 28
+    assert batches.memory_of("cpu") > 1 << 28

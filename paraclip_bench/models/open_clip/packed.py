@@ -56,7 +56,8 @@ class PackedText:
         dtype = tower.transformer.get_cast_dtype()
         tree = _grow(tokens, ends(tower, tokens), causal=self.shares_prefixes).to(table.device)
         x: torch.Tensor = tower.token_embedding(tree.tokens).to(dtype)
-        x = x + table[tree.positions].to(dtype)
+        # index_select, since the gradient of plain indexing is summed in no fixed order.
+        x = x + table.index_select(0, tree.positions).to(dtype)
         for block in self._blocks:
             x = block(x, tree)
         x = self._last.pooled(x, tree)
