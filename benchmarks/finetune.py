@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,44 +123,46 @@ def peer_step(
     model: Any, pixels: torch.Tensor, tokenizer: Any, several: list[list[str]], optimizer: Any
 ) -> tuple[float, float]:
     """Seconds and loss of one step in the usual way; the weights are put back."""
-    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-    start = time.perf_counter()
-    with torch.no_grad():
-        image = F.normalize(model.encode_image(pixels), dim=-1)
-    caption, one, two = (
-        F.normalize(model.encode_text(tokenizer([each[view] for each in several])), dim=-1)
-        for view in range(3)
-    )
-    scale = model.logit_scale.exp()
-    loss = info_nce(image, two, scale) + info_nce(caption, one, scale) + info_nce(one, two, scale)
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
-    optimizer.step()
-    taken = time.perf_counter() - start
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name in before:
-                parameter.copy_(before[name])
-    return taken, loss.item()
+
+    def loss_and_gradients() -> float:
+        with torch.no_grad():
+            image = F.normalize(model.encode_image(pixels), dim=-1)
+        caption, one, two = (
+            F.normalize(model.encode_text(tokenizer([each[view] for each in several])), dim=-1)
+            for view in range(3)
+        )
+        scale = model.logit_scale.exp()
+        loss = info_nce(image, two, scale)
+        loss = loss + info_nce(caption, one, scale) + info_nce(one, two, scale)
+        torch.autograd.backward(loss)
+        return loss.item()
+
+    return timed(model, optimizer, loss_and_gradients)
 
 
 def our_step(
     model: Any, features: torch.Tensor, batch: Texts, optimizer: Any, dtype: torch.dtype | None
 ) -> tuple[float, float]:
     """Seconds and loss of one step of `finetune`; the weights are put back."""
-    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    return timed(model, optimizer, lambda: step(model, features, batch, 10**9, dtype)["loss"])
+
+
+def timed(
+    model: Any, optimizer: Any, loss_and_gradients: Callable[[], float]
+) -> tuple[float, float]:
+    """Seconds and loss of one update; afterwards the weights are put back."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    before = [parameter.detach().clone() for parameter in trained]
     start = time.perf_counter()
     optimizer.zero_grad()
-    values = step(model, features, batch, 10**9, dtype)
-    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+    loss = loss_and_gradients()
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
     optimizer.step()
     taken = time.perf_counter() - start
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name in before:
-                parameter.copy_(before[name])
-    return taken, values["loss"]
+        for parameter, old in zip(trained, before, strict=True):
+            parameter.copy_(old)
+    return taken, loss
 
 
 def step(

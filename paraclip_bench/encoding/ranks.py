@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -69,6 +70,20 @@ class Ranks:
         if self.size > 1:
             _joined().all_gather_object(values, value)
         return values
+
+    def on_first(self, work: Callable[[], Any]) -> Any:
+        """What `work` gives on rank 0, on every rank; an error of it ends all."""
+        value: Any = None
+        error: BaseException | None = None
+        if self.is_first:
+            try:
+                value = work()
+            except BaseException as raised:
+                error = raised
+        self.meet(error)
+        if error is not None:
+            raise error
+        return self.share(value)
 
     def share(self, value: Any) -> Any:
         """What rank 0 gives, on every rank."""

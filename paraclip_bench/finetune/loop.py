@@ -135,7 +135,7 @@ def train(
                 found = data.held_out.measure(text, team, chunk_tokens)
                 line["validation"] = found
                 if best.take(step + 1, found) and team.is_first:
-                    _save_weights(folder / BEST, text.state())
+                    write_tensors(folder / BEST, text.state())
             if log:
                 log.add(line)
             if (step + 1) % recipe.save_every == 0 and step + 1 < steps and team.is_first:
@@ -169,10 +169,6 @@ def _groups(trained: dict[str, torch.nn.Parameter], decay: float) -> list[dict[s
     deep = [p for p in trained.values() if p.ndim >= 2]
     groups = [{"params": deep, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
-
-
-def _save_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
-    write_tensors(path, weights)
 
 
 class _Log:

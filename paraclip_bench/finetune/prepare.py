@@ -44,19 +44,11 @@ class Preparation:
 
         Raises `DataError` for bad rows unless they are to be skipped, and where none is good.
         """
-        report = Report()
-        error: BaseException | None = None
-        if self.team.is_first:
-            try:
-                self._make(report, skip_bad=skip_bad)
-            except BaseException as raised:
-                error = raised
-        self.team.meet(error)
-        if error is not None:
-            raise error
+        report: Report = self.team.on_first(lambda: self._make(skip_bad=skip_bad))
         return open_table(self.folder), report
 
-    def _make(self, report: Report, *, skip_bad: bool) -> None:
+    def _make(self, *, skip_bad: bool) -> Report:
+        report = Report()
         network = self.adapter.network(("text",))
         padding = int(network.tokenize("a")[0][-1])
         # Some tokenizers pad with the token that ends a text: one of it is then no padding.
@@ -78,6 +70,7 @@ class Preparation:
                 f"{self.job.data_name} holds no rows that can be trained on"
                 + (f": {report.summary()}" if report.counts else "")
             )
+        return report
 
     def features(
         self, table: Table, *, skip_bad: bool

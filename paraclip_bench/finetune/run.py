@@ -28,7 +28,7 @@ from paraclip_bench.finetune.job import Job
 from paraclip_bench.finetune.prepare import Preparation
 from paraclip_bench.finetune.recipe import Recipe
 from paraclip_bench.finetune.report import Report
-from paraclip_bench.finetune.table import Table
+from paraclip_bench.finetune.table import Table, open_table
 from paraclip_bench.models.base import Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import OpenCLIP
@@ -149,32 +149,26 @@ def _claim(
     aside: bool,
 ) -> tuple[Path, bool]:
     """The folder to write, and whether there is anything to do; rank 0 looks, all hear of it."""
-    found: tuple[Path, bool] | None = None
-    error: BaseException | None = None
-    if team.is_first:
+
+    def claim() -> tuple[Path, bool]:
         try:
-            found = folder, begin(folder, recipe, identity, resume=resume)
-        except UsageError as taken:
-            error = taken
-            if aside:
-                digest = hashlib.sha256(f"{identity}{recipe.dump()}".encode()).hexdigest()
-                folder = folder.with_name(f"{folder.name}-{digest[:6]}")
-                found, error = (folder, begin(folder, recipe, identity, resume=resume)), None
-    team.meet(error)
-    if error is not None:
-        raise error
-    settled: tuple[Path, bool] = team.share(found)
-    return settled
+            return folder, begin(folder, recipe, identity, resume=resume)
+        except UsageError:
+            if not aside:
+                raise
+        digest = hashlib.sha256(f"{identity}{recipe.dump()}".encode()).hexdigest()
+        other = folder.with_name(f"{folder.name}-{digest[:6]}")
+        return other, begin(other, recipe, identity, resume=resume)
+
+    claimed: tuple[Path, bool] = team.on_first(claim)
+    return claimed
 
 
 def _settled(made: Preparation, folder: Path, table: Table) -> tuple[Preparation, Table]:
     """The preparation in the checkpoint's own folder; what a run that was killed left is kept."""
-    from paraclip_bench.finetune.table import open_table
-
     place = folder / PREPARED
     base = str(made.model.fingerprint)
-    is_there = made.team.share(_holds(place, table, base) if made.team.is_first else None)
-    if is_there:
+    if made.team.on_first(lambda: _holds(place, table, base)):
         made.discard()
         made = dataclasses.replace(made, folder=place)
     else:
@@ -186,8 +180,6 @@ def _settled(made: Preparation, folder: Path, table: Table) -> tuple[Preparation
 
 def _holds(place: Path, table: Table, base: str) -> bool:
     """Whether a folder has what was prepared of these rows for this base."""
-    from paraclip_bench.finetune.table import open_table
-
     try:
         known = (place / _BASE).read_text(encoding="utf-8")
         return known == base and open_table(place).sha256 == table.sha256
