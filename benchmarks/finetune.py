@@ -15,6 +15,7 @@ import csv
 import json
 import logging
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -57,12 +58,10 @@ def main() -> None:
         return
     figures = speed(options.architecture, options.data, 1 if options.quick else 4)
     if not options.quick:
-        figures["memory"] = [
-            child(options, batch, chunk)
-            for batch, chunk in ((256, 10**9), (512, 10**9), (256, 4096), (4096, 4096))
-        ]
-        for row in figures["memory"]:
-            print(row, flush=True)
+        figures["memory"] = []
+        for batch, chunk in ((256, 10**9), (512, 10**9), (256, 4096), (4096, 4096)):
+            figures["memory"].append(child(options, batch, chunk))
+            print(figures["memory"][-1], flush=True)
     for name, value in figures.items():
         if isinstance(value, float):
             print(f"{name:36} {value:.4g}")
@@ -211,11 +210,14 @@ def memory(architecture: str, data: Path, batch: int, chunk: int) -> dict[str, f
 
 
 def child(options: Any, batch: int, chunk: int) -> dict[str, float]:
-    """`memory` in a process of its own."""
+    """`memory` in a process of its own, which the system may kill for lack of memory."""
     command = [sys.executable, __file__, "--child", str(batch), str(chunk)]
     command += ["--data", str(options.data), "--architecture", options.architecture]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode == -signal.SIGKILL:
+        return {"batch": batch, "chunk_tokens": chunk if chunk < 10**9 else 0, "killed": 1}
+    done.check_returncode()
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 

@@ -1,7 +1,7 @@
 """paraclip-bench: make ParaCLIP checkpoints and measure how CLIP models cope with rephrasing.
 
-The public functions are load_model, load_task, evaluate, finetune and leaderboard; they are
-imported when they are first used, so that importing the package is cheap.
+The public functions are load_model, load_task, evaluate, finetune, paraphrase and leaderboard; they
+are imported when they are first used, so that importing the package is cheap.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["evaluate", "finetune", "leaderboard", "load_model", "load_task"]
+__all__ = ["evaluate", "finetune", "leaderboard", "load_model", "load_task", "paraphrase"]
 
 # Packages of these names are the functions too (see paraclip_bench.callable_module).
-_PACKAGES = ("finetune", "leaderboard")
+_PACKAGES = ("finetune", "leaderboard", "paraphrase")
 
 
 def __getattr__(name: str) -> Any:

@@ -114,6 +114,47 @@ def finetune(
     )
 
 
+def paraphrase(
+    captions: str | Path,
+    out: str | Path,
+    *,
+    llm: str,
+    base_url: str | None = None,
+    concurrency: int = 16,
+    n: int = 1,
+    sampling: dict[str, Any] | None = None,
+    prompts: dict[int, str | Path] | None = None,
+    min_words: int = 2,
+    max_words: int = 15,
+    unfit: str = "drop",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Paraphrase as `paraclip-bench paraphrase` does; returns its report.
+
+    `prompts` are files by step, 1 and 2; `sampling` replaces temperature, top_p and max_tokens.
+    `gave_up` is in the report where questions were given up: call again to ask them.
+    """
+    from paraclip_bench.paraphrase.asking import Manners
+    from paraclip_bench.paraphrase.job import Access
+    from paraclip_bench.paraphrase.make import make_job
+    from paraclip_bench.paraphrase.run import paraphrase as run
+    from paraclip_bench.paraphrase.settings import SAMPLING
+
+    job = make_job(
+        Path(captions),
+        Path(out),
+        llm=llm,
+        sampling=SAMPLING if sampling is None else sampling,
+        prompt_files=[f"{step}={file}" for step, file in (prompts or {}).items()],
+        n=n,
+        min_words=min_words,
+        max_words=max_words,
+        unfit=unfit,
+    )
+    access = Access(base_url, manners=Manners(concurrency))
+    return run(job, access, Progress(quiet=quiet))
+
+
 def leaderboard(
     *,
     suite: str | None = None,

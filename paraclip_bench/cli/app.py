@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from paraclip_bench.cli import data, demo, finetune, leaderboard, listings, merge, run
+from paraclip_bench.cli import (
+    build,
+    data,
+    demo,
+    finetune,
+    leaderboard,
+    listings,
+    merge,
+    paraphrase,
+    run,
+)
+from paraclip_bench.cli.default_command import DefaultCommand
 from paraclip_bench.errors import BenchError
 
 app = typer.Typer(
@@ -19,6 +30,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("demo", short_help="Everything, on the embedded world, offline.")(demo.demo)
+pairs = typer.Typer(
+    cls=DefaultCommand, no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+paraphrase.add_to(pairs)
+app.add_typer(
+    pairs,
+    name="paraphrase",
+    help="Captions become paraphrases: paraphrase CAPTIONS -o PAIRS --llm MODEL [--base-url URL].",
+    short_help="Captions become paraphrases.",
+)
 app.command("finetune", short_help="Make a ParaCLIP checkpoint.")(finetune.finetune)
 app.command("merge", short_help="Interpolate a base and its checkpoint.")(merge.merge)
 app.command("run", short_help="Measure models on tasks.")(run.run)
@@ -28,10 +49,17 @@ app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
 app.command("plugins", short_help="Check every plugin.")(listings.plugins)
 stored = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 stored.command("cache", short_help="Show or prune the stored embeddings.")(data.cache)
-app.add_typer(stored, name="data", help="What is kept on this machine.")
+building = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+building.command("paraphrased-retrieval", short_help="Queries with paraphrases on images.")(
+    build.paraphrased_retrieval
+)
+stored.add_typer(building, name="build", help="Make a task's data from your own.")
+app.add_typer(stored, name="data", help="Data: what is kept on this machine, and making some.")
 
 
-STOPPED = "stopped; what was finished is kept (finetune goes on with --resume)"
+STOPPED = (
+    "stopped; what was finished is kept (finetune goes on with --resume, paraphrase by itself)"
+)
 # typer carries its own copy of click in some versions; this class is right in all of them.
 USAGE_ERROR = typer.BadParameter.__mro__[1]
 

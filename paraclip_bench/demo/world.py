@@ -8,6 +8,7 @@ folder and renames it. Raise WORLD_VERSION whenever a file's content changes.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
@@ -16,7 +17,7 @@ from paraclip_bench.demo import grammar, sts, words
 from paraclip_bench.demo.render import Picture, render
 from paraclip_bench.demo.scenes import DIRECTIONS, Scene, Thing, contents, sample
 
-WORLD_VERSION = "1"
+WORLD_VERSION = "2"
 
 _STS_PAIRS = 200
 _STS_ALL_PAIRS = 300
@@ -155,18 +156,25 @@ def _train(folder: Path) -> None:
     for number, scene in enumerate(sample("train", _TRAIN, seed=3)):
         name = f"{number:05d}.png"
         render(scene).image.save(images / name)
-        text = grammar.caption(scene, number)
-        first = grammar.step1(text, number)
         lines.append(
-            {
-                "id": f"{number:05d}",
-                "image": name,
-                "caption": text,
-                "paraphrase_1": first,
-                "paraphrase_2": grammar.step2(first, number),
-            }
+            {"id": f"{number:05d}", "image": name, "caption": grammar.caption(scene, number)}
         )
-    _jsonl(folder / "pairs.jsonl", lines)
+    _jsonl(folder / "captions.jsonl", lines)
+    _pairs(folder)
+
+
+def _pairs(folder: Path) -> None:
+    """Paraphrase the training captions as a user would, with the grammar in an LLM's place."""
+    from paraclip_bench.paraphrase.export import work_folder
+    from paraclip_bench.paraphrase.job import Access
+    from paraclip_bench.paraphrase.make import make_job
+    from paraclip_bench.paraphrase.run import paraphrase
+    from paraclip_bench.progress import Progress
+
+    pairs = folder / "pairs.jsonl"
+    job = make_job(folder / "captions.jsonl", pairs, llm="demo", sampling={})
+    paraphrase(job, Access(), Progress(quiet=True))
+    shutil.rmtree(work_folder(pairs))
 
 
 def _bbox(picture: Picture) -> dict[str, int]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fine_tuning import WEIGHTS, run
 from safetensors.torch import load_file
 
-from paraclip_bench.api import finetune
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.training import BadRow, Row
 from paraclip_bench.errors import DataError
@@ -15,6 +15,7 @@ from paraclip_bench.finetune.report import Report
 from paraclip_bench.finetune.table import distinct_images, make_table
 from paraclip_bench.finetune.texts import distinct_texts
 
+RECIPE = "batch_size = 8\nsteps = 3\nwarmup_steps = 1"
 WORDS = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6}
 
 
@@ -100,18 +101,9 @@ def test_bad_rows_are_fatal_or_left_out(
     lines = pairs[0].read_text().splitlines()
     path = tmp_path / "more.jsonl"
     path.write_text("\n".join([*lines[:5], *map(json.dumps, bad), "{", *lines[5:]]))
-    (tmp_path / "r.toml").write_text("batch_size = 8\nsteps = 3\nwarmup_steps = 1")
 
     def go(data: Path, out: str, **options: bool) -> Path:
-        return finetune(
-            base=f"local-dir:{base}",
-            data=data,
-            images=pairs[1],
-            recipe=tmp_path / "r.toml",
-            out=tmp_path / out,
-            quiet=True,
-            **options,  # type: ignore[arg-type]
-        )
+        return run(base, (data, pairs[1]), RECIPE, tmp_path / out, **options)
 
     with pytest.raises(DataError, match=r"3 rows cannot be trained on \(2 missing image, 1 unrea"):
         go(path, "out")
@@ -120,9 +112,28 @@ def test_bad_rows_are_fatal_or_left_out(
     lines_of = zip((6, 7), named["rows"]["missing image"], strict=True)
     assert all(sentence.startswith(f"{path}, line {n}: ") for n, sentence in lines_of)
     with_bad, without = go(path, "out", skip_bad=True), go(pairs[0], "clean")
-    weights = "open_clip_model.safetensors"
-    assert (with_bad / weights).read_bytes() == (without / weights).read_bytes()
+    assert (with_bad / WEIGHTS).read_bytes() == (without / WEIGHTS).read_bytes()
     provenance = json.loads((with_bad / "provenance.json").read_text())
     assert provenance["data"]["left_out"] == {"missing image": 2, "unreadable row": 1}
     assert json.loads((with_bad / "data_report.json").read_text())["good"] == 24
-    assert load_file(with_bad / weights)
+    assert load_file(with_bad / WEIGHTS)
+
+
+def test_damaged_images_are_fatal_or_left_out(
+    base: Path, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole = (pairs[1] / "3.png").read_bytes()
+    (pairs[1] / "3.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"3\.png"):
+        run(base, pairs, RECIPE, tmp_path / "fatal")
+    left_out = run(base, pairs, RECIPE, tmp_path / "left_out", skip_bad=True)
+    provenance = json.loads((left_out / "provenance.json").read_text())
+    assert provenance["data"]["left_out"] == {"damaged image": 2}
+    report = json.loads((left_out / "data_report.json").read_text())
+    assert all("3.png" in sentence for sentence in report["rows"]["damaged image"])
+    # As if the rows with that image had never been there.
+    lines = pairs[0].read_text().splitlines()
+    fewer = tmp_path / "fewer.jsonl"
+    fewer.write_text("\n".join(line for line in lines if '"3.png"' not in line))
+    clean = run(base, (fewer, pairs[1]), RECIPE, tmp_path / "clean")
+    assert (left_out / WEIGHTS).read_bytes() == (clean / WEIGHTS).read_bytes()

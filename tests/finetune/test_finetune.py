@@ -11,9 +11,9 @@ import open_clip
 import pytest
 import tiny_clip
 import torch
+from fine_tuning import WEIGHTS, losses, run
 from safetensors.torch import load_file
 
-from paraclip_bench.api import finetune
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.finetune import loop
 from paraclip_bench.finetune.job import make_job
@@ -32,7 +32,6 @@ learning_rate = 1e-2
 warmup_steps = 2
 save_every = 5
 """
-WEIGHTS = "open_clip_model.safetensors"
 
 
 @pytest.fixture
@@ -40,22 +39,6 @@ def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(RECIPE)
     return path
-
-
-def run(base: Path, pairs: tuple[Path, Path], recipe: Path, out: Path, **options: object) -> Path:
-    return finetune(
-        base=f"local-dir:{base}",
-        data=pairs[0],
-        images=pairs[1],
-        recipe=recipe,
-        out=out,
-        quiet=True,
-        **options,  # type: ignore[arg-type]
-    )
-
-
-def losses(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
 
 
 def test_only_text_weights_and_the_logit_scale_change(

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import fine_tuning
 import numpy as np
 import pytest
 import torch
+from fine_tuning import WEIGHTS
 from safetensors.torch import load_file
 
-from paraclip_bench.api import finetune
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.finetune import loop
@@ -18,22 +19,11 @@ from paraclip_bench.finetune.validation import Best
 from paraclip_bench.models.open_clip import OpenCLIP
 
 RECIPE = "batch_size = 8\nsteps = 6\nwarmup_steps = 1\nlearning_rate = 1e-2\nsave_every = 2\n"
-WEIGHTS = "open_clip_model.safetensors"
 ALL = ("image", "caption", "paraphrase_1", "paraphrase_2")
 
 
 def run(base: Path, pairs: tuple[Path, Path], more: str, out: Path, **options: Any) -> Path:
-    recipe = out.with_suffix(".toml")
-    recipe.write_text(RECIPE + more)
-    return finetune(
-        base=f"local-dir:{base}",
-        data=pairs[0],
-        images=pairs[1],
-        recipe=recipe,
-        out=out,
-        quiet=True,
-        **options,
-    )
+    return fine_tuning.run(base, pairs, RECIPE + more, out, **options)
 
 
 def changed(base: Path, folder: Path) -> set[str]:

@@ -1,0 +1,34 @@
+"""Pairs from one format to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paraclip_bench.errors import UsageError
+from paraclip_bench.paraphrase.output import rows_to
+from paraclip_bench.paraphrase.pairs_file import read_pairs
+
+
+def convert(source: Path, target: Path, *, image: str | None = None) -> int:
+    """Write the rows of a file of pairs to another, jsonl or Parquet by its ending.
+
+    image, with `{id}` and `{image}` in it, makes each row's image from its id and image: rows of
+    the ParaCLIP authors' own script name images by an `image_id`. Returns how many rows there are.
+    Raises `UsageError` where the target is there.
+    """
+    if target.exists():
+        raise UsageError(f"{target} is there; choose another file with -o, or delete that one")
+    count = 0
+    with rows_to(target) as add:
+        for row in read_pairs(source):
+            image_id = row.pop("image_id", None)
+            name = row.get("image", image_id)
+            if image is not None:
+                name = image.replace("{id}", str(row.get("id", ""))).replace("{image}", str(name))
+            add(row if name is None else {**row, "image": name if image else _text(name)})
+            count += 1
+    return count
+
+
+def _text(name: object) -> object:
+    return str(name) if isinstance(name, int) else name

@@ -1,0 +1,103 @@
+"""What makes an answer unfit for training, told from the answer alone; and tidying it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+
+from paraclip_bench.paraphrase.prompts import PLACEHOLDER, Prompt
+
+EMPTY = "empty"
+_LABEL = re.compile(
+    r"^(?:caption|sentence|paraphrase[d]?(?: caption| sentence)?|rewritten caption|answer|version|"
+    r"my version)\s*:\s*",
+    re.IGNORECASE,
+)
+_QUOTES = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("`", "`"))
+_REFUSAL = re.compile(
+    r"^(?:(?:i am|i'm|i’m|we are|we're) (?:very )?(?:sorry|afraid|unable|not able)|sorry\b"
+    r"|i (?:cannot|can't|can’t|can not|could not|couldn't|won't|do not|don't) "
+    r"|as an? (?:ai|language)|unfortunately,? (?:i|we) "
+    r"|please (?:provide|give|share) |my apologies|apologies,)",
+    re.IGNORECASE,
+)
+_PREAMBLE = re.compile(
+    r"^(?:sure|certainly|of course|absolutely|okay|ok)\s*[!,.:]"
+    r"|^here(?: is|'s|’s| are) (?:a|the|my|your|one)\b[^.]*:",
+    re.IGNORECASE,
+)
+# Runs of so many words of a prompt are no chance.
+_RUN = 4
+_WORD = re.compile(r"\w+", re.UNICODE)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Checks of an answer to a prompt.
+
+    An answer may have `growth` times the words of what was asked about, or `room` words more if
+    that is more.
+    """
+
+    prompts: dict[int, Prompt]
+    growth: float = 2.5
+    room: int = 6
+    _runs: dict[int, frozenset[tuple[str, ...]]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        runs = {
+            step: frozenset(_runs_of(prompt.template.replace(PLACEHOLDER, " \n ")))
+            for step, prompt in self.prompts.items()
+        }
+        object.__setattr__(self, "_runs", runs)
+
+    def reason(self, step: int, given: str, answer: str, caption: str) -> str | None:
+        """Why a tidied answer to `given` is not to be trained on; None where it is good."""
+        if not words(answer):
+            return EMPTY
+        for pattern, name in ((_REFUSAL, "a refusal"), (_PREAMBLE, "talk about the answer")):
+            if pattern.search(answer) and not pattern.search(given):
+                return name
+        if "\n" in answer:
+            return "more than one line"
+        said, asked = words(answer), words(given)
+        if said == asked:
+            return "equal to its input"
+        if said == words(caption):
+            return "equal to the caption"
+        if set(_runs_of(answer)) & self._runs[step] - set(_runs_of(given)):
+            return "words of the prompt"
+        if len(said) > max(self.growth * len(asked), len(asked) + self.room):
+            return "much longer than its input"
+        return None
+
+
+def tidy(answer: str | None) -> str:
+    """An answer without the label, the quotes and the spaces around it."""
+    text = unicodedata.normalize("NFC", answer or "").strip()
+    text = _LABEL.sub("", text)
+    for opening, closing in _QUOTES:
+        inner = text[1:-1]
+        if (
+            len(text) > 2
+            and text.startswith(opening)
+            and text.endswith(closing)
+            and opening not in inner
+        ):
+            text = inner.strip()
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return "\n".join(line for line in lines if line)
+
+
+def words(text: str) -> list[str]:
+    """Words without case and punctuation, which is how two texts are compared."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def _runs_of(text: str) -> list[tuple[str, ...]]:
+    found = []
+    for line in text.splitlines():
+        said = words(line)
+        found += [tuple(said[i : i + _RUN]) for i in range(len(said) - _RUN + 1)]
+    return found

@@ -1,0 +1,209 @@
+"""The run: open chains, asked by many tasks at once, each answer kept as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from paraclip_bench.errors import BenchError, DataError, UsageError
+from paraclip_bench.paraphrase.asking import Asker, GaveUp, Manners
+from paraclip_bench.paraphrase.chains import Chains
+from paraclip_bench.paraphrase.export import export, journal_file
+from paraclip_bench.paraphrase.job import Access, Job
+from paraclip_bench.paraphrase.journal import Journal, Row, Selected
+from paraclip_bench.paraphrase.output import check_format
+from paraclip_bench.paraphrase.prompts import STEPS
+from paraclip_bench.paraphrase.services.base import Service
+from paraclip_bench.paraphrase.writing import Writer
+from paraclip_bench.progress import Advance, Progress
+
+
+@dataclass
+class Begun:
+    """An output that is worked on: its journal, held by this process alone, and its captions."""
+
+    job: Job
+    journal: Journal
+    selected: Selected
+
+
+@contextlib.contextmanager
+def begun(job: Job, progress: Progress) -> Iterator[Begun]:
+    """Open the output, check that it was made with the same settings, and read the captions.
+
+    Raises `UsageError` for an output that another process writes, that is no output of paraphrase,
+    or that was made with other settings.
+    """
+    from filelock import FileLock, Timeout
+
+    check_format(job.output)
+    file = journal_file(job.output)
+    if job.output.exists() and not file.exists():
+        raise UsageError(
+            f"{job.output} is there and has no journal to go on with; "
+            "choose another output with -o, or delete that one"
+        )
+    journal = Journal(file)
+    lock = FileLock(file.with_suffix(".lock"))
+    try:
+        with lock.acquire(timeout=0):
+            journal.settle(job.settings.identity())
+            selected = _select(job, journal, progress)
+            yield Begun(job, journal, selected)
+    except Timeout as error:
+        raise UsageError(
+            f"another process is writing {job.output}; wait for it, or choose another with -o"
+        ) from error
+    finally:
+        journal.close()
+
+
+def paraphrase(job: Job, access: Access, progress: Progress) -> dict[str, Any]:
+    """Ask for everything that is missing, and write the output; returns the report.
+
+    Raises `BenchError` where the service cannot be used; what came until then is kept.
+    """
+    # Made before any file: without a key there is no trace of the run.
+    manners = access.manners or Manners()
+    make = _demo if job.is_demo else _endpoint
+    service = make(job, access)
+    with begun(job, progress) as work:
+        gave_up = asyncio.run(_ask_all(work, service, manners, progress))
+        report = finished(work, progress)
+    if gave_up:
+        first = next(iter(gave_up))
+        report["gave_up"] = {"questions": len(gave_up), "first": first}
+    return report
+
+
+def finished(work: Begun, progress: Progress) -> dict[str, Any]:
+    """Judge the answers' meaning where that is asked for, and write the output."""
+    job = work.job
+    if job.meaning is not None:
+        from paraclip_bench.paraphrase.meaning import judge
+
+        judge(work.journal, job.chains, job.meaning, progress)
+    return export(work.journal, job.output, job.settings, job.chains, work.selected)
+
+
+def _select(job: Job, journal: Journal, progress: Progress) -> Selected:
+    with progress.track("reading captions", None) as advance:
+
+        def counted() -> Iterator[Any]:
+            for caption in job.captions():
+                advance(1)
+                yield caption
+
+        selected = journal.take_in(counted(), job.selection, job.digest())
+    left = ", ".join(f"{count} {reason}" for reason, count in selected.left_out.most_common())
+    progress.say(
+        f"captions: {selected.kept} of {selected.rows} kept"
+        + (f"; left out: {left}" if left else "")
+    )
+    if not selected.kept:
+        raise DataError(
+            f"no caption of {job.files[0]} is kept"
+            + (f" ({left})" if left else "")
+            + "; see --min-words, --max-words and --caption-field"
+        )
+    return selected
+
+
+async def _ask_all(
+    work: Begun, service: Service, manners: Manners, progress: Progress
+) -> list[str]:
+    """Returns what was given up, a sentence a question."""
+    chains, gave_up = work.job.chains, list[str]()
+    asker = Asker(service, manners, progress.say)
+    writer = Writer(work.journal)
+    total = work.selected.kept * chains.n * len(STEPS)
+    done = work.journal.answered()
+    source = _open_chains(writer, chains)
+    # The tasks take turns at it: an asynchronous generator serves one at a time.
+    turn = asyncio.Lock()
+
+    async def work_off(advance: Advance) -> None:
+        while True:
+            async with turn:
+                found = await anext(source, None)
+            if found is None:
+                return
+            row, chain = found
+            before = len(row.answers)
+            try:
+                await _follow(row, chain, chains, asker, writer, advance)
+            except GaveUp as error:
+                gave_up.append(str(error))
+            # Questions that never come: the chain ended before its last step.
+            advance(len(STEPS) - (len(row.answers) - before))
+
+    try:
+        with progress.track("paraphrasing", total) as advance:
+            advance(min(done, total))
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(manners.concurrency):
+                    tasks.create_task(work_off(advance))
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    finally:
+        await writer.close()
+        await service.close()
+    return gave_up
+
+
+async def _open_chains(writer: Writer, chains: Chains) -> AsyncIterator[tuple[Row, int]]:
+    """Chains that have a question left, a page of rows at a time."""
+    last = -1
+    while page := await writer.call(functools.partial(Journal.page, after=last)):
+        for row in page:
+            for chain in chains.open(row):
+                yield row, chain
+        last = page[-1].place
+
+
+async def _follow(
+    row: Row, chain: int, chains: Chains, asker: Asker, writer: Writer, advance: Advance
+) -> None:
+    """Ask one question after the other until the chain is at its end."""
+    while (question := chains.next(row, chain)) is not None:
+        said = await asker.ask(question)
+        answer = chains.answer(row, chain, question, said)
+        await writer.add(answer)
+        row.answers[answer.step, answer.chain] = answer
+        advance(1)
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The one to tell of several that ended a run: ours before a stranger's."""
+    flat: list[BaseException] = []
+    stack: list[BaseException] = [group]
+    while stack:
+        error = stack.pop()
+        if isinstance(error, BaseExceptionGroup):
+            stack += error.exceptions
+        else:
+            flat.append(error)
+    return next((error for error in flat if isinstance(error, BenchError)), flat[0])
+
+
+def _demo(job: Job, access: Access) -> Service:
+    from paraclip_bench.paraphrase.services.demo import DemoGrammar
+
+    if access.base_url is not None:
+        raise UsageError("--llm demo is the embedded grammar and has no --base-url; leave it out")
+    return DemoGrammar()
+
+
+def _endpoint(job: Job, access: Access) -> Service:
+    from paraclip_bench.paraphrase.services.endpoint import Endpoint
+
+    return Endpoint(
+        job.settings,
+        base_url=access.base_url,
+        key_variable=access.key_variable,
+        timeout=access.timeout,
+    )

@@ -1,0 +1,1 @@
+"""Who paraphrases: an LLM behind an OpenAI-compatible address, or the demo world's grammar."""

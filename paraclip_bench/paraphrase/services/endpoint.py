@@ -1,0 +1,194 @@
+"""Any OpenAI-compatible endpoint, through the official client: OpenAI, vLLM, Ollama, llama.cpp …"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from paraclip_bench.errors import UsageError
+from paraclip_bench.paraphrase.services.base import Again, Hopeless, Question, Said
+from paraclip_bench.paraphrase.settings import Settings
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+_URL_VARIABLE = "OPENAI_BASE_URL"
+_OPENAI = "https://api.openai.com/v1"
+# Statuses that the same request may not meet again.
+_PASSING = frozenset({408, 409, 425, 429})
+_OVER_QUOTA = "insufficient_quota"
+
+
+class Endpoint:
+    """Chat completions of one model. One attempt a question: who asks decides what comes next."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        base_url: str | None = None,
+        key_variable: str = KEY_VARIABLE,
+        timeout: float = 60.0,
+    ) -> None:
+        """Raises `UsageError` for no address or no key; a key is needed for OpenAI's alone."""
+        base_url = base_url or os.environ.get(_URL_VARIABLE) or _OPENAI
+        address = urlsplit(base_url)
+        if address.scheme not in ("http", "https") or not address.netloc:
+            raise UsageError(
+                f"--base-url {shown_url(base_url)} is no address; write it like "
+                "http://localhost:8000/v1"
+            )
+        key = os.environ.get(key_variable, "").strip()
+        if not key and address.hostname == urlsplit(_OPENAI).hostname:
+            raise UsageError(
+                f"there is no key in the environment variable {key_variable}; set it, or name "
+                "another service with --base-url"
+            )
+        import openai
+
+        self.name = shown_url(base_url)
+        self._settings, self._secrets = settings, _secrets(key, address.username, address.password)
+        self._client = openai.AsyncOpenAI(
+            api_key=key or "none", base_url=base_url, timeout=timeout, max_retries=0
+        )
+
+    async def ask(self, question: Question) -> Said:
+        """One request. See `Service`."""
+        import openai
+
+        try:
+            answer = await self._client.chat.completions.with_raw_response.create(
+                model=self._settings.llm,
+                messages=_messages(self._settings, question),
+                extra_body=_sampling(self._settings.sampling, question),
+            )
+            return read_completion(json.loads(answer.content))
+        except openai.APIStatusError as error:
+            return self._status(error)
+        except openai.APITimeoutError as error:
+            raise Again("no answer in time", down=True) from error
+        except (openai.APIConnectionError, ConnectionError) as error:
+            said = str(error.__cause__ or error)
+            raise Again(self._clean(f"no connection: {said}"), down=True) from error
+        except (ValueError, KeyError, TypeError, openai.APIError) as error:
+            raise Again(self._clean(f"an answer that cannot be read ({error})")) from error
+
+    def _status(self, error: Any) -> Said:
+        """What a status other than success means; returns where it is about this question."""
+        status: int = error.status_code
+        said = self._clean(_sentence(error))
+        if status == 401 or status == 403:
+            raise Hopeless(
+                f"{self.name} refuses the key ({status}: {said}); check the environment variable "
+                "that holds it"
+            ) from error
+        if status == 404:
+            raise Hopeless(
+                f"{self.name} knows no model {self._settings.llm!r}, or is no OpenAI-compatible "
+                f"address ({status}: {said}); check --llm and --base-url (it mostly ends in /v1)"
+            ) from error
+        if getattr(error, "code", None) == _OVER_QUOTA:
+            raise Hopeless(
+                f"{self.name} says that the quota is used up ({said}); "
+                "raise it there and run the same command again"
+            ) from error
+        if status in _PASSING or status >= 500:
+            after = _retry_after(error.response.headers)
+            raise Again(f"{status}: {said}", after=after, down=status >= 500) from error
+        return Said("", self._settings.llm, rejected=f"rejected by the service ({status}: {said})")
+
+    def _clean(self, text: str) -> str:
+        """A message without anything secret, on one line, not longer than a line."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[key]")
+        # Services echo keys with their middle left out.
+        text = re.sub(r"\b[\w-]*\*{3,}[\w*-]*", "[key]", text)
+        return " ".join(text.split())[:200]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def body(settings: Settings, question: Question) -> dict[str, Any]:
+    """The request as JSON, for batch files."""
+    return {
+        "model": settings.llm,
+        "messages": _messages(settings, question),
+        **_sampling(settings.sampling, question),
+    }
+
+
+def read_completion(found: Any) -> Said:
+    """The first choice of a chat completion; `ValueError` where there is none."""
+    if not isinstance(found, dict) or not found.get("choices"):
+        raise ValueError("it has no choices")
+    choice = found["choices"][0]
+    message = choice["message"]
+    text, usage = message.get("content"), found.get("usage") or {}
+    rejected = None
+    if choice.get("finish_reason") == "content_filter":
+        rejected = "rejected by the service (its content filter)"
+    elif text is None and message.get("refusal"):
+        text = str(message["refusal"])
+    elif choice.get("finish_reason") == "length":
+        rejected = "cut off (max_tokens is too low for this model)"
+    if text is not None and not isinstance(text, str):
+        raise ValueError("its content is no text")
+    return Said(
+        text or "",
+        str(found.get("model") or ""),
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        rejected,
+    )
+
+
+def shown_url(url: str) -> str:
+    """An address without the user, the password and the query that it may hold."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _messages(settings: Settings, question: Question) -> Any:
+    return [{"role": "user", "content": settings.prompts[question.step].fill(question.text)}]
+
+
+def _sampling(sampling: Mapping[str, Any], question: Question) -> dict[str, Any]:
+    """Parameters of a request; one that is None is not sent, a seed differs from row to row."""
+    sent = {name: value for name, value in sampling.items() if value is not None}
+    if "seed" in sent:
+        sent["seed"] = (int(sent["seed"]) + question.seed) % 2**31
+    return sent
+
+
+def _secrets(*found: str | None) -> list[str]:
+    return sorted({secret for secret in found if secret}, key=len, reverse=True)
+
+
+def _sentence(error: Any) -> str:
+    """What a service says of an error, without the client's words around it."""
+    said = error.body
+    if isinstance(said, dict):
+        said = said.get("message") or said.get("detail") or said.get("error") or said
+    return str(said or error.message or "no reason given")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After header asks for, as a number or as a date (RFC 9110, 10.2.3)."""
+    import email.utils
+    import time
+
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            return max(0.0, float(value) * unit)
+        except ValueError:
+            date = email.utils.parsedate_tz(value)
+            if date is not None:
+                return max(0.0, email.utils.mktime_tz(date) - time.time())
+    return None

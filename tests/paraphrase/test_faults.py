@@ -1,0 +1,162 @@
+"""A service that goes wrong in every way: each row is accounted for, none is asked for nothing."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("PARACLIP_SHARED", Path(__file__).parents[3] / "shared"))
+CAPTIONS = SHARED / "data" / "captions"
+needs_captions = pytest.mark.skipif(
+    not CAPTIONS.is_dir(), reason="shared/data/captions (real captions) is not here"
+)
+
+
+def digest(path: Path) -> str:
+    """Of the rows, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(path.read_text().splitlines())).encode()).hexdigest()
+
+
+def report(path: Path) -> dict:
+    return json.loads((path.with_name(path.name + ".work") / "report.json").read_text())
+
+
+def twice(requests: list[tuple[str, str]]) -> int:
+    """How many questions were asked again after an answer to them was sent."""
+    return sum(count - 1 for count in Counter(d for o, d in requests if o == "ok").values())
+
+
+@pytest.fixture
+def captions(tmp_path: Path) -> Path:
+    """All 8,000 LAION alt-texts and 2,000 COCO captions, as they come."""
+    laion = (CAPTIONS / "laion400m_alt_text.txt").read_text().split("\n")[:8000]
+    with (CAPTIONS / "coco_val2014_captions.jsonl").open() as file:
+        coco = [json.loads(line) for line in file][:2000]
+    path = tmp_path / "captions.jsonl"
+    rows = [{"caption": text} for text in laion]
+    rows += [{"caption": row["caption"], "image": row["image_id"]} for row in coco]
+    assert len(rows) == 10_000
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@needs_captions
+@pytest.mark.slow
+def test_ten_thousand_real_captions_through_every_fault(captions, server, command, tmp_path):
+    calm, faulty = server(), server("--fail", "0.2", "--latency", "0.01")
+    common = ("--llm", "tiny", "--concurrency", 64, "--timeout", 1, "--retries", 20)
+    for name, running in (("calm", calm), ("faulty", faulty)):
+        output = tmp_path / f"{name}.jsonl"
+        done = command(captions, "-o", output, "--base-url", running.url, *common)
+        assert done.returncode == 0, done.stderr
+    assert twice(calm.requests()) == twice_in(captions)
+    outcomes = Counter(outcome for outcome, _ in faulty.requests())
+    assert set(outcomes) >= {"ok", "429", "500", "burst", "reset", "truncated", "empty"}
+    assert outcomes["ok"] < 0.85 * sum(outcomes.values())
+    # None is asked again once it is answered: as many answers as in the calm run.
+    assert outcomes["ok"] == len(calm.requests())
+    found = report(tmp_path / "faulty.jsonl")
+    assert found["input"]["rows"] == 10_000
+    assert found["input"]["kept"] + sum(found["input"]["left_out"].values()) == 10_000
+    assert sum(found["rows"].values()) == found["input"]["kept"]
+    assert found["rows"]["unfinished"] == 0
+    assert digest(tmp_path / "faulty.jsonl") == digest(tmp_path / "calm.jsonl")
+
+
+def twice_in(captions: Path) -> int:
+    """Questions that are the same for two rows: a caption with several images."""
+    from paraclip_bench.paraphrase.captions import Fields, read_captions
+    from paraclip_bench.paraphrase.selection import Selection, normal
+
+    texts: dict[str, set[str | None]] = {}
+    for caption in read_captions([captions], Fields()):
+        if Selection().reason(caption.text) is None:
+            texts.setdefault(normal(caption.text), set()).add(caption.image)
+    # Both steps of each further image: the answers are the same too, unless the gate ended it.
+    return sum(2 * (len(images) - 1) for images in texts.values())
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_to_the_same_file(server, command, tmp_path):
+    captions = tmp_path / "captions.txt"
+    captions.write_text("".join(f"picture number {i} of many\n" for i in range(400)))
+    running = server("--latency", "0.02", "--fail", "0.05")
+    arguments = (captions, "--base-url", running.url, "--llm", "tiny", "--timeout", 1)
+    assert command(*arguments, "-o", "whole.jsonl").returncode == 0
+    start = [sys.executable, "-m", "paraclip_bench", "paraphrase", *map(str, arguments)]
+    kills = 0
+    for delay in (0.9, 1.1, 1.3):
+        process = subprocess.Popen(
+            [*start, "-o", "killed.jsonl"], cwd=tmp_path, stderr=subprocess.DEVNULL
+        )
+        time.sleep(delay)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "killed.jsonl").exists()
+    assert kills == 3
+    assert command(*arguments, "-o", "killed.jsonl").returncode == 0
+    whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    assert killed.read_bytes() == whole.read_bytes()
+    assert len(whole.read_text().splitlines()) == 400
+
+
+def test_a_service_that_is_down_pauses_the_run_with_one_message(server, command, tmp_path):
+    captions = tmp_path / "captions.txt"
+    captions.write_text("".join(f"picture number {i} of many\n" for i in range(200)))
+    first = server("--latency", "0.01")
+    port = str(first.port)
+    arguments = (captions, "-o", "p.jsonl", "--base-url", first.url, "--llm", "tiny")
+    first.stop()
+    gone = command(*arguments, "--patience", 2)
+    assert gone.returncode == 1
+    lines = gone.stderr.splitlines()
+    assert sum("does not work" in line for line in lines) == 1, gone.stderr
+    assert "has not worked for 2 s" in lines[-1]
+    assert "Traceback" not in gone.stderr
+    # It comes back while the run waits.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "paraclip_bench", "paraphrase", *map(str, arguments)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    time.sleep(2.5)
+    again = server("--latency", "0.01", "--port", port)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert said.count("does not work") == said.count("works again") == 1
+    assert len((tmp_path / "p.jsonl").read_text().splitlines()) == 200
+    assert twice(again.requests()) == 0
+
+
+def test_the_key_is_written_nowhere(server, command, tmp_path):
+    key = "sk-proj-Very5ecretAndLong0123456789"
+    captions = tmp_path / "captions.txt"
+    captions.write_text("a dog in the snow\na cat on a mat\n")
+    running = server("--key", key)
+    address = running.url.replace("//", "//user:pass5ecret@")
+    arguments = (captions, "-o", "p.jsonl", "--llm", "tiny")
+    wrong = command(*arguments, "--base-url", running.url, env={"OPENAI_API_KEY": key + "x"})
+    assert wrong.returncode == 1
+    assert "refuses the key (401" in wrong.stderr
+    assert "Incorrect API key provided: [key]" in wrong.stderr
+    done = command(*arguments, "--base-url", running.url, env={"OPENAI_API_KEY": key})
+    assert done.returncode == 0, done.stderr
+    named = command(*arguments, "--base-url", address, env={"OPENAI_API_KEY": key})
+    debug = command(
+        "--debug", *arguments, "--base-url", running.url + "/none", env={"OPENAI_API_KEY": key}
+    )
+    said = "".join(run.stdout + run.stderr for run in (wrong, done, named, debug))
+    texts = [said.encode(), *(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())]
+    assert len(texts) > 4
+    for secret in (key.encode(), b"pass5ecret"):
+        assert not any(secret in text for text in texts)
