@@ -19,9 +19,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-FAULTS = ("429", "500", "burst", "hang", "reset", "truncated", "empty", "pause")
+FAULTS = ("429", "500", "hang", "reset", "truncated", "empty", "pause")
 PAUSE = 2.0
-BURST = 0.3
+# How often all requests of a time fail, of those that would be answered, and for how long.
+BURSTS, BURST = 0.002, 0.3
 
 
 class Server:
@@ -53,9 +54,10 @@ class Server:
                 if name == "pause" and request.transport and not request.transport.is_closing():
                     return self._good(question)
                 return self._fault("reset", question, request)
-            if name == "burst":
-                self.burst_until = time.monotonic() + BURST
             return self._fault(name, question, request)
+        if self.options.fail and self.random.random() < BURSTS:
+            self.burst_until = time.monotonic() + BURST
+            return self._fault("burst", question, request)
         return self._good(question)
 
     def _fault(self, name: str, question: str, request: web.Request) -> web.StreamResponse:

@@ -41,7 +41,8 @@ class Chains:
     def answer(self, row: Row, chain: int, question: Question, said: Said) -> Answer:
         """What was said, tidied and judged."""
         text = "" if said.rejected else tidy(said.text)
-        reason = said.rejected or self.gate.reason(question.step, question.text, text, row.caption)
+        reason = said.rejected or said.fault
+        reason = reason or self.gate.reason(question.step, question.text, text, row.caption)
         return Answer(
             row.key,
             question.step,

@@ -125,7 +125,15 @@ def test_training_pairs(root: Path) -> None:
     rows = jsonl(root / "train" / "pairs.jsonl")
     assert 1500 <= len(rows) <= 3000
     assert {row["image"] for row in rows} == {p.name for p in (root / "train/images").iterdir()}
-    assert set(rows[0]) == {"id", "image", "caption", "paraphrase_1", "paraphrase_2"}
+    captions = jsonl(root / "train" / "captions.jsonl")
+    assert [(row["id"], row["caption"]) for row in rows] == [
+        (row["id"], row["caption"]) for row in captions
+    ]
+    # Through the paraphrase command, by the grammar with a row's place as its seed.
+    assert all(row["llm"] == "demo-grammar (not an LLM)" for row in rows)
+    for place, row in enumerate(rows):
+        assert row["paraphrase_1"] == grammar.step1(row["caption"], place)
+        assert row["paraphrase_2"] == grammar.step2(row["paraphrase_1"], place)
     for row in rows:
         told = {grammar.parse(row[key]) for key in ("caption", "paraphrase_1", "paraphrase_2")}
         assert len(told) == 1

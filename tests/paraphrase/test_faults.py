@@ -56,31 +56,17 @@ def test_ten_thousand_real_captions_through_every_fault(captions, server, comman
         output = tmp_path / f"{name}.jsonl"
         done = command(captions, "-o", output, "--base-url", running.url, *common)
         assert done.returncode == 0, done.stderr
-    assert twice(calm.requests()) == twice_in(captions)
     outcomes = Counter(outcome for outcome, _ in faulty.requests())
     assert set(outcomes) >= {"ok", "429", "500", "burst", "reset", "truncated", "empty"}
     assert outcomes["ok"] < 0.85 * sum(outcomes.values())
-    # None is asked again once it is answered: as many answers as in the calm run.
-    assert outcomes["ok"] == len(calm.requests())
+    # None is asked again once it is answered: every answer that was sent is there.
+    assert outcomes["ok"] == len(calm.requests()) == report(tmp_path / "calm.jsonl")["answers"]
     found = report(tmp_path / "faulty.jsonl")
     assert found["input"]["rows"] == 10_000
     assert found["input"]["kept"] + sum(found["input"]["left_out"].values()) == 10_000
     assert sum(found["rows"].values()) == found["input"]["kept"]
     assert found["rows"]["unfinished"] == 0
     assert digest(tmp_path / "faulty.jsonl") == digest(tmp_path / "calm.jsonl")
-
-
-def twice_in(captions: Path) -> int:
-    """Questions that are the same for two rows: a caption with several images."""
-    from paraclip_bench.paraphrase.captions import Fields, read_captions
-    from paraclip_bench.paraphrase.selection import Selection, normal
-
-    texts: dict[str, set[str | None]] = {}
-    for caption in read_captions([captions], Fields()):
-        if Selection().reason(caption.text) is None:
-            texts.setdefault(normal(caption.text), set()).add(caption.image)
-    # Both steps of each further image: the answers are the same too, unless the gate ended it.
-    return sum(2 * (len(images) - 1) for images in texts.values())
 
 
 @pytest.mark.slow

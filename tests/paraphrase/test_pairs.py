@@ -1,6 +1,8 @@
 """What comes after the answers: the output trains, and is reported, converted, built upon."""
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import json_lines
@@ -46,6 +48,33 @@ def test_finetune_reads_the_output(captions, images, command, server, tmp_path, 
     assert all(isinstance(row, Row) for row in found)
     assert [row.id for row in found] == [f"c{i}" for i in range(20)]
     assert found[3].texts == (("view 3 of it",), ("it of 3 view",) * n, ("so it of 3 view",) * n)
+
+
+def test_images_stay_in_the_shards_that_their_captions_came_from(
+    images, command, server, tmp_path
+) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for shard in range(2):
+        with tarfile.open(shards / f"0000{shard}.tar", "w") as tar:
+            for number in range(10 * shard, 10 * shard + 10):
+                tar.add(images / f"{number}.png", f"key{number}.png")
+                text = f"view {number} of it".encode()
+                info = tarfile.TarInfo(f"key{number}.txt")
+                info.size = len(text)
+                tar.addfile(info, io.BytesIO(text))
+    url = server().url
+    done = command(shards, "-o", "p.jsonl", "--llm", "tiny", "--base-url", url)
+    assert done.returncode == 0, done.stderr
+    found = list(read_rows([tmp_path / "p.jsonl"], shards, ALL))
+    assert len(found) == 20
+    for number, row in enumerate(found):
+        assert isinstance(row, Row)
+        assert np.asarray(row.image.open())[0, 0, 0] == number
+    gone = {**json_lines.read(tmp_path / "p.jsonl")[0], "image": "00001.tar/key99.png"}
+    bad = json_lines.write(tmp_path / "bad.jsonl", [gone])
+    (problem,) = read_rows([bad], shards, ALL)
+    assert problem.kind == "missing image"
 
 
 def test_unfit_answers_are_dropped_or_marked(tmp_path, command, server) -> None:

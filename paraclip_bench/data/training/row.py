@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paraclip_bench.data.images import ImageRef, is_file
+from paraclip_bench.data.training.tar_images import image_in_tar
 from paraclip_bench.errors import DataError
 
 Kind = Literal[
@@ -101,6 +102,8 @@ def _image(fields: Mapping[str, Any], where: str, images: Path | None) -> ImageR
             f"{where} names its image, {name!r}, and there is no folder to find it in; "
             "name it with --images"
         )
+    if (inside := image_in_tar(images, name)) is not None:
+        return inside
     for ending in _ENDINGS:
         if is_file(file := images / (name + ending)):
             return ImageRef(id=file.name, path=file)

@@ -51,7 +51,7 @@ def samples(path: Path) -> Iterator[tuple[dict[str, Any], ImageRef | None, str]]
                     key, fields, image = stem, {}, None
                 if ending in _IMAGES:
                     place = (path, member.offset_data, member.size)
-                    image = ImageRef(id=member.name, read=functools.partial(_part, *place))
+                    image = ImageRef(id=member.name, read=functools.partial(part, *place))
                 elif ending == "json" or ending in _TEXTS:
                     file = tar.extractfile(member)
                     content = b"" if file is None else file.read()
@@ -83,7 +83,8 @@ def _add(fields: dict[str, Any], ending: str, content: bytes, where: str) -> Non
         fields[PROBLEM] = f"{where} is not valid ({error})"
 
 
-def _part(path: Path, offset: int, size: int) -> bytes:
+def part(path: Path, offset: int, size: int) -> bytes:
+    """So many bytes of a file from a place on."""
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(size)

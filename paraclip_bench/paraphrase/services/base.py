@@ -19,13 +19,18 @@ class Question:
 
 @dataclass(frozen=True)
 class Said:
-    """An answer as it came; `rejected` says why a service will never answer this question."""
+    """An answer as it came.
+
+    fault says what is wrong with it by the service's own account; rejected, why there is none and
+    never will be.
+    """
 
     text: str
     model: str
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     rejected: str | None = None
+    fault: str | None = None
 
 
 class Again(Exception):

@@ -128,13 +128,13 @@ def read_completion(found: Any) -> Said:
     choice = found["choices"][0]
     message = choice["message"]
     text, usage = message.get("content"), found.get("usage") or {}
-    rejected = None
+    rejected = fault = None
     if choice.get("finish_reason") == "content_filter":
         rejected = "rejected by the service (its content filter)"
     elif text is None and message.get("refusal"):
         text = str(message["refusal"])
     elif choice.get("finish_reason") == "length":
-        rejected = "cut off (max_tokens is too low for this model)"
+        fault = "cut off (max_tokens is too low for this model)"
     if text is not None and not isinstance(text, str):
         raise ValueError("its content is no text")
     return Said(
@@ -143,6 +143,7 @@ def read_completion(found: Any) -> Said:
         usage.get("prompt_tokens"),
         usage.get("completion_tokens"),
         rejected,
+        fault,
     )
 
 
