@@ -78,6 +78,7 @@ def train(
     )
     notes = restore_state(folder / STATE, trained, optimizer)
     done, chunk_tokens = int(notes.get("step", 0)), int(notes.get("chunk_tokens", chunk_tokens))
+    text.use(notes.get("layer", ""))
     best = Best(recipe.validation, json.loads(notes.get("best", "null")))
     on_resume(done)
     steps = recipe.total_steps(len(data.rows), team.size)
@@ -139,7 +140,12 @@ def train(
             if log:
                 log.add(line)
             if (step + 1) % recipe.save_every == 0 and step + 1 < steps and team.is_first:
-                written = {"step": step + 1, "chunk_tokens": chunk_tokens, "best": best.dump()}
+                written = {
+                    "step": step + 1,
+                    "chunk_tokens": chunk_tokens,
+                    "layer": text.layer.__name__,
+                    "best": best.dump(),
+                }
                 save_state(
                     folder / STATE, {k: str(v) for k, v in written.items()}, trained, optimizer
                 )

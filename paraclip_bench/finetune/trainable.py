@@ -14,6 +14,7 @@ from paraclip_bench.errors import UsageError
 from paraclip_bench.finetune.recipe import Recipe
 from paraclip_bench.finetune.table import Table
 from paraclip_bench.finetune.texts import Texts, distinct_texts
+from paraclip_bench.models.open_clip.linear import TRAINED, Trained, fastest_to_train
 from paraclip_bench.models.open_clip.network import Network
 from paraclip_bench.models.open_clip.packed import PackedText
 from paraclip_bench.models.open_clip.sides import is_image_tensor
@@ -46,13 +47,20 @@ class TrainableText:
         if isinstance(recipe.temperature, float):
             with torch.no_grad():
                 self.model.logit_scale.fill_(math.log(1 / recipe.temperature))
+        weight = self.model.logit_scale
+        # Decided once a run: another kind of layer would not give the same bits.
+        self.layer: type[Trained] = (
+            Trained
+            if recipe.dtype == "bfloat16" or not self._packs
+            else fastest_to_train(weight.device, weight.dtype)
+        )
         self.parameters = _thaw(self.model, recipe)
         self.model.train()
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """Vectors [n, d], not normalised, of tokens [n, context], with their graph."""
         if self._packs:
-            return PackedText(self.model, trains=True)(tokens)
+            return PackedText(self.model, trains=True, layer=self.layer)(tokens)
         return torch.cat([self._tower.encode(part) for part in self._like_lengths(tokens)])
 
     def _like_lengths(self, tokens: torch.Tensor) -> list[torch.Tensor]:
@@ -66,6 +74,10 @@ class TrainableText:
             if run >= _SHORTEST_RUN and length > _PADDING * lengths[starts[-1]]:
                 starts.append(index)
         return list(torch.tensor_split(tokens, starts[1:]))
+
+    def use(self, layer: str) -> None:
+        """Compute with that kind of layer (`Trained.__name__`), whatever is fastest here."""
+        self.layer = TRAINED.get(layer, self.layer)
 
     def distinct(self, table: Table, texts: npt.NDArray[np.int64]) -> Texts:
         """The distinct ones of texts [n, views] of a table, as this tower takes them."""

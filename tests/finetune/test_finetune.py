@@ -15,11 +15,11 @@ from fine_tuning import WEIGHTS, losses, run
 from safetensors.torch import load_file
 
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.finetune import loop
+from paraclip_bench.finetune import loop, trainable
 from paraclip_bench.finetune.job import make_job
 from paraclip_bench.finetune.recipe import Recipe
 from paraclip_bench.finetune.run import finetune as finetune_job
-from paraclip_bench.models.open_clip import OpenCLIP
+from paraclip_bench.models.open_clip import OpenCLIP, linear
 from paraclip_bench.models.open_clip.network import save_folder
 from paraclip_bench.progress import Progress
 from paraclip_bench.workspace import Workspace
@@ -136,6 +136,31 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert (cut / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     assert losses(cut) == losses(whole)
     assert not (cut / "training_state.safetensors").exists()
+
+
+def test_a_run_goes_on_with_the_kind_of_layer_that_it_began_with(
+    base: Path,
+    pairs: tuple[Path, Path],
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[type] = []
+    real = linear.TrainedOneDNN.__init__
+
+    def counted(self: linear.TrainedOneDNN, *arguments: object) -> None:
+        made.append(type(self))
+        real(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainable, "fastest_to_train", lambda *_: linear.TrainedOneDNN)
+    whole = run(base, pairs, recipe, tmp_path / "whole")
+    kill_at_step_8(base, pairs, recipe, tmp_path / "cut", monkeypatch)
+    # Another timing decides otherwise, on another day or machine.
+    monkeypatch.setattr(trainable, "fastest_to_train", lambda *_: linear.Trained)
+    monkeypatch.setattr(linear.TrainedOneDNN, "__init__", counted)
+    cut = run(base, pairs, recipe, tmp_path / "cut", resume=True)
+    assert made
+    assert (cut / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
 
 
 def test_a_finished_run_is_not_repeated_and_not_overwritten(

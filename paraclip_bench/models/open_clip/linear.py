@@ -125,6 +125,7 @@ class TrainedOneDNN(Trained):
 
 
 Linear = Plain | OneDNN | Trained
+TRAINED: dict[str, type[Trained]] = {kind.__name__: kind for kind in (Trained, TrainedOneDNN)}
 
 
 def scale_after(linear: Linear) -> float:

@@ -11,6 +11,7 @@ sees its padding (SigLIP, MobileCLIP) keeps its full context and gains the rest.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from typing import Any
 
@@ -37,16 +38,20 @@ _PADDING = 1.15
 class PackedText:
     """The text tower of a model as it is now; later changes of its weights are not seen.
 
-    With `trains`, gradients flow back to the weights. Raises `UnsupportedTower` where the tower is
+    With `trains`, gradients flow back to the weights. `layer` is the kind of linear layer to use
+    instead of the fastest one here. Raises `UnsupportedTower` where the tower is
     not of a kind that this computes exactly.
     """
 
-    def __init__(self, model: Any, *, trains: bool = False) -> None:
+    def __init__(
+        self, model: Any, *, trains: bool = False, layer: type[Linear] | None = None
+    ) -> None:
         self._tower = _packable(model)
         *blocks, last = self._tower.transformer.resblocks
         with torch.set_grad_enabled(trains and torch.is_grad_enabled()):
-            self._blocks = [_Block(block, is_last=False, trains=trains) for block in blocks]
-            self._last = _Block(last, is_last=True, trains=trains)
+            kind = functools.partial(_Block, trains=trains, layer=layer)
+            self._blocks = [kind(block, is_last=False) for block in blocks]
+            self._last = kind(last, is_last=True)
         self.shares_prefixes = self._tower.attn_mask is not None
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -181,10 +186,17 @@ def _like_lengths(lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]
 class _Block:
     """One residual block on nodes [m, width], with the weights of the moment it is made."""
 
-    def __init__(self, block: ResidualAttentionBlock, *, is_last: bool, trains: bool) -> None:
+    def __init__(
+        self,
+        block: ResidualAttentionBlock,
+        *,
+        is_last: bool,
+        trains: bool,
+        layer: type[Linear] | None,
+    ) -> None:
         attention, mlp = block.attn, block.mlp
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        layer = (fastest_to_train if trains else fastest)(weight.device, weight.dtype)
+        layer = layer or (fastest_to_train if trains else fastest)(weight.device, weight.dtype)
         self.heads, self.width = attention.num_heads, weight.shape[1]
         self.ln_1, self.ln_2 = block.ln_1, block.ln_2
         # The last block asks only for the pooled nodes, so its queries are a layer of their own.
