@@ -24,6 +24,20 @@ def mean_of(column: str) -> Statistic:
     return mean
 
 
+def mean_within(column: str, group: str, name: str) -> Statistic:
+    """The mean over the examples of one group; use it to show a group beside the whole.
+
+    NaN where there is none, or where a resample drew none.
+    """
+
+    @batched
+    def mean(columns: Columns, weights: Floats) -> Floats:
+        inside = (columns[group].astype(str) == name).astype(np.float64)
+        return weighted_mean(columns[column].astype(np.float64), weights * inside)
+
+    return mean
+
+
 def macro_mean_of(column: str, group: str) -> Statistic:
     """The mean over groups of the group means; use it when groups differ in size but not in rank.
 

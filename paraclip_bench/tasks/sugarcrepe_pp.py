@@ -1,0 +1,141 @@
+"""SugarCrepe++ (Dumpala et al. 2024): invariant to rewording and sensitive to meaning, at once.
+
+Each item has two captions that mean the same, P1 and P2, and a third, N, of nearly the same words
+that does not. TOT asks of texts alone: P1 and P2 are nearer to each other than either is to N. ITT
+asks with the image: it is nearer to P1 and to P2 than to N. A tie is wrong, as the authors have it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from paraclip_bench.data.images import ImageRef, is_file
+from paraclip_bench.data.source import HubSource, Source
+from paraclip_bench.data.text_files import read_json_list, text_field
+from paraclip_bench.errors import DataError
+from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of, mean_within
+from paraclip_bench.metrics.statistic import Statistic
+from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
+from paraclip_bench.tasks.visual_genome import row_dot
+
+SUBSETS = ("swap_obj", "swap_att", "replace_obj", "replace_att", "replace_rel")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """Two captions of one meaning and a third of another; `image` where the protocol needs it.
+
+    id is the subset and the item's own id, filename the image's name, with or without the image.
+    """
+
+    id: str
+    subset: str
+    filename: str
+    caption: str
+    caption2: str
+    negative_caption: str
+    image: ImageRef | None = None
+
+
+class SugarCrepePP(Task):
+    """Are two captions of one meaning told from a third that differs in a few words?"""
+
+    name = "sugarcrepe-pp"
+    suites = ("paper",)
+    protocols: ClassVar[Mapping[str, Protocol]] = {
+        "tot": Protocol(("text",), "captions alone; both pairs must win; ties wrong"),
+        "itt": Protocol(("text", "image"), "image against captions; both must win; ties wrong"),
+    }
+    scores: ClassVar[Mapping[str, Statistic]] = {
+        "accuracy": macro_mean_of("correct", "subset"),
+        "accuracy_micro": mean_of("correct"),
+        **{f"accuracy/{subset}": mean_within("correct", "subset", subset) for subset in SUBSETS},
+    }
+
+    def load(self, source: Source, protocol: str) -> Examples:
+        """The items of whichever subsets a folder has."""
+        if isinstance(source, HubSource):
+            raise DataError(
+                f"{self.name}: no revision of the hub's copy is pinned; give the authors' files, "
+                f"{self.name}/{SUBSETS[0]}.json and so on, with --data-dir (docs/data.md)"
+            )
+        folder = source.folder(self.name)
+        files = {subset: folder / f"{subset}.json" for subset in SUBSETS}
+        there = {subset: file for subset, file in files.items() if file.is_file()}
+        if not there:
+            raise DataError(
+                f"{folder} has none of {', '.join(f.name for f in files.values())}; "
+                "put the authors' files there"
+            )
+        images = source.folder(f"{self.name}/images") if protocol == "itt" else None
+        items = [
+            item for subset, file in there.items() for item in self._items(subset, file, images)
+        ]
+        missing = [subset for subset in SUBSETS if subset not in there]
+        notes = {"subsets_missing": ", ".join(missing)} if missing else {}
+        return Examples(items, id=f"{source.id}:{self.name}", notes=notes)
+
+    def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
+        """Compare the similarities of each item."""
+        items: list[Item] = list(examples)
+        n = len(items)
+        # One request, so that equal captions are one vector and tie.
+        texts = embed.texts(
+            [item.caption for item in items]
+            + [item.caption2 for item in items]
+            + [item.negative_caption for item in items]
+        )
+        one, two, negative = texts[:n], texts[n : 2 * n], texts[2 * n :]
+        if examples.protocol == "itt":
+            images = embed.images([item.image for item in items if item.image is not None])
+            measured = {
+                "similarity_image_caption": row_dot(images, one),
+                "similarity_image_caption2": row_dot(images, two),
+                "similarity_image_negative": row_dot(images, negative),
+            }
+            first, second, wrong = measured.values()
+            correct = (first > wrong) & (second > wrong)
+        else:
+            measured = {
+                "similarity_captions": row_dot(one, two),
+                "similarity_caption_negative": row_dot(one, negative),
+                "similarity_caption2_negative": row_dot(two, negative),
+            }
+            same, first, second = measured.values()
+            correct = (same > first) & (same > second)
+        return {
+            "example_id": np.array([item.id for item in items], dtype=object),
+            "cluster_id": np.array([item.filename for item in items], dtype=object),
+            **measured,
+            "correct": correct,
+            "subset": np.array([item.subset for item in items], dtype=object),
+        }
+
+    def _items(self, subset: str, file: Path, images: Path | None) -> Iterator[Item]:
+        ids: set[str] = set()
+        for index, row in enumerate(read_json_list(file)):
+            where = f"{file}, item {index}"
+            id = f"{subset}/{row.get('id', index)}"
+            if id in ids:
+                raise DataError(f"{where}: the id {row.get('id')!r} came before; mend the file")
+            ids.add(id)
+            name = text_field(row, "filename", where)
+            image = None
+            if images is not None:
+                if not is_file(images / name):
+                    raise DataError(f"{where}: the image {images / name} is missing; put it there")
+                image = ImageRef(id=name, path=images / name)
+            yield Item(
+                id,
+                subset,
+                name,
+                text_field(row, "caption", where),
+                text_field(row, "caption2", where),
+                text_field(row, "negative_caption", where),
+                image,
+            )
