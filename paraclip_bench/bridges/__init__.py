@@ -1,0 +1,1 @@
+"""To other benchmarks: our models as theirs."""

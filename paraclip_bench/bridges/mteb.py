@@ -1,0 +1,145 @@
+"""Any model of the registry as an encoder of mteb: `mteb.evaluate(MtebEncoder("clip"), tasks)`.
+
+Items come through the engine and its store: mteb may ask one by one, or for the same texts again
+and again, and each distinct one is encoded once. Needs mteb (`pip install mteb`).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.encoding.engine import Embedder
+from paraclip_bench.encoding.spaces import Spaces
+from paraclip_bench.errors import BenchError, ModelError
+from paraclip_bench.files import slug
+from paraclip_bench.models.base import Context, Model
+from paraclip_bench.models.load import load_model
+from paraclip_bench.progress import Progress
+from paraclip_bench.workspace import Workspace
+
+Vectors = npt.NDArray[np.float32]
+# So many images are in memory at once, whatever mteb's batches are.
+_IMAGES_AT_ONCE = 512
+# Modes that a PNG file gives back to the bit.
+_KEPT_MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
+
+
+class MtebEncoder:
+    """mteb's `EncoderProtocol` on a model: a spec, or a `Model`.
+
+    Its name in mteb's results is `organisation`/NAME, its revision the model's fingerprint.
+    """
+
+    def __init__(
+        self,
+        model: str | Model,
+        revision: str | None = None,
+        *,
+        device: str | None = None,
+        organisation: str = "paraclip-bench",
+        suite: str = "paper",
+        workspace: str | Path = ".",
+        quiet: bool = True,
+        **_: Any,
+    ) -> None:
+        """`revision`, where given, must be the fingerprint: `ModelError` where it is another."""
+        if isinstance(model, str):
+            model = load_model(model, Context(suite, Workspace(Path(workspace)).checkpoints))
+        model.to(device, None)
+        fingerprint = model.fingerprint
+        if revision is not None and revision != fingerprint:
+            raise ModelError(
+                f"{model.spec} is of revision {fingerprint}, not {revision}; name the right model"
+            )
+        self.model = model
+        self._name = f"{organisation}/{slug(model.name)}"
+        self._embed = Embedder(model, Spaces(Progress(quiet=quiet).say), Progress(quiet=quiet))
+
+    @property
+    def mteb_model_meta(self) -> Any:
+        """mteb's `ModelMeta`: name, revision and the modalities that the model has."""
+        from mteb.models import ModelMeta
+
+        sides = {"text": self.model.text, "image": self.model.image}
+        return ModelMeta.create_empty(
+            overwrites={
+                "name": self._name,
+                "revision": self.model.fingerprint or "no_revision_available",
+                "modalities": [name for name, side in sides.items() if side is not None],
+                "similarity_fn_name": "cosine",
+            }
+        )
+
+    def encode(
+        self,
+        inputs: Iterable[Any],
+        *,
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: Any = None,
+        **_: Any,
+    ) -> Vectors:
+        """Unit vectors [n, d] of what the batches of `inputs` hold under "text" and "image".
+
+        An item with both has the unit vector of their sum, as CLIP's wrappers in mteb have it.
+        Raises `ModelError` for batches with neither, or a side that the model lacks.
+        """
+        texts: list[str] = []
+        images: list[Vectors] = []
+        waiting: list[ImageRef] = []
+        for batch in inputs:
+            texts += batch.get("text") or []
+            for image in batch.get("image") or []:
+                waiting.append(_ref(image, len(waiting)))
+                if len(waiting) == _IMAGES_AT_ONCE:
+                    images.append(self._embed.images(waiting))
+                    waiting = []
+        if waiting:
+            images.append(self._embed.images(waiting))
+        sides = [np.concatenate(images)] if images else []
+        if texts:
+            sides.append(np.asarray(self._embed.texts(texts)))
+        if not sides:
+            raise ModelError("mteb gave neither texts nor images; this task needs another modality")
+        if len(sides) == 1:
+            return sides[0]
+        if len(sides[0]) != len(sides[1]):
+            raise BenchError("mteb gave items of which only some have a text or an image")
+        fused = sides[0] + sides[1]
+        return np.asarray(fused / np.linalg.norm(fused, axis=1, keepdims=True), dtype=np.float32)
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Cosines [n, m] of vectors [n, d] and [m, d], in float32."""
+        import torch
+
+        one, two = (torch.as_tensor(np.asarray(e)).float() for e in (embeddings1, embeddings2))
+        return _unit(one) @ _unit(two).T
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Cosines [n] of vectors [n, d], row by row, in float32."""
+        import torch
+
+        one, two = (torch.as_tensor(np.asarray(e)).float() for e in (embeddings1, embeddings2))
+        return (_unit(one) * _unit(two)).sum(dim=-1)
+
+
+def _unit(vectors: Any) -> Any:
+    import torch
+
+    return torch.nn.functional.normalize(vectors, dim=-1)
+
+
+def _ref(image: Any, index: int) -> ImageRef:
+    """A decoded image as what the engine takes: encoded bytes, known by their content."""
+    kept = image if image.mode in _KEPT_MODES else image.convert("RGB")
+    file = io.BytesIO()
+    kept.save(file, "PNG", compress_level=1)
+    return ImageRef(id=f"mteb-{index}", data=file.getvalue())
