@@ -96,6 +96,9 @@ def make(
     cosine_model: Annotated[
         str | None, typer.Option("--cosine-model", help="Model spec that gives that cosine.")
     ] = None,
+    ask_rejected: Annotated[
+        bool, typer.Option("--ask-rejected", help="Ask once more what the service rejected.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="The first rows alone.")
     ] = None,
@@ -167,7 +170,7 @@ def make(
     else:
         manners = Manners(concurrency, requests_a_minute, tokens_a_minute, retries, patience)
         access = Access(base_url, key_variable, timeout, manners)
-        finish_run(job, access, progress, as_json=as_json)
+        finish_run(job, access, progress, ask_rejected=ask_rejected, as_json=as_json)
 
 
 def report(

@@ -15,13 +15,15 @@ from paraclip_bench.paraphrase.batch_files import read_answers, write_requests
 from paraclip_bench.paraphrase.export import report_file
 from paraclip_bench.paraphrase.job import Access, Job
 from paraclip_bench.paraphrase.prompts import STEPS
-from paraclip_bench.paraphrase.run import begun, finished, paraphrase
+from paraclip_bench.paraphrase.run import begun, finished, paraphrase, text_model_of
 from paraclip_bench.progress import Progress
 
 
-def finish_run(job: Job, access: Access, progress: Progress, *, as_json: bool) -> None:
+def finish_run(
+    job: Job, access: Access, progress: Progress, *, ask_rejected: bool, as_json: bool
+) -> None:
     """Run, and say what came of it; an incomplete output is an error."""
-    report = paraphrase(job, access, progress)
+    report = paraphrase(job, access, progress, ask_rejected=ask_rejected)
     _tell(job, report, progress, as_json=as_json)
     if (gave_up := report.get("gave_up")) is not None:
         raise BenchError(
@@ -100,7 +102,7 @@ def show_batches(job: Job, progress: Progress, batch_size: int, *, as_json: bool
             work.journal, job.settings, job.chains, job.output, max_requests=batch_size
         )
         if not files:
-            finished(work, progress)
+            finished(work, progress, text_model_of(job))
     if as_json:
         typer.echo(json.dumps([{"file": str(f), "requests": n} for f, n in files]))
         return
@@ -117,7 +119,7 @@ def show_read(job: Job, progress: Progress, files: Sequence[Path], *, as_json: b
     """Take answers in, and say what is still to be sent."""
     with begun(job, progress) as work:
         read = read_answers(work.journal, job.chains, files)
-        report = finished(work, progress)
+        report = finished(work, progress, text_model_of(job))
         open_questions = dict.fromkeys(STEPS, 0)
         for row in work.journal.rows():
             for chain in range(job.settings.n):

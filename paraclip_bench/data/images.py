@@ -54,6 +54,10 @@ class ImageRef:
         """What is encoded: the bytes' digest and the box."""
         return self.sha256 if self.box is None else f"{self.sha256}:{','.join(map(str, self.box))}"
 
+    def encoded(self) -> bytes:
+        """The encoded bytes, whether they are at hand, are read when needed, or lie in a file."""
+        return self._checked_bytes()
+
     def cropped(self, box: Box) -> ImageRef:
         """The same image with a box; what is known of its bytes stays known."""
         ref = dataclasses.replace(self, box=box)

@@ -20,8 +20,15 @@ from paraclip_bench.paraphrase.chains import Chains
 from paraclip_bench.paraphrase.export import work_folder
 from paraclip_bench.paraphrase.journal import Answer, Journal, Row
 from paraclip_bench.paraphrase.prompts import STEPS
-from paraclip_bench.paraphrase.services.base import Question
-from paraclip_bench.paraphrase.services.endpoint import body, read_completion
+from paraclip_bench.paraphrase.services.base import Question, Said
+from paraclip_bench.paraphrase.services.endpoint import (
+    REJECTED,
+    UNREADABLE,
+    error_sentence,
+    read_completion,
+    readable,
+    request_body,
+)
 from paraclip_bench.paraphrase.settings import Settings
 
 # What OpenAI takes in a file (its Batch API guide, 2025): requests, and bytes with some room left.
@@ -29,6 +36,8 @@ MAX_REQUESTS, MAX_BYTES = 50_000, 190_000_000
 _URL = "/v1/chat/completions"
 _KEPT_AT_ONCE = 2000
 _NAMED = 3
+# Statuses by which a service says that this request will never be answered.
+_REJECTING = frozenset({400, 403, 413, 422})
 
 
 def write_requests(
@@ -45,6 +54,7 @@ def write_requests(
     Files of an earlier call that are still there are deleted: what they asked is asked again here,
     unless it was answered.
     """
+    journal.mark_asked()
     folder = work_folder(output) / "batches"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("step_?.requests.*.jsonl"):
@@ -84,7 +94,7 @@ def _lines(questions: Iterator[tuple[str, Question]], settings: Settings) -> Ite
             "custom_id": name,
             "method": "POST",
             "url": _URL,
-            "body": body(settings, question),
+            "body": request_body(settings, question),
         }
         yield json.dumps(request, ensure_ascii=False).encode() + b"\n"
 
@@ -107,7 +117,27 @@ def read_answers(journal: Journal, chains: Chains, files: Sequence[Path]) -> Rea
     read.
     """
     read = Read()
-    waiting: list[Answer] = []
+    # What the service rejects is about its question only where it answers others.
+    trusted = journal.has_answers(good=True)
+    # Answers of step 2 need those of step 1, which may stand behind them or in another file.
+    for step in STEPS:
+        waiting: list[Answer] = []
+        for where, found in _answers(files, read if step == STEPS[0] else Read()):
+            # A name that is not ours counts once, in the first pass.
+            if (_step(found) or STEPS[0]) != step:
+                continue
+            answer = _answer(journal, chains, found, where, read, trusted=trusted)
+            if answer is not None:
+                waiting.append(answer)
+            if len(waiting) == _KEPT_AT_ONCE:
+                _keep(journal, waiting, read)
+        _keep(journal, waiting, read)
+        trusted = journal.has_answers(good=True)
+    return read
+
+
+def _answers(files: Sequence[Path], read: Read) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of all files that can be read; the others are noted."""
     for file in files:
         for number, line in lines(file):
             where = f"{file}, line {number}"
@@ -120,13 +150,13 @@ def read_answers(journal: Journal, chains: Chains, files: Sequence[Path]) -> Rea
                 raise UsageError(
                     f"{file} holds requests, not answers; give the file that the service wrote"
                 )
-            answer = _answer(journal, chains, found, where, read)
-            if answer is not None:
-                waiting.append(answer)
-            if len(waiting) == _KEPT_AT_ONCE:
-                _keep(journal, waiting, read)
-    _keep(journal, waiting, read)
-    return read
+            yield where, found
+
+
+def _step(found: dict[str, Any]) -> int | None:
+    """The step that an answer's name says; None where it is no name of ours."""
+    parts = str(found.get("custom_id")).split("-")
+    return int(parts[1]) if len(parts) == 3 and parts[1] in map(str, STEPS) else None
 
 
 def _keep(journal: Journal, waiting: list[Answer], read: Read) -> None:
@@ -137,7 +167,13 @@ def _keep(journal: Journal, waiting: list[Answer], read: Read) -> None:
 
 
 def _answer(
-    journal: Journal, chains: Chains, found: dict[str, Any], where: str, read: Read
+    journal: Journal,
+    chains: Chains,
+    found: dict[str, Any],
+    where: str,
+    read: Read,
+    *,
+    trusted: bool,
 ) -> Answer | None:
     place = _place(journal, str(found.get("custom_id")))
     if place is None:
@@ -147,23 +183,29 @@ def _answer(
     if (step, chain) in row.answers:
         read.known += 1
         return None
-    response = found.get("response") or {}
-    error = found.get("error") or (response.get("body") or {}).get("error")
-    status = response.get("status_code", 200)
-    if error or status != 200:
-        said = error.get("message") or error.get("code") if isinstance(error, dict) else error
-        read.failed[" ".join(str(said or f"status {status}").split())[:120]] += 1
-        return None
     question = chains.next(row, chain)
     if question is None or question.step != step:
         read.foreign += 1  # an answer to a question that is not open
         return None
+    response = found.get("response")
+    response = response if isinstance(response, dict) else {}
+    body, status = response.get("body"), response.get("status_code", 200)
+    error = error_sentence({"error": found.get("error")}) or error_sentence(
+        {"error": body.get("error") if isinstance(body, dict) else body}
+    )
+    if error is not None or status != 200:
+        said = readable(" ".join((error or "no reason given").split())[:200])
+        if status in _REJECTING and trusted:
+            return chains.answer(
+                row, chain, question, Said("", "", rejected=f"{REJECTED} ({status}: {said})")
+            )
+        read.failed[said if error is not None else f"status {status}"] += 1
+        return None
     try:
-        said = read_completion(response.get("body"))
-    except (ValueError, KeyError, TypeError) as problem:
+        return chains.answer(row, chain, question, read_completion(body))
+    except UNREADABLE as problem:
         _unreadable(read, f"{where}: the answer cannot be read ({problem})")
         return None
-    return chains.answer(row, chain, question, said)
 
 
 def _place(journal: Journal, name: str) -> tuple[Row, int, int] | None:

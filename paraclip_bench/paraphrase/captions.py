@@ -7,6 +7,7 @@ import difflib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ _ENDINGS = {
 # A web caption may be longer than csv's own limit of 131,072 characters.
 _FIELD_LIMIT = 1 << 30
 _PARQUET_ROWS = 4096
+# So many rows are looked at to learn which fields a file has.
+_FIRST_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,20 @@ class Caption:
 
 @dataclass(frozen=True)
 class Fields:
-    """Which fields hold caption and image; None: the first known name that the rows have."""
+    """Which fields hold caption and image; None: the first usual name that a row has."""
 
     caption: str | None = None
     image: str | None = None
 
 
 def caption_files(path: Path) -> list[Path]:
-    """The file that `path` names, or the shards of a folder or a pattern, in order."""
+    """The file that `path` names, or the shards of a folder or a pattern, in order.
+
+    Of a folder that has WebDataset shards only those: img2dataset writes its notes beside them.
+    """
     if path.is_dir():
         files = sorted(f for f in path.iterdir() if f.suffix in _ENDINGS and f.is_file())
+        files = [f for f in files if f.suffix == ".tar"] or files
         if not files:
             raise UsageError(f"{path} has no files of captions ({', '.join(_ENDINGS)})")
     elif path.exists():
@@ -72,6 +79,12 @@ def caption_files(path: Path) -> list[Path]:
                 f"{file} has an ending that says no format of captions; "
                 f"rename it to one of {', '.join(_ENDINGS)}"
             )
+    formats = sorted({file.suffix for file in files})
+    if len(formats) > 1:
+        raise UsageError(
+            f"{path} has files of several formats ({', '.join(formats)}), which may hold the same "
+            "captions; name those of one by a pattern"
+        )
     return files
 
 
@@ -92,47 +105,57 @@ def read_captions(files: Sequence[Path], fields: Fields) -> Iterator[Caption]:
             yield Caption(next(places), *row)
 
 
+# where, fields, image, problem
+_Read = tuple[str, Mapping[str, Any], str | None, str | None]
 # where, text, image, id, problem
 _Row = tuple[str, Any, str | None, str | None, str | None]
 
 
 def _fields_of(file: Path, kind: str, fields: Fields) -> Iterator[_Row]:
-    """Rows of a file that has named fields; which they are is settled by the first good row."""
-    chosen: tuple[str, str | None] | None = None
-    for where, row, image, problem in _READERS[kind](file):
+    """Rows of a file that has named fields: the first rows say which there are, each row which
+    of them it has."""
+    rows = _READERS[kind](file)
+    first = list(islice(rows, _FIRST_ROWS))
+    _check(first, fields, file)
+    for where, row, image, problem in itertools.chain(first, rows):
         if problem is not None:
             yield where, None, None, None, problem
             continue
-        if chosen is None:
-            chosen = _choose(row, fields, file)
-        caption_field, image_field = chosen
-        name = image if image is not None or image_field is None else row.get(image_field)
-        id = next((row[key] for key in ID_FIELDS if row.get(key) is not None), None)
-        yield (
-            where,
-            row.get(caption_field),
-            None if name is None else str(name),
-            None if id is None else str(id),
-            None,
-        )
+        text = _value(row, fields.caption, CAPTION_FIELDS)
+        name = image if image is not None else _value(row, fields.image, IMAGE_FIELDS)
+        if isinstance(name, Mapping):  # as `datasets` writes an image column
+            name = name.get("path")
+        id = _value(row, None, ID_FIELDS)
+        yield where, text, _text(name), _text(id), None
 
 
-def _choose(row: Mapping[str, Any], fields: Fields, file: Path) -> tuple[str, str | None]:
+def _value(row: Mapping[str, Any], chosen: str | None, names: Sequence[str]) -> Any:
+    if chosen is not None:
+        return row.get(chosen)
+    return next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _check(first: Sequence[_Read], fields: Fields, file: Path) -> None:
+    """`UsageError` for a field that the first rows do not have, or captions under no usual name."""
+    names = list(dict.fromkeys(name for _, row, _, _ in first for name in row))
+    if not names:
+        return
     for wanted, option in ((fields.caption, "--caption-field"), (fields.image, "--image-field")):
-        if wanted is not None and wanted not in row:
-            close = difflib.get_close_matches(wanted, list(row), 1)
+        if wanted is not None and wanted not in names:
+            close = difflib.get_close_matches(wanted, names, 1)
             meant = f", did you mean {close[0]!r}?" if close else ""
             raise UsageError(
-                f"{option}: {file} has no field {wanted!r} (it has {', '.join(row) or 'none'})"
-                + meant
+                f"{option}: {file} has no field {wanted!r} (it has {', '.join(names)}){meant}"
             )
-    caption = fields.caption or next((name for name in CAPTION_FIELDS if name in row), None)
-    if caption is None:
+    if fields.caption is None and not any(name in names for name in CAPTION_FIELDS):
         raise UsageError(
-            f"{file} has no field of a usual name for captions (it has "
-            f"{', '.join(row) or 'none'}); name it with --caption-field"
+            f"{file} has no field of a usual name for captions (it has {', '.join(names)}); "
+            "name it with --caption-field"
         )
-    return caption, fields.image or next((name for name in IMAGE_FIELDS if name in row), None)
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -152,10 +175,6 @@ def _decoded(raw: bytes, path: Path, number: int) -> str:
         raise DataError(f"{path}, line {number}: not UTF-8; convert the file to UTF-8") from error
 
 
-# where, fields, image, problem
-_Read = tuple[str, Mapping[str, Any], str | None, str | None]
-
-
 def _jsonl(path: Path) -> Iterator[_Read]:
     for number, line in lines(path):
         where = f"{path}, line {number}"
@@ -169,36 +188,34 @@ def _jsonl(path: Path) -> Iterator[_Read]:
             yield where, {}, None, str(error)
 
 
-def _delimited(path: Path, delimiter: str) -> Iterator[_Read]:
+def _csv(path: Path) -> Iterator[_Read]:
     csv.field_size_limit(_FIELD_LIMIT)
-    # A tab-separated file has no quotes; in one of commas they are what protects a comma.
-    decoded = (line + "\n" for _, line in _text_lines(path))
-    reader = (
-        csv.reader(decoded, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-        if delimiter == "\t"
-        else csv.reader(decoded, delimiter=delimiter)
-    )
+    # Strict: a quote that is opened and not closed would swallow the rows behind it.
+    reader = csv.reader((line + "\n" for _, line in _text_lines(path)), strict=True)
     try:
         header = next(reader, None)
-        if not header:
-            raise DataError(f"{path} is empty; its first line must name the columns")
         for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if len(row) == len(header):
-                yield where, dict(zip(header, row, strict=True)), None, None
-            elif row:
-                said = f"{where}: {len(row)} fields where the header has {len(header)}"
-                yield where, {}, None, said
+            if row:
+                yield _delimited(row, header or [], f"{path}, line {reader.line_num}")
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}; mend that line") from error
 
 
-def _csv(path: Path) -> Iterator[_Read]:
-    return _delimited(path, ",")
-
-
 def _tsv(path: Path) -> Iterator[_Read]:
-    return _delimited(path, "\t")
+    """Without quotes: a tab is always between two fields."""
+    header: list[str] | None = None
+    for number, line in _text_lines(path):
+        row = line.split("\t")
+        if header is None:
+            header = row
+        elif line:
+            yield _delimited(row, header, f"{path}, line {number}")
+
+
+def _delimited(row: Sequence[str], header: Sequence[str], where: str) -> _Read:
+    if len(row) == len(header):
+        return where, dict(zip(header, row, strict=True)), None, None
+    return where, {}, None, f"{where}: {len(row)} fields where the header has {len(header)}"
 
 
 def _parquet(path: Path) -> Iterator[_Read]:
@@ -207,16 +224,8 @@ def _parquet(path: Path) -> Iterator[_Read]:
 
     try:
         with pq.ParquetFile(path) as file:
-            # Columns of images as bytes are none of ours; names and texts are.
-            plain = [
-                field.name
-                for field in file.schema_arrow
-                if pa.types.is_string(field.type)
-                or pa.types.is_large_string(field.type)
-                or pa.types.is_integer(field.type)
-            ]
             number = 0
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=plain):
+            for batch in file.iter_batches(_PARQUET_ROWS, columns=_columns(file.schema_arrow)):
                 for row in batch.to_pylist():
                     yield f"{path}, row {number}", row, None, None
                     number += 1
@@ -224,6 +233,21 @@ def _parquet(path: Path) -> Iterator[_Read]:
         raise DataError(
             f"{path} is not a readable Parquet file ({error}); write it again"
         ) from error
+
+
+def _columns(schema: Any) -> list[str]:
+    """Columns that may hold texts, ids and names; the bytes of images are left where they are."""
+    import pyarrow as pa
+
+    kinds = pa.types
+    found = []
+    for field in schema:
+        kind = field.type.value_type if kinds.is_dictionary(field.type) else field.type
+        if kinds.is_struct(kind) and kind.get_field_index("path") >= 0:
+            found.append(f"{field.name}.path")
+        elif kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_integer(kind):
+            found.append(field.name)
+    return found
 
 
 def _tar(path: Path) -> Iterator[_Read]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from paraclip_bench.errors import UsageError
 from paraclip_bench.paraphrase.output import rows_to
@@ -19,16 +21,25 @@ def convert(source: Path, target: Path, *, image: str | None = None) -> int:
     if target.exists():
         raise UsageError(f"{target} is there; choose another file with -o, or delete that one")
     count = 0
-    with rows_to(target) as add:
-        for row in read_pairs(source):
-            image_id = row.pop("image_id", None)
-            name = row.get("image", image_id)
-            if image is not None:
-                name = image.replace("{id}", str(row.get("id", ""))).replace("{image}", str(name))
-            add(row if name is None else {**row, "image": name if image else _text(name)})
+    # Twice over the rows: the first time for what they hold.
+    with rows_to(target, _named(source, image)) as add:
+        for row in _named(source, image):
+            add(row)
             count += 1
     return count
 
 
-def _text(name: object) -> object:
-    return str(name) if isinstance(name, int) else name
+def _named(source: Path, image: str | None) -> Iterator[dict[str, Any]]:
+    """The rows, with ids and names of images as texts."""
+    for row in read_pairs(source):
+        image_id = row.pop("image_id", None)
+        name = row.get("image", image_id)
+        if image is not None:
+            name = image.replace("{id}", str(row.get("id", ""))).replace("{image}", str(name))
+        found = {"id": row.get("id"), "image": name, **{k: v for k, v in row.items() if k != "id"}}
+        found["image"] = name
+        yield {
+            key: str(value) if key in ("id", "image") and isinstance(value, int) else value
+            for key, value in found.items()
+            if value is not None
+        }

@@ -46,6 +46,7 @@ def export(
     reasons: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     models: Counter[str] = Counter()
+    repeated = journal.repeats_ids()
     with rows_to(output) as add, rows_to(dropped_file(output)) as drop:
         for row in journal.rows():
             for answer in row.answers.values():
@@ -53,16 +54,18 @@ def export(
                 models[answer.model or "unknown"] += 1
                 tokens["prompt"] += answer.prompt_tokens or 0
                 tokens["completion"] += answer.completion_tokens or 0
-                if answer.reason:
-                    reasons[f"step {answer.step}: {_kind(answer.reason)}"] += 1
+            unfit = chains.reasons(row)
+            for place, reason in unfit.items():
+                reasons[f"step {place.partition('.')[0]}: {_kind(reason)}"] += 1
+            id = _id(row, repeated=repeated)
             if any(True for _ in chains.open(row)):
                 counts["unfinished"] += 1
-            elif found := _row(row, settings, chains):
+            elif found := _row(row, id, settings, chains):
                 counts["written"] += 1
-                add(found)
+                add({**found, "flags": unfit} if chains.marks else found)
             else:
                 counts["dropped"] += 1
-                drop(_dropped(row))
+                drop(_dropped(row, id, unfit))
     report = {
         "output": output.name,
         "made_with": {
@@ -89,7 +92,15 @@ def export(
     return report
 
 
-def _row(row: Row, settings: Settings, chains: Chains) -> dict[str, Any] | None:
+def _id(row: Row, *, repeated: bool) -> str:
+    """The row's own id, made distinct where some come twice, or one from its content."""
+    key = row.key.hex()
+    if row.id is None:
+        return key
+    return f"{row.id}-{key[:8]}" if repeated else row.id
+
+
+def _row(row: Row, id: str, settings: Settings, chains: Chains) -> dict[str, Any] | None:
     """A row of the output; None where no chain of it is good."""
     finished = chains.finished(row)
     if not finished:
@@ -99,7 +110,7 @@ def _row(row: Row, settings: Settings, chains: Chains) -> dict[str, Any] | None:
         f"paraphrase_{step}": [answers[step - 1].text for answers in finished] for step in STEPS
     }
     found: dict[str, Any] = {
-        "id": row.id if row.id is not None else row.key.hex(),
+        "id": id,
         **({} if row.image is None else {"image": row.image}),
         "caption": row.caption,
         **{name: several[0] if one else several for name, several in texts.items()},
@@ -111,26 +122,16 @@ def _row(row: Row, settings: Settings, chains: Chains) -> dict[str, Any] | None:
             for name in ("prompt", "completion")
         },
     }
-    if chains.marks:
-        found["flags"] = _reasons(row)
     return found
 
 
-def _dropped(row: Row) -> dict[str, Any]:
+def _dropped(row: Row, id: str, reasons: dict[str, str]) -> dict[str, Any]:
     return {
-        "id": row.id if row.id is not None else row.key.hex(),
+        "id": id,
         "image": row.image,
         "caption": row.caption,
         "answers": {f"{s}.{c}": answer.text for (s, c), answer in sorted(row.answers.items())},
-        "reasons": _reasons(row),
-    }
-
-
-def _reasons(row: Row) -> dict[str, str]:
-    return {
-        f"{step}.{chain}": answer.reason
-        for (step, chain), answer in sorted(row.answers.items())
-        if answer.reason
+        "reasons": reasons,
     }
 
 

@@ -14,12 +14,16 @@ _LABEL = re.compile(
     r"my version)\s*:\s*",
     re.IGNORECASE,
 )
+# What reasoning models put before their answer.
+_THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 _QUOTES = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("`", "`"))
 _REFUSAL = re.compile(
     r"^(?:(?:i am|i'm|i’m|we are|we're) (?:very )?(?:sorry|afraid|unable|not able)|sorry\b"
-    r"|i (?:cannot|can't|can’t|can not|could not|couldn't|won't|do not|don't) "
-    r"|as an? (?:ai|language)|unfortunately,? (?:i|we) "
-    r"|please (?:provide|give|share) |my apologies|apologies,)",
+    r"|i (?:cannot|can't|can’t|can not|could not|couldn't|won't|am not able to) (?:help|assist|"
+    r"paraphrase|rephrase|rewrite|provide|fulfil|comply|do that|do this|process|see|view|create|"
+    r"generate|continue|answer|complete|understand)|as an? (?:ai|language)\b"
+    r"|unfortunately,? (?:i|we) |please (?:provide|share) (?:me |the |a |more |your )"
+    r"|my apologies|apologies,)",
     re.IGNORECASE,
 )
 _PREAMBLE = re.compile(
@@ -75,7 +79,7 @@ class Gate:
 
 def tidy(answer: str | None) -> str:
     """An answer without the label, the quotes and the spaces around it."""
-    text = unicodedata.normalize("NFC", answer or "").strip()
+    text = unicodedata.normalize("NFC", _THOUGHT.sub("", answer or "")).strip()
     text = _LABEL.sub("", text)
     for opening, closing in _QUOTES:
         inner = text[1:-1]

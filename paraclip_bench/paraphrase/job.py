@@ -49,7 +49,8 @@ class Job:
     def chains(self) -> Chains:
         """The chains of its rows."""
         gate = Gate(dict(self.settings.prompts), self.growth)
-        return Chains(gate, self.settings.n, self.marks)
+        cosine = None if self.meaning is None else self.meaning.min_cosine
+        return Chains(gate, self.settings.n, self.marks, cosine)
 
     @property
     def is_demo(self) -> bool:
@@ -65,6 +66,11 @@ class Job:
         hasher = hashlib.sha256(f"{self.fields}{self.selection}{self.limit}".encode())
         for file in self.files:
             hasher.update(f"\n{file.name}\n".encode())
+            if file.suffix == ".tar":
+                # Shards hold images, which would be read for nothing.
+                stat = file.stat()
+                hasher.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+                continue
             with file.open("rb") as content:
                 while block := content.read(_BLOCK):
                     hasher.update(block)

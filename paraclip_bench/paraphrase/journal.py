@@ -17,7 +17,7 @@ from typing import Any
 
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.paraphrase.captions import Caption
-from paraclip_bench.paraphrase.selection import Selection, normal
+from paraclip_bench.paraphrase.selection import Selection, is_torn, normal
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -38,9 +38,11 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service said: chain `chain` of a row at step 1 or 2, and what is wrong with it.
+    """What a service said: chain `chain` of a row at step 1 or 2.
 
-    cosine is that of its vector and the caption's, where it was asked for.
+    reason is what is wrong with it by the service's own account; what the gate finds is told when
+    it is read, so that the gate may change. cosine is that of its vector and the caption's, where
+    it was asked for.
     """
 
     key: bytes
@@ -108,8 +110,8 @@ class Journal:
     def settle(self, identity: dict[str, Any]) -> None:
         """Keep what the output is made with; `UsageError` where it was begun with another."""
         there = self._meta("identity")
-        # Before the first answer nothing was made with anything.
-        if there is None or not self._has_answers():
+        # Before anything was asked nothing was made with anything.
+        if there is None or not (self.has_answers() or self._meta("asked")):
             self._put(identity=identity)
             return
         other = [name for name in identity if there.get(name) != identity[name]]
@@ -161,6 +163,8 @@ class Journal:
         if reason is not None:
             return reason
         text = normal(caption.text)
+        if is_torn(f"{caption.id}{caption.image}"):
+            return "unreadable row"
         found = self._db.execute(
             "INSERT INTO rows VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
             "place = excluded.place, id = excluded.id WHERE rows.place IS NULL",
@@ -183,14 +187,12 @@ class Journal:
             )
         return found.rowcount
 
-    def judge(self, answers: Sequence[Answer]) -> None:
-        """Replace reason and cosine of answers that are there."""
-        rows = [(a.reason, a.cosine, a.key, a.step, a.chain) for a in answers]
+    def add_cosines(self, cosines: Iterable[tuple[Answer, float]]) -> None:
+        """Keep the cosines of answers that are there."""
+        rows = [(cosine, a.key, a.step, a.chain) for a, cosine in cosines]
         with _Commit(self):
             self._db.executemany(
-                "UPDATE answers SET reason = ?, cosine = ? "
-                "WHERE key = ? AND step = ? AND chain = ?",
-                rows,
+                "UPDATE answers SET cosine = ? WHERE key = ? AND step = ? AND chain = ?", rows
             )
 
     def rows(self) -> Iterator[Row]:
@@ -246,10 +248,40 @@ class Journal:
             ).fetchone()
         return int(count)
 
-    def _has_answers(self) -> bool:
+    def mark_asked(self) -> None:
+        """Questions are under way outside this process: the settings are settled."""
+        self._put(asked={"by": "batch"})
+
+    def has_answers(self, *, good: bool = False) -> bool:
+        """Whether there is any answer; with `good`, one that the service did not reject."""
+        condition = "WHERE text != ''" if good else ""
         with _Told(self):
-            found = self._db.execute("SELECT 1 FROM answers LIMIT 1").fetchone()
+            found = self._db.execute(f"SELECT 1 FROM answers {condition} LIMIT 1").fetchone()
         return found is not None
+
+    def repeats_ids(self) -> bool:
+        """Whether two rows of the present input have one id."""
+        with _Told(self):
+            found = self._db.execute(
+                "SELECT 1 FROM rows WHERE place IS NOT NULL AND id IS NOT NULL "
+                "GROUP BY id HAVING count(*) > 1 LIMIT 1"
+            ).fetchone()
+        return found is not None
+
+    def forget_rejected(self, prefix: str) -> int:
+        """Delete answers whose reason begins so, that they are asked again; returns how many."""
+        with _Commit(self):
+            found = self._db.execute(
+                "DELETE FROM answers WHERE substr(reason, 1, ?) = ?", (len(prefix), prefix)
+            )
+        return found.rowcount
+
+    def begin_cosines(self, model: str) -> None:
+        """Cosines are this model's from now on; those of another are forgotten."""
+        if self._meta("cosines") != {"model": model}:
+            with _Commit(self):
+                self._db.execute("UPDATE answers SET cosine = NULL")
+                self._set(cosines={"model": model})
 
     def _meta(self, name: str) -> dict[str, Any] | None:
         with _Told(self):

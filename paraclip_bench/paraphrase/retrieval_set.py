@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.data.images import is_file
+from paraclip_bench.data.images import ImageRef, is_file
+from paraclip_bench.data.training.tar_images import image_in_tar
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import write_text
 from paraclip_bench.paraphrase.captions import Fields, read_captions
@@ -26,11 +27,11 @@ _FOLDER = "paraphrased-retrieval"
 
 @dataclass(frozen=True)
 class Query:
-    """A caption as a query, its paraphrase, and the file of the image that it is of."""
+    """A caption as a query, its paraphrase, and the name of the image that it is of."""
 
     query: str
     paraphrase: str
-    image: Path
+    image: str
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def build(source: Source, out: Path, *, dev_share: float) -> dict[str, Any]:
         raise UsageError(f"{out} is there and not empty; choose another folder with -o")
     if not source.images.is_dir():
         raise UsageError(f"--images {source.images} is not a folder; check the path")
-    gallery, queries = _queries(source)
+    gallery, queries, flagged = _queries(source)
     if not queries:
         raise DataError(
             f"no caption has a paraphrase in {source.pairs}; "
@@ -70,12 +71,12 @@ def build(source: Source, out: Path, *, dev_share: float) -> dict[str, Any]:
     try:
         counts = {}
         for split in ("test", "dev"):
-            of_split = [q for q in queries if _split(q.image.name, dev_share) == split]
-            images = [path for path in gallery if _split(path.name, dev_share) == split]
+            of_split = [q for q in queries if _split(q.image, dev_share) == split]
+            images = {n: ref for n, ref in gallery.items() if _split(n, dev_share) == split}
             if of_split:
                 _write(temporary / split / _FOLDER, of_split, images)
                 counts[split] = {"queries": len(of_split), "images": len(images)}
-        write_text(temporary / "README.md", _card(source, counts, dev_share))
+        write_text(temporary / "README.md", _card(source, counts, dev_share, flagged))
         temporary.chmod(0o755)
         if out.exists():
             out.rmdir()
@@ -85,28 +86,36 @@ def build(source: Source, out: Path, *, dev_share: float) -> dict[str, Any]:
     return counts
 
 
-def _queries(source: Source) -> tuple[list[Path], list[Query]]:
-    """The images of all captions, and the captions that have a paraphrase, in order."""
+def _queries(source: Source) -> tuple[dict[str, ImageRef], list[Query], int]:
+    """The images of all captions by name, the captions that have a paraphrase, in order, and how
+    many rows are left out because they are marked as unfit."""
     paraphrases: dict[str, str] = {}
+    flagged = 0
     for row in read_pairs(source.pairs):
+        if row.get("flags"):
+            flagged += 1
+            continue
         text = normal(first_text(row["caption"]))
         paraphrases.setdefault(text, normal(first_text(row[f"paraphrase_{source.step}"])))
-    gallery: dict[Path, None] = {}
+    gallery: dict[str, ImageRef] = {}
+    came: dict[str, str] = {}
     queries: dict[tuple[str, str], Query] = {}
-    for where, name, text in _with_images(source):
-        image = _image(source.images, name, where)
-        gallery[image] = None
+    for where, told, text in _with_images(source):
+        ref = _image(source.images, told, where)
+        name = Path(ref.id).name
+        if came.setdefault(name, ref.id) != ref.id:
+            raise DataError(
+                f"{where}: two images are called {name}, {came[name]} and {ref.id}; "
+                "a gallery is one folder, so rename one"
+            )
+        gallery[name] = ref
         paraphrase = paraphrases.get(text)
         if paraphrase is None:
             continue
         if words(paraphrase) == words(text):
             raise DataError(f"{where}: the paraphrase of {text!r} is the caption itself; drop it")
-        queries.setdefault((text, image.name), Query(text, paraphrase, image))
-    names = [path.name for path in gallery]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"two images are called {twice}; a gallery is one folder, so rename one")
-    return list(gallery), list(queries.values())
+        queries.setdefault((text, name), Query(text, paraphrase, name))
+    return gallery, list(queries.values()), flagged
 
 
 def _with_images(source: Source) -> Iterator[tuple[str, str, str]]:
@@ -123,10 +132,12 @@ def _with_images(source: Source) -> Iterator[tuple[str, str, str]]:
         yield caption.where, caption.image, normal(caption.text)
 
 
-def _image(folder: Path, name: str, where: str) -> Path:
+def _image(folder: Path, name: str, where: str) -> ImageRef:
+    if (inside := image_in_tar(folder, name)) is not None:
+        return inside
     for ending in _ENDINGS:
         if is_file(path := folder / (name + ending)):
-            return path
+            return ImageRef(id=name + ending, path=path)
     raise DataError(f"{where}: the image {folder / name} does not exist; check --images")
 
 
@@ -135,22 +146,23 @@ def _split(name: str, dev_share: float) -> str:
     return "dev" if number < dev_share * 2**64 else "test"
 
 
-def _write(folder: Path, queries: Sequence[Query], images: Sequence[Path]) -> None:
+def _write(folder: Path, queries: Sequence[Query], images: Mapping[str, ImageRef]) -> None:
     (folder / "images").mkdir(parents=True)
-    for path in images:
-        target = folder / "images" / path.name
+    for name, ref in images.items():
+        target = folder / "images" / name
+        if ref.path is None:
+            target.write_bytes(ref.encoded())
+            continue
         try:
-            os.link(path, target)  # no second copy where one disk holds both
+            os.link(ref.path.resolve(), target)  # no second copy where one disk holds both
         except OSError:
-            shutil.copyfile(path, target)
-    rows = [
-        {"query": q.query, "paraphrase": q.paraphrase, "image_id": q.image.name} for q in queries
-    ]
+            shutil.copyfile(ref.path, target)
+    rows = [{"query": q.query, "paraphrase": q.paraphrase, "image_id": q.image} for q in queries]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(folder / "queries.jsonl", text)
 
 
-def _card(source: Source, counts: dict[str, Any], dev_share: float) -> str:
+def _card(source: Source, counts: dict[str, Any], dev_share: float, flagged: int) -> str:
     made = next(read_pairs(source.pairs))
     rows = "\n".join(
         f"| {split} | {c['queries']:,} | {c['images']:,} |" for split, c in counts.items()
@@ -171,6 +183,7 @@ with theirs.
   people.
 - Split: an image is in dev where the first 8 bytes of the sha256 of its file name, as a fraction of
   2^64, are below {dev_share}; so it stays where it is when the set grows.
+- Left out: {flagged} rows whose paraphrases are marked as unfit.
 - Checked: no query equals its paraphrase (case and punctuation aside), every image is there.
 - Gallery: all images of the captions, also those whose caption has no paraphrase.
 - Licence: that of the images and captions; texts made with a provider's model may have conditions

@@ -7,7 +7,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.paraphrase.asking import Asker, GaveUp, Manners
@@ -18,8 +18,12 @@ from paraclip_bench.paraphrase.journal import Journal, Row, Selected
 from paraclip_bench.paraphrase.output import check_format
 from paraclip_bench.paraphrase.prompts import STEPS
 from paraclip_bench.paraphrase.services.base import Service
+from paraclip_bench.paraphrase.services.endpoint import REJECTED
 from paraclip_bench.paraphrase.writing import Writer
 from paraclip_bench.progress import Advance, Progress
+
+if TYPE_CHECKING:
+    from paraclip_bench.models.base import Model
 
 
 @dataclass
@@ -62,32 +66,54 @@ def begun(job: Job, progress: Progress) -> Iterator[Begun]:
         journal.close()
 
 
-def paraphrase(job: Job, access: Access, progress: Progress) -> dict[str, Any]:
+def paraphrase(
+    job: Job, access: Access, progress: Progress, *, ask_rejected: bool = False
+) -> dict[str, Any]:
     """Ask for everything that is missing, and write the output; returns the report.
 
-    Raises `BenchError` where the service cannot be used; what came until then is kept.
+    `ask_rejected` asks once more what the service rejected. Raises `BenchError` where the service
+    cannot be used; what came until then is kept, and the rows that are done are written.
     """
-    # Made before any file: without a key there is no trace of the run.
     manners = access.manners or Manners()
-    make = _demo if job.is_demo else _endpoint
-    service = make(job, access)
+    # Both are made before any file: without a key, or the model, there is no trace of the run.
+    service = (_demo if job.is_demo else _endpoint)(job, access)
+    model = text_model_of(job)
     with begun(job, progress) as work:
-        gave_up = asyncio.run(_ask_all(work, service, manners, progress))
-        report = finished(work, progress)
-    if gave_up:
-        first = next(iter(gave_up))
-        report["gave_up"] = {"questions": len(gave_up), "first": first}
+        if ask_rejected:
+            count = work.journal.forget_rejected(REJECTED)
+            progress.say(f"{count} rejected questions are asked again")
+        if model is not None:
+            # Cosines first, for they decide which chains go on.
+            _measure(work, model, progress)
+        try:
+            gave_up = asyncio.run(_ask_all(work, service, manners, progress))
+        except BenchError:
+            export(work.journal, job.output, job.settings, job.chains, work.selected)
+            raise
+        report = finished(work, progress, model)
+    if gave_up.questions:
+        report["gave_up"] = {"questions": gave_up.questions, "first": gave_up.first}
     return report
 
 
-def finished(work: Begun, progress: Progress) -> dict[str, Any]:
-    """Judge the answers' meaning where that is asked for, and write the output."""
+def finished(work: Begun, progress: Progress, model: Model | None) -> dict[str, Any]:
+    """Write the output; with a model, after it has judged the answers' meaning."""
     job = work.job
-    if job.meaning is not None:
-        from paraclip_bench.paraphrase.meaning import judge
-
-        judge(work.journal, job.chains, job.meaning, progress)
+    if model is not None:
+        _measure(work, model, progress)
     return export(work.journal, job.output, job.settings, job.chains, work.selected)
+
+
+@dataclass
+class _GaveUp:
+    """How many questions were given up, and why the first was."""
+
+    questions: int = 0
+    first: str = ""
+
+    def add(self, why: str) -> None:
+        self.first = self.first or why
+        self.questions += 1
 
 
 def _select(job: Job, journal: Journal, progress: Progress) -> Selected:
@@ -113,12 +139,17 @@ def _select(job: Job, journal: Journal, progress: Progress) -> Selected:
     return selected
 
 
-async def _ask_all(
-    work: Begun, service: Service, manners: Manners, progress: Progress
-) -> list[str]:
-    """Returns what was given up, a sentence a question."""
-    chains, gave_up = work.job.chains, list[str]()
-    asker = Asker(service, manners, progress.say)
+async def _ask_all(work: Begun, service: Service, manners: Manners, progress: Progress) -> _GaveUp:
+    """Returns what was given up."""
+    chains, gave_up = work.job.chains, _GaveUp()
+    prompts = work.job.settings.prompts
+    asker = Asker(
+        service,
+        manners,
+        progress.say,
+        trusted=work.journal.has_answers(good=True),
+        prompt_characters=lambda question: len(prompts[question.step].fill(question.text)),
+    )
     writer = Writer(work.journal)
     total = work.selected.kept * chains.n * len(STEPS)
     done = work.journal.answered()
@@ -137,7 +168,7 @@ async def _ask_all(
             try:
                 await _follow(row, chain, chains, asker, writer, advance)
             except GaveUp as error:
-                gave_up.append(str(error))
+                gave_up.add(str(error))
             # Questions that never come: the chain ended before its last step.
             advance(len(STEPS) - (len(row.answers) - before))
 
@@ -188,6 +219,21 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
         else:
             flat.append(error)
     return next((error for error in flat if isinstance(error, BenchError)), flat[0])
+
+
+def text_model_of(job: Job) -> Model | None:
+    """The model that judges meaning; None where none is asked for."""
+    if job.meaning is None:
+        return None
+    from paraclip_bench.paraphrase.meaning import text_model
+
+    return text_model(job.meaning)
+
+
+def _measure(work: Begun, model: Model, progress: Progress) -> None:
+    from paraclip_bench.paraphrase.meaning import measure
+
+    measure(work.journal, model, progress)
 
 
 def _demo(job: Job, access: Access) -> Service:

@@ -29,6 +29,8 @@ class Selection:
             return "empty"
         if not isinstance(text, str):
             return "not a text"
+        if is_torn(text):
+            return "not a text"
         # Letters of any script; markup and addresses are no caption.
         if _MARKUP.search(text) or not any(character.isalpha() for character in text):
             return "not a text"
@@ -36,6 +38,11 @@ class Selection:
         if words < self.min_words:
             return "too few words"
         return "too many words" if words > self.max_words else None
+
+
+def is_torn(text: str) -> bool:
+    """Whether a text has halves of characters (lone surrogates), which no file can hold."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def normal(text: str) -> str:

@@ -53,6 +53,8 @@ class Service(Protocol):
     """Answers questions, several at once; one attempt a call."""
 
     name: str
+    rejects_alone: bool
+    """Whether a rejection is always about its question, and never about all."""
 
     async def ask(self, question: Question) -> Said:
         """Answer, or raise `Again` or `Hopeless`."""

@@ -17,6 +17,7 @@ class DemoGrammar:
     """Paraphrases captions of the demo world; refuses any other by name."""
 
     name = "demo"
+    rejects_alone = True
     # What rows are marked with.
     MODEL = "demo-grammar (not an LLM)"
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from paraclip_bench.errors import UsageError
 from paraclip_bench.paraphrase.services.base import Again, Hopeless, Question, Said
@@ -19,6 +19,9 @@ _OPENAI = "https://api.openai.com/v1"
 # Statuses that the same request may not meet again.
 _PASSING = frozenset({408, 409, 425, 429})
 _OVER_QUOTA = "insufficient_quota"
+REJECTED = "rejected by the service"
+# What reading something raises that is no chat completion.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
 class Endpoint:
@@ -34,22 +37,32 @@ class Endpoint:
     ) -> None:
         """Raises `UsageError` for no address or no key; a key is needed for OpenAI's alone."""
         base_url = base_url or os.environ.get(_URL_VARIABLE) or _OPENAI
-        address = urlsplit(base_url)
-        if address.scheme not in ("http", "https") or not address.netloc:
+        try:
+            address = urlsplit(base_url)
+            hostname = address.hostname
+        except ValueError:
+            address, hostname = urlsplit(""), None
+        if address.scheme not in ("http", "https") or not hostname:
             raise UsageError(
                 f"--base-url {shown_url(base_url)} is no address; write it like "
                 "http://localhost:8000/v1"
             )
         key = os.environ.get(key_variable, "").strip()
-        if not key and address.hostname == urlsplit(_OPENAI).hostname:
+        if not key and hostname == urlsplit(_OPENAI).hostname:
             raise UsageError(
                 f"there is no key in the environment variable {key_variable}; set it, or name "
                 "another service with --base-url"
             )
+        if not key.isascii():
+            raise UsageError(
+                f"the key in the environment variable {key_variable} has letters that no key has; "
+                "copy it again, without quotes"
+            )
         import openai
 
         self.name = shown_url(base_url)
-        self._settings, self._secrets = settings, _secrets(key, address.username, address.password)
+        self._settings, self._secrets = settings, _secrets(key, address)
+        self.rejects_alone = False
         self._client = openai.AsyncOpenAI(
             api_key=key or "none", base_url=base_url, timeout=timeout, max_retries=0
         )
@@ -65,39 +78,39 @@ class Endpoint:
                 extra_body=_sampling(self._settings.sampling, question),
             )
             return read_completion(json.loads(answer.content))
+        # From None: what the client raises holds what was sent and what came, the key among it.
         except openai.APIStatusError as error:
-            return self._status(error)
-        except openai.APITimeoutError as error:
-            raise Again("no answer in time", down=True) from error
+            status, headers, said = error.status_code, error.response.headers, _sentence(error)
+            return self._status(status, headers, self._clean(said), getattr(error, "code", None))
+        except openai.APITimeoutError:
+            raise Again("no answer in time", down=True) from None
         except (openai.APIConnectionError, ConnectionError) as error:
             said = str(error.__cause__ or error)
-            raise Again(self._clean(f"no connection: {said}"), down=True) from error
-        except (ValueError, KeyError, TypeError, openai.APIError) as error:
-            raise Again(self._clean(f"an answer that cannot be read ({error})")) from error
+            raise Again(self._clean(f"no connection: {said}"), down=True) from None
+        except (*UNREADABLE, openai.APIError) as error:
+            raise Again(self._clean(f"an answer that cannot be read ({error})")) from None
 
-    def _status(self, error: Any) -> Said:
+    def _status(self, status: int, headers: Mapping[str, str], said: str, code: Any) -> Said:
         """What a status other than success means; returns where it is about this question."""
-        status: int = error.status_code
-        said = self._clean(_sentence(error))
-        if status == 401 or status == 403:
+        if status == 401:
             raise Hopeless(
-                f"{self.name} refuses the key ({status}: {said}); check the environment variable "
-                "that holds it"
-            ) from error
+                f"{self.name} refuses the key (401: {said}); check the environment variable that "
+                "holds it"
+            ) from None
+        if status == 402 or code == _OVER_QUOTA:
+            raise Hopeless(
+                f"{self.name} says that the quota is used up ({status}: {said}); "
+                "raise it there and run the same command again"
+            ) from None
         if status == 404:
             raise Hopeless(
                 f"{self.name} knows no model {self._settings.llm!r}, or is no OpenAI-compatible "
-                f"address ({status}: {said}); check --llm and --base-url (it mostly ends in /v1)"
-            ) from error
-        if getattr(error, "code", None) == _OVER_QUOTA:
-            raise Hopeless(
-                f"{self.name} says that the quota is used up ({said}); "
-                "raise it there and run the same command again"
-            ) from error
+                f"address (404: {said}); check --llm and --base-url (it mostly ends in /v1)"
+            ) from None
         if status in _PASSING or status >= 500:
-            after = _retry_after(error.response.headers)
-            raise Again(f"{status}: {said}", after=after, down=status >= 500) from error
-        return Said("", self._settings.llm, rejected=f"rejected by the service ({status}: {said})")
+            after = _retry_after(headers)
+            raise Again(f"{status}: {said}", after=after, down=status >= 500) from None
+        return Said("", self._settings.llm, rejected=f"{REJECTED} ({status}: {said})")
 
     def _clean(self, text: str) -> str:
         """A message without anything secret, on one line, not longer than a line."""
@@ -105,14 +118,14 @@ class Endpoint:
             text = text.replace(secret, "[key]")
         # Services echo keys with their middle left out.
         text = re.sub(r"\b[\w-]*\*{3,}[\w*-]*", "[key]", text)
-        return " ".join(text.split())[:200]
+        return " ".join(readable(text).split())[:200]
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
 
-def body(settings: Settings, question: Question) -> dict[str, Any]:
+def request_body(settings: Settings, question: Question) -> dict[str, Any]:
     """The request as JSON, for batch files."""
     return {
         "model": settings.llm,
@@ -122,15 +135,16 @@ def body(settings: Settings, question: Question) -> dict[str, Any]:
 
 
 def read_completion(found: Any) -> Said:
-    """The first choice of a chat completion; `ValueError` where there is none."""
+    """The first choice of a chat completion; one of `UNREADABLE` where there is none."""
     if not isinstance(found, dict) or not found.get("choices"):
-        raise ValueError("it has no choices")
+        told = error_sentence(found)
+        raise ValueError(told or "it has no choices")
     choice = found["choices"][0]
     message = choice["message"]
     text, usage = message.get("content"), found.get("usage") or {}
     rejected = fault = None
     if choice.get("finish_reason") == "content_filter":
-        rejected = "rejected by the service (its content filter)"
+        rejected = f"{REJECTED} (its content filter)"
     elif text is None and message.get("refusal"):
         text = str(message["refusal"])
     elif choice.get("finish_reason") == "length":
@@ -138,8 +152,8 @@ def read_completion(found: Any) -> Said:
     if text is not None and not isinstance(text, str):
         raise ValueError("its content is no text")
     return Said(
-        text or "",
-        str(found.get("model") or ""),
+        readable(text or ""),
+        readable(str(found.get("model") or "")),
         usage.get("prompt_tokens"),
         usage.get("completion_tokens"),
         rejected,
@@ -147,10 +161,24 @@ def read_completion(found: Any) -> Said:
     )
 
 
+def error_sentence(found: Any) -> str | None:
+    """What a service says went wrong, however deep it lies; None where it says nothing."""
+    while isinstance(found, dict):
+        found = next(
+            (found[k] for k in ("error", "message", "detail", "code") if found.get(k)), None
+        )
+    return None if found is None or isinstance(found, list) else str(found)
+
+
+def readable(text: str) -> str:
+    """The text without halves of characters, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def shown_url(url: str) -> str:
     """An address without the user, the password and the query that it may hold."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    scheme, slashes, rest = url.rpartition("://")
+    return scheme.rpartition("@")[2] + slashes + rest.rpartition("@")[2].partition("?")[0]
 
 
 def _messages(settings: Settings, question: Question) -> Any:
@@ -165,16 +193,18 @@ def _sampling(sampling: Mapping[str, Any], question: Question) -> dict[str, Any]
     return sent
 
 
-def _secrets(*found: str | None) -> list[str]:
-    return sorted({secret for secret in found if secret}, key=len, reverse=True)
+def _secrets(key: str, address: SplitResult) -> list[str]:
+    """What no message may have: the key, the password and the query of an address, as they are
+    written and as they are meant."""
+    found = {key, address.username, address.password, address.query}
+    found |= {value for _, value in parse_qsl(address.query)}
+    found |= {unquote(secret) for secret in found if secret}
+    return sorted((secret for secret in found if secret), key=len, reverse=True)
 
 
 def _sentence(error: Any) -> str:
     """What a service says of an error, without the client's words around it."""
-    said = error.body
-    if isinstance(said, dict):
-        said = said.get("message") or said.get("detail") or said.get("error") or said
-    return str(said or error.message or "no reason given")
+    return error_sentence(error.body) or str(error.body or error.message or "no reason given")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
