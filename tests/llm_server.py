@@ -43,6 +43,14 @@ class Server:
         key = request.headers.get("Authorization", "")
         if self.options.key and key != f"Bearer {self.options.key}":
             return self._error(401, f"Incorrect API key provided: {key.removeprefix('Bearer ')}")
+        if self.options.status:
+            self._note("all", question)
+            told = self._error(self.options.status, "Insufficient balance")
+            if self.options.status == 200:
+                told = web.json_response({"error": {"message": "Insufficient balance"}})
+            return told
+        if (special := self._special(question)) is not None:
+            return special
         # Answers come in another order than questions.
         await asyncio.sleep(self.options.latency * self.random.uniform(0.9, 1.1))
         if time.monotonic() < self.burst_until:
@@ -59,6 +67,22 @@ class Server:
             self.burst_until = time.monotonic() + BURST
             return self._fault("burst", question, request)
         return self._good(question)
+
+    def _special(self, question: str) -> web.StreamResponse | None:
+        """What captions with certain words get, always."""
+        if "fivehundred" in question:
+            self._note("500", question)
+            return self._error(500, "it broke")
+        if "flagged" in question:
+            self._note("403", question)
+            return self._error(403, "moderated")
+        if "torn" in question and question.startswith("Here is"):
+            self._note("ok", question)
+            found = json.dumps(completion("Here is: one half"))
+            return web.Response(
+                text=found.replace("half", "\\ud83d half"), content_type="application/json"
+            )
+        return None
 
     def _fault(self, name: str, question: str, request: web.Request) -> web.StreamResponse:
         self._note(name, question)
@@ -142,6 +166,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--key", default="")
+    parser.add_argument("--status", type=int, default=0, help="what every request gets")
     asyncio.run(serve(parser.parse_args(sys.argv[1:])))
 
 

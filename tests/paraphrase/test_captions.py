@@ -97,6 +97,51 @@ def test_files_that_are_not_what_they_say(tmp_path: Path) -> None:
     assert [c.problem is None for c in found] == [True, False, False]
 
 
+def test_of_a_folder_of_img2dataset_only_the_shards_are_read(tmp_path: Path) -> None:
+    write(tmp_path, "tar")
+    write(tmp_path, "parquet")
+    (tmp_path / "00000_stats.json").write_text('{"count": 2}')
+    assert [file.suffix for file in caption_files(tmp_path)] == [".tar"]
+    (tmp_path / "captions.tar").unlink()
+    with pytest.raises(UsageError, match=r"files of several formats \(\.json, \.parquet\)"):
+        caption_files(tmp_path)
+
+
+def test_each_row_has_its_own_fields(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    rows = [{"title": "a dog"}, {"caption": "a cat", "title": "x", "image": 7}, {"other": 1}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = list(read_captions([path], Fields()))
+    assert [(c.text, c.image) for c in found] == [("a dog", None), ("a cat", "7"), (None, None)]
+
+
+def test_columns_of_parquet_in_other_forms(tmp_path: Path) -> None:
+    path = tmp_path / "c.parquet"
+    table = pa.table(
+        {
+            "caption": pa.array(["a dog", "a dog"]).dictionary_encode(),
+            "image": pa.array([{"bytes": b"1", "path": "1.jpg"}, {"bytes": b"2", "path": "2.jpg"}]),
+        }
+    )
+    pq.write_table(table, path)
+    found = list(read_captions([path], Fields()))
+    assert [(c.text, c.image) for c in found] == [("a dog", "1.jpg"), ("a dog", "2.jpg")]
+
+
+def test_odd_tables(tmp_path: Path) -> None:
+    path = tmp_path / "c.tsv"
+    path.write_bytes(b'caption\timage\na \rdog\t1\nonly one\n"a cat\t2\n')
+    found = list(read_captions([path], Fields()))
+    assert [c.text for c in found] == ["a \rdog", None, '"a cat']
+    assert "1 fields where the header has 2" in str(found[1].problem)
+    path = tmp_path / "c.csv"
+    path.write_text('caption,image\n"two\nlines",1\na dog,2\n')
+    assert [c.text for c in read_captions([path], Fields())] == ["two\nlines", "a dog"]
+    path.write_text('caption,image\n"never closed,1\na dog,2\n')
+    with pytest.raises(DataError, match=r"c\.csv, line 3: unexpected end of data; mend"):
+        list(read_captions([path], Fields()))
+
+
 def test_shards_of_a_folder_come_in_order(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt"):
         (tmp_path / name).write_text(f"of {name}\n")
@@ -118,6 +163,7 @@ def test_shards_of_a_folder_come_in_order(tmp_path: Path) -> None:
         (" \t ", "empty"),
         (None, "empty"),
         (7, "not a text"),
+        ("a torn \ud83d text", "not a text"),
         ("12 - 34 :)", "not a text"),
         ("<a href='x'>see</a> it", "not a text"),
         ("see https://example.org now", "not a text"),

@@ -139,9 +139,19 @@ def test_the_key_is_written_nowhere(server, command, tmp_path):
     assert done.returncode == 0, done.stderr
     named = command(*arguments, "--base-url", address, env={"OPENAI_API_KEY": key})
     debug = command(
-        "--debug", *arguments, "--base-url", running.url + "/none", env={"OPENAI_API_KEY": key}
+        "--debug",
+        *arguments,
+        "-o",
+        "debug.jsonl",
+        "--base-url",
+        running.url,
+        env={"OPENAI_API_KEY": key + "x"},
     )
-    said = "".join(run.stdout + run.stderr for run in (wrong, done, named, debug))
+    assert "Traceback" in debug.stderr
+    bare = command(*arguments, "--base-url", "user:pass5ecret@host/v1")
+    query = command(*arguments, "--base-url", running.url + "/none?key=pass5ecret")
+    runs = (wrong, done, named, debug, bare, query)
+    said = "".join(run.stdout + run.stderr for run in runs)
     texts = [said.encode(), *(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())]
     assert len(texts) > 4
     for secret in (key.encode(), b"pass5ecret"):

@@ -22,6 +22,7 @@ CAPTION = "a brown dog runs through deep snow"
         ('"Sit" and "stay"', '"Sit" and "stay"'),
         ("  a\n\n b ", "a\nb"),
         (None, ""),
+        ("<think>\n\nhm\n</think>\n\nA dog", "A dog"),
         ("Caption this: a dog", "Caption this: a dog"),
     ],
 )
@@ -58,6 +59,7 @@ def test_what_the_input_has_itself_is_no_fault() -> None:
     assert gate.reason(1, sign, "sorry, closed: a door's sign", sign) is None
     told = "tell the same thing in other words, said the poster"
     assert gate.reason(1, told, "a poster: tell the same thing in other words", told) is None
+    assert gate.reason(1, "poster", "I can't keep calm poster", "poster") is None
     assert gate.reason(2, "a hound", CAPTION, CAPTION) == "equal to the caption"
     assert (
         gate.reason(2, "a hound in the snow", "the wintry fields hold one canine", CAPTION) is None

@@ -136,6 +136,13 @@ def test_formats_convert_without_a_loss(captions, command, server, tmp_path) -> 
     authors = json_lines.write(tmp_path / "authors.jsonl", rows)
     assert convert(authors, tmp_path / "ours.jsonl", image="{image}.jpg") == 1
     assert json_lines.read(tmp_path / "ours.jsonl")[0]["image"] == "7.jpg"
+    mixed = [*rows, {**rows[0], "paraphrase_1": ["a hound", "one dog"]}]
+    several = json_lines.write(tmp_path / "mixed.jsonl", mixed)
+    with pytest.raises(DataError, match="'paraphrase_1' is a text in some rows and several texts"):
+        convert(several, tmp_path / "mixed.parquet")
+    more = [*rows, {**rows[0], "note": "x", "weight": 1}, {**rows[0], "weight": 0.5}]
+    convert(json_lines.write(tmp_path / "more.jsonl", more), tmp_path / "more.parquet")
+    assert pq.read_table(tmp_path / "more.parquet")["weight"].to_pylist() == [None, 1.0, 0.5]
     bad = json_lines.write(tmp_path / "bad.jsonl", [{"caption": "a dog"}])
     with pytest.raises(DataError, match=r"bad\.jsonl, line 1: there is no 'paraphrase_1'"):
         convert(bad, tmp_path / "out.jsonl")
@@ -218,6 +225,15 @@ def test_a_retrieval_set_is_checked(captions, images, tmp_path) -> None:
     source = Source([captions], pairs, images, Fields())
     with pytest.raises(DataError, match="the paraphrase of 'view 1 of it' is the caption itself"):
         build(source, tmp_path / "set", dev_share=0.2)
+    (images / "4.png").rename(tmp_path / "4.png")
+    (images / "4.png").symlink_to(Path("..") / "4.png")
+    flagged = {**rows[1], "caption": "view 3 of it", "flags": {"2.0": "a refusal"}}
+    json_lines.write(pairs, [rows[1], flagged])
+    build(source, tmp_path / "linked", dev_share=0)
+    made = tmp_path / "linked" / "test" / "paraphrased-retrieval"
+    assert len(json_lines.read(made / "queries.jsonl")) == 1
+    assert (made / "images" / "4.png").is_file()
+    assert not (made / "images" / "4.png").is_symlink()
     (images / "5.png").unlink()
     json_lines.write(pairs, rows[1:])
     with pytest.raises(DataError, match=r"c\.jsonl, line 6: the image .*5\.png does not exist"):
