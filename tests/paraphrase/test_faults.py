@@ -138,15 +138,8 @@ def test_the_key_is_written_nowhere(server, command, tmp_path):
     done = command(*arguments, "--base-url", running.url, env={"OPENAI_API_KEY": key})
     assert done.returncode == 0, done.stderr
     named = command(*arguments, "--base-url", address, env={"OPENAI_API_KEY": key})
-    debug = command(
-        "--debug",
-        *arguments,
-        "-o",
-        "debug.jsonl",
-        "--base-url",
-        running.url,
-        env={"OPENAI_API_KEY": key + "x"},
-    )
+    again = ("--debug", *arguments, "-o", "debug.jsonl", "--base-url", running.url)
+    debug = command(*again, env={"OPENAI_API_KEY": key + "x"})
     assert "Traceback" in debug.stderr
     bare = command(*arguments, "--base-url", "user:pass5ecret@host/v1")
     query = command(*arguments, "--base-url", running.url + "/none?key=pass5ecret")
