@@ -37,7 +37,8 @@ paraphrase.add_to(pairs)
 app.add_typer(
     pairs,
     name="paraphrase",
-    help="Captions become paraphrases: paraphrase CAPTIONS -o PAIRS --llm MODEL [--base-url URL].",
+    help="Captions become paraphrases: paraphrase CAPTIONS -o PAIRS --llm MODEL [--base-url URL]. "
+    "All options: paraphrase make --help.",
     short_help="Captions become paraphrases.",
 )
 app.command("finetune", short_help="Make a ParaCLIP checkpoint.")(finetune.finetune)

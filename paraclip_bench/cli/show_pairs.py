@@ -27,7 +27,7 @@ def finish_run(
     _tell(job, report, progress, as_json=as_json)
     if (gave_up := report.get("gave_up")) is not None:
         raise BenchError(
-            f"{gave_up['questions']} questions were given up after all retries (the first: "
+            f"questions given up after all retries: {gave_up['questions']} (the first: "
             f"{gave_up['first']}); run the same command again to ask them"
         )
     if not report["rows"]["written"]:
@@ -40,8 +40,10 @@ def _tell(job: Job, report: dict[str, Any], progress: Progress, *, as_json: bool
         from paraclip_bench.demo.store import NOTICE
 
         progress.say(f"paraphrased by the demo world's grammar, not by an LLM. {NOTICE}")
+    for sentence in report["first_dropped"]:
+        progress.say(f"dropped: {sentence}")
     for reason, count in report["unfit_answers"].items():
-        progress.say(f"note: {count} answers unfit, {reason}")
+        progress.say(f"note: unfit answers, {reason}: {count}")
     progress.say(
         f"{job.output}: {rows['written']} rows; {rows['dropped']} dropped, "
         f"{rows['unfinished']} not finished ({report_file(job.output)})"
@@ -53,7 +55,7 @@ def _nothing(report: dict[str, Any]) -> str:
     first = next(iter(report["unfit_answers"]), "no answer came")
     return (
         f"{report['output']} has no rows, for no answer could be taken ({first}); "
-        "the folder .work beside it names each"
+        f"{report['output']}.work/dropped.jsonl names each"
     )
 
 
@@ -62,7 +64,9 @@ def show_plan(job: Job, progress: Progress, *, as_json: bool) -> None:
     import tempfile
 
     from paraclip_bench.paraphrase.journal import Journal
+    from paraclip_bench.paraphrase.output import check_format
 
+    check_format(job.output)
     # A journal of its own, so that looking leaves no trace.
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.sqlite")

@@ -172,9 +172,14 @@ class Asker:
                 return None
             error = self._down.error
             if self._down.seconds > self._manners.patience:
+                what = (
+                    "every answer that came is kept: run the same command again later"
+                    if self._trusted.is_set()
+                    else "it has never answered: check --base-url"
+                )
                 raise BenchError(
                     f"{self._service.name} has not worked for {self._manners.patience:.0f} s "
-                    f"({error}); every answer that came is kept: run the same command again later"
+                    f"({error}); {what}"
                 )
             await asyncio.sleep(self._down.next_wait())
             said = None

@@ -117,22 +117,25 @@ def read_answers(journal: Journal, chains: Chains, files: Sequence[Path]) -> Rea
     read.
     """
     read = Read()
-    # What the service rejects is about its question only where it answers others.
-    trusted = journal.has_answers(good=True)
     # Answers of step 2 need those of step 1, which may stand behind them or in another file.
     for step in STEPS:
         waiting: list[Answer] = []
+        rejected: list[Answer] = []
         for where, found in _answers(files, read if step == STEPS[0] else Read()):
             # A name that is not ours counts once, in the first pass.
             if (_step(found) or STEPS[0]) != step:
                 continue
-            answer = _answer(journal, chains, found, where, read, trusted=trusted)
+            answer = _answer(journal, chains, found, where, read)
             if answer is not None:
-                waiting.append(answer)
+                (waiting if answer.text else rejected).append(answer)
             if len(waiting) == _KEPT_AT_ONCE:
                 _keep(journal, waiting, read)
         _keep(journal, waiting, read)
-        trusted = journal.has_answers(good=True)
+        # What the service rejects is about its question only where it answers others.
+        if journal.has_answers(good=True):
+            _keep(journal, rejected, read)
+        for answer in rejected:
+            read.failed[str(answer.reason)] += 1
     return read
 
 
@@ -167,13 +170,7 @@ def _keep(journal: Journal, waiting: list[Answer], read: Read) -> None:
 
 
 def _answer(
-    journal: Journal,
-    chains: Chains,
-    found: dict[str, Any],
-    where: str,
-    read: Read,
-    *,
-    trusted: bool,
+    journal: Journal, chains: Chains, found: dict[str, Any], where: str, read: Read
 ) -> Answer | None:
     place = _place(journal, str(found.get("custom_id")))
     if place is None:
@@ -195,7 +192,7 @@ def _answer(
     )
     if error is not None or status != 200:
         said = readable(" ".join((error or "no reason given").split())[:200])
-        if status in _REJECTING and trusted:
+        if status in _REJECTING:
             return chains.answer(
                 row, chain, question, Said("", "", rejected=f"{REJECTED} ({status}: {said})")
             )

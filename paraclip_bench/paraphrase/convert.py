@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ def convert(source: Path, target: Path, *, image: str | None = None) -> int:
     the ParaCLIP authors' own script name images by an `image_id`. Returns how many rows there are.
     Raises `UsageError` where the target is there.
     """
+    if image is not None and (wrong := re.sub(r"\{(id|image)\}", "", image)) and "{" in wrong:
+        raise UsageError(f"--image {image!r} has a field that is neither {{id}} nor {{image}}")
     if target.exists():
         raise UsageError(f"{target} is there; choose another file with -o, or delete that one")
     count = 0

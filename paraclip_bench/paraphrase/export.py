@@ -14,6 +14,9 @@ from paraclip_bench.paraphrase.output import rows_to
 from paraclip_bench.paraphrase.prompts import STEPS
 from paraclip_bench.paraphrase.settings import Settings
 
+# So many dropped rows are named where a run ends.
+_NAMED = 3
+
 
 def work_folder(output: Path) -> Path:
     """The folder beside an output that has its journal, its dropped rows and its report."""
@@ -46,6 +49,7 @@ def export(
     reasons: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     models: Counter[str] = Counter()
+    first_dropped: list[str] = []
     repeated = journal.repeats_ids()
     with rows_to(output) as add, rows_to(dropped_file(output)) as drop:
         for row in journal.rows():
@@ -65,6 +69,8 @@ def export(
                 add({**found, "flags": unfit} if chains.marks else found)
             else:
                 counts["dropped"] += 1
+                if len(first_dropped) < _NAMED:
+                    first_dropped.append(f"{row.caption!r}: {next(iter(unfit.values()), '')}")
                 drop(_dropped(row, id, unfit))
     report = {
         "output": output.name,
@@ -85,6 +91,7 @@ def export(
         },
         "rows": {name: counts[name] for name in ("written", "dropped", "unfinished")},
         "answers": counts["answers"],
+        "first_dropped": first_dropped,
         "unfit_answers": dict(reasons.most_common()),
         "tokens": dict(tokens),
     }

@@ -42,6 +42,8 @@ def make_job(
     """A job whose parts are checked; raises `UsageError` for what does not go together."""
     if unfit not in UNFIT:
         raise UsageError(f"--unfit {unfit!r} is neither of {' and '.join(UNFIT)}")
+    if n < 1:
+        raise UsageError(f"n is {n}, and a caption needs at least one chain; make it 1 or more")
     if min_words > max_words:
         raise UsageError(f"--min-words {min_words} is more than --max-words {max_words}")
     if (min_cosine is None) != (cosine_model is None):

@@ -87,8 +87,9 @@ def paraphrase(
             _measure(work, model, progress)
         try:
             gave_up = asyncio.run(_ask_all(work, service, manners, progress))
-        except BenchError:
-            export(work.journal, job.output, job.settings, job.chains, work.selected)
+        except (BenchError, KeyboardInterrupt):
+            if work.journal.has_answers(good=True):
+                export(work.journal, job.output, job.settings, job.chains, work.selected)
             raise
         report = finished(work, progress, model)
     if gave_up.questions:

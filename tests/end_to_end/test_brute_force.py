@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from paraclip_bench.api import evaluate
+from paraclip_bench.tasks.sugarcrepe_pp import SUBSETS
 
 RELATIONS = ("on", "holding", "to the left of", "biting")  # biting is one ARO leaves out
 ATTRIBUTES = (("red", "blue"), ("wet", "dry"))
@@ -94,6 +95,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     del queries[5]["image_id"]
     lines = "".join(json.dumps(query) + "\n" for query in queries)
     (root / "paraphrased-retrieval/queries.jsonl").write_text(lines)
+
+    images("sugarcrepe-pp", names[:6])
+    for subset in SUBSETS:
+        items = [
+            {
+                "id": i,
+                "filename": names[i],
+                "caption": f"a {rng.choice(THINGS)} near a {rng.choice(THINGS)}",
+                "caption2": f"there is a {rng.choice(THINGS)}",
+                "negative_caption": f"a {rng.choice(THINGS)} on a {rng.choice(THINGS)}",
+            }
+            for i in range(6)
+        ]
+        (root / "sugarcrepe-pp" / f"{subset}.json").write_text(json.dumps(items))
 
     (root / "sts").mkdir()
     sets = ["STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICK-R", "SICK-R.all"]
@@ -180,6 +195,25 @@ def brute_retrieval(plain: Plain, folder: Path) -> dict[str, float]:
     }
 
 
+def brute_sugarcrepe(plain: Plain, folder: Path, protocol: str) -> dict[str, float]:
+    means, every = {}, []
+    for subset in SUBSETS:
+        right = []
+        for row in json.loads((folder / f"{subset}.json").read_text()):
+            one, two, negative = (
+                plain.text(row[key]) for key in ("caption", "caption2", "negative_caption")
+            )
+            image = plain.image(folder / "images" / row["filename"])
+            if protocol == "itt":
+                right.append(min(image @ one, image @ two) > image @ negative)
+            else:
+                right.append(one @ two > max(one @ negative, two @ negative))
+        means[f"accuracy/{subset}"] = float(np.mean(right))
+        every += right
+    accuracy = float(np.mean(list(means.values())))
+    return {"accuracy": accuracy, "accuracy_micro": float(np.mean(every)), **means}
+
+
 def brute_sts(plain: Plain, file: Path) -> dict[str, float]:
     rows = [line.split("\t") for line in file.read_text().splitlines()[1:]]
     cosines = [float(plain.text(a) @ plain.text(b)) for _, a, b in rows]
@@ -196,14 +230,14 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
     report = evaluate(
         [f"local-dir:{vit_b_32}"],
         ["all"],
-        protocols=("aro", "mteb", "senteval"),
+        protocols=("aro", "mteb", "senteval", "tot", "itt"),
         data_dir=data,
         workspace=tmp_path,
         offline=True,
         quiet=True,
     )
     assert report.failures == []
-    assert len(report.results) == 4 + 1 + 8
+    assert len(report.results) == 4 + 1 + 2 + 8
     plain = Plain(vit_b_32)
     for _, result in report.results:
         folder = data / result.task
@@ -215,6 +249,8 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
             expected = brute_aro(plain, file, result.protocol, attribution=True)
         elif result.task == "paraphrased-retrieval":
             expected = brute_retrieval(plain, folder)
+        elif result.task == "sugarcrepe-pp":
+            expected = brute_sugarcrepe(plain, folder, result.protocol)
         else:
             name = "SICK-R.all" if result.protocol == "mteb" else result.task
             expected = brute_sts(plain, data / "sts" / f"{name}.tsv")

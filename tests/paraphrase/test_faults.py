@@ -94,6 +94,27 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_file(server, command, tmp_p
     assert len(whole.read_text().splitlines()) == 400
 
 
+def test_what_is_done_is_written_when_a_user_stops_the_run(server, command, tmp_path):
+    captions = tmp_path / "captions.txt"
+    captions.write_text("".join(f"picture number {i} of many\n" for i in range(3000)))
+    url = server("--latency", "0.05").url
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "paraclip_bench", "paraphrase", str(captions)),
+            *("-o", "p.jsonl", "--base-url", url, "--llm", "tiny"),
+        ],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "stopped; what was finished is kept" in said
+    assert 0 < len((tmp_path / "p.jsonl").read_text().splitlines()) < 3000
+
+
 def test_a_service_that_is_down_pauses_the_run_with_one_message(server, command, tmp_path):
     captions = tmp_path / "captions.txt"
     captions.write_text("".join(f"picture number {i} of many\n" for i in range(200)))

@@ -31,6 +31,7 @@ def test_a_service_that_rejects_all_spoils_nothing(
     assert done.returncode == 1
     assert said in done.stderr.splitlines()[-1]
     assert len(refusing.requests()) < 60
+    assert not (tmp_path / "p.jsonl").exists()
     # Nothing is kept of it: a service that works is asked everything, with other settings too.
     works = command(
         captions, *ARGUMENTS, "--base-url", server().url, "--extra-body", '{"max_tokens": null}'
@@ -61,7 +62,7 @@ def test_questions_that_always_fail_do_not_stop_the_others(
         done = command(*arguments)
         assert done.returncode == 1
         assert (
-            "1 questions were given up after all retries (the first: 500: it broke)"
+            "questions given up after all retries: 1 (the first: 500: it broke)"
             in (done.stderr.splitlines()[-1])
         )
         rows = json_lines.read(tmp_path / "p.jsonl")

@@ -63,6 +63,7 @@ class Endpoint:
         self.name = shown_url(base_url)
         self._settings, self._secrets = settings, _secrets(key, address)
         self.rejects_alone = False
+        self._key_variable = key_variable
         self._client = openai.AsyncOpenAI(
             api_key=key or "none", base_url=base_url, timeout=timeout, max_retries=0
         )
@@ -94,8 +95,8 @@ class Endpoint:
         """What a status other than success means; returns where it is about this question."""
         if status == 401:
             raise Hopeless(
-                f"{self.name} refuses the key (401: {said}); check the environment variable that "
-                "holds it"
+                f"{self.name} refuses the key (401: {said}); check the environment variable "
+                f"{self._key_variable}"
             ) from None
         if status == 402 or code == _OVER_QUOTA:
             raise Hopeless(
