@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paraclip_bench.cli.options import JsonOption
+from paraclip_bench.cli.options import CaptionFieldOption, ImageFieldOption, JsonOption
 
 
 def paraphrased_retrieval(
@@ -23,12 +23,8 @@ def paraphrased_retrieval(
     dev_share: Annotated[
         float, typer.Option("--dev-share", min=0, max=0.9, help="Share of images in dev/.")
     ] = 0.2,
-    caption_field: Annotated[
-        str | None, typer.Option("--caption-field", show_default="caption, text …")
-    ] = None,
-    image_field: Annotated[
-        str | None, typer.Option("--image-field", show_default="image, image_id …")
-    ] = None,
+    caption_field: CaptionFieldOption = None,
+    image_field: ImageFieldOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a paraphrased-retrieval set: OUT/test and OUT/dev for --data-dir, and a card."""

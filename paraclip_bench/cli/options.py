@@ -18,3 +18,9 @@ SuiteOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …", show_default="cpu")
 ]
+CaptionFieldOption = Annotated[
+    str | None, typer.Option("--caption-field", show_default="caption, text …")
+]
+ImageFieldOption = Annotated[
+    str | None, typer.Option("--image-field", show_default="image, image_id …")
+]

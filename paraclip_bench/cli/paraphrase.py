@@ -7,7 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from paraclip_bench.cli.options import DeviceOption, JsonOption
+from paraclip_bench.cli.options import (
+    CaptionFieldOption,
+    DeviceOption,
+    ImageFieldOption,
+    JsonOption,
+)
 
 OutputOption = Annotated[
     Path | None,
@@ -74,12 +79,8 @@ def make(
         list[str] | None,
         typer.Option("--prompt", help="1=FILE or 2=FILE: that step's prompt, with {text} in it."),
     ] = None,
-    caption_field: Annotated[
-        str | None, typer.Option("--caption-field", show_default="caption, text …")
-    ] = None,
-    image_field: Annotated[
-        str | None, typer.Option("--image-field", show_default="image, image_id …")
-    ] = None,
+    caption_field: CaptionFieldOption = None,
+    image_field: ImageFieldOption = None,
     min_words: Annotated[int, typer.Option("--min-words", min=1)] = 2,
     max_words: Annotated[int, typer.Option("--max-words", min=1)] = 15,
     unfit: Annotated[

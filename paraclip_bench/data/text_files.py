@@ -128,3 +128,8 @@ def int_field(row: Mapping[str, Any], key: str, where: str) -> int:
     if value is None or isinstance(value, bool) or not whole:
         raise DataError(f"{where}: {key!r} must be a whole number, not {value!r}")
     return int(value)
+
+
+def is_torn(text: str) -> bool:
+    """Whether a text has halves of characters (lone surrogates), which no UTF-8 file can hold."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)

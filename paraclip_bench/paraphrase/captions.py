@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from paraclip_bench.data.parquet_files import parquet_rows
 from paraclip_bench.data.text_files import json_object, lines
 from paraclip_bench.data.training import webdataset
 from paraclip_bench.errors import DataError, UsageError
@@ -219,20 +220,8 @@ def _delimited(row: Sequence[str], header: Sequence[str], where: str) -> _Read:
 
 
 def _parquet(path: Path) -> Iterator[_Read]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=_columns(file.schema_arrow)):
-                for row in batch.to_pylist():
-                    yield f"{path}, row {number}", row, None, None
-                    number += 1
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path} is not a readable Parquet file ({error}); write it again"
-        ) from error
+    for number, row in enumerate(parquet_rows(path, _PARQUET_ROWS, _columns)):
+        yield f"{path}, row {number}", row, None, None
 
 
 def _columns(schema: Any) -> list[str]:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from paraclip_bench.data.text_files import is_torn
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.paraphrase.captions import Caption
-from paraclip_bench.paraphrase.selection import Selection, is_torn, normal
+from paraclip_bench.paraphrase.selection import Selection, normal
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);

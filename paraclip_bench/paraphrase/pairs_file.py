@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from paraclip_bench.data.parquet_files import parquet_rows
 from paraclip_bench.data.text_files import json_object, lines
 from paraclip_bench.errors import DataError, UsageError
 
@@ -41,21 +41,9 @@ def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        number = 0
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS):
-                for row in batch.to_pylist():
-                    for key in _OBJECTS:
-                        if isinstance(row.get(key), str):
-                            row[key] = json.loads(row[key])
-                    kept = {key: value for key, value in row.items() if value is not None}
-                    yield f"{path}, row {number}", kept
-                    number += 1
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"{path} is not a readable Parquet file ({error}); write it again"
-        ) from error
+    for number, row in enumerate(parquet_rows(path, _ROWS)):
+        where = f"{path}, row {number}"
+        for key in _OBJECTS:
+            if isinstance(row.get(key), str):
+                row[key] = json_object(row[key].encode(), f"{where}, {key}")
+        yield where, {key: value for key, value in row.items() if value is not None}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.data.images import ImageRef, is_file
-from paraclip_bench.data.training.tar_images import image_in_tar
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.training.row import find_image
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import write_text
 from paraclip_bench.paraphrase.captions import Fields, read_captions
@@ -21,7 +21,6 @@ from paraclip_bench.paraphrase.gate import words
 from paraclip_bench.paraphrase.pairs_file import first_text, read_pairs
 from paraclip_bench.paraphrase.selection import normal
 
-_ENDINGS = ("", ".jpg", ".jpeg", ".png", ".webp")
 _FOLDER = "paraphrased-retrieval"
 
 
@@ -103,9 +102,10 @@ def _queries(source: Source) -> tuple[dict[str, ImageRef], list[Query], int]:
     for where, told, text in _with_images(source):
         ref = _image(source.images, told, where)
         name = Path(ref.id).name
-        if came.setdefault(name, ref.id) != ref.id:
+        place = ref.id if ref.path is None else str(ref.path)
+        if came.setdefault(name, place) != place:
             raise DataError(
-                f"{where}: two images are called {name}, {came[name]} and {ref.id}; "
+                f"{where}: two images are called {name}, {came[name]} and {place}; "
                 "a gallery is one folder, so rename one"
             )
         gallery[name] = ref
@@ -133,12 +133,10 @@ def _with_images(source: Source) -> Iterator[tuple[str, str, str]]:
 
 
 def _image(folder: Path, name: str, where: str) -> ImageRef:
-    if (inside := image_in_tar(folder, name)) is not None:
-        return inside
-    for ending in _ENDINGS:
-        if is_file(path := folder / (name + ending)):
-            return ImageRef(id=name + ending, path=path)
-    raise DataError(f"{where}: the image {folder / name} does not exist; check --images")
+    found = find_image(folder, name)
+    if found is None:
+        raise DataError(f"{where}: the image {folder / name} does not exist; check --images")
+    return found
 
 
 def _split(name: str, dev_share: float) -> str:

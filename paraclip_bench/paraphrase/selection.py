@@ -7,6 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from paraclip_bench.data.text_files import is_torn
+
 Reason = Literal[
     "unreadable row", "empty", "not a text", "too few words", "too many words", "duplicate"
 ]
@@ -38,11 +40,6 @@ class Selection:
         if words < self.min_words:
             return "too few words"
         return "too many words" if words > self.max_words else None
-
-
-def is_torn(text: str) -> bool:
-    """Whether a text has halves of characters (lone surrogates), which no file can hold."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def normal(text: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.data.text_files import read_jsonl, text_field
+from paraclip_bench.data.text_files import is_torn, read_jsonl, text_field
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.agreement import average_overlap_of, jaccard_of, overlaps
 from paraclip_bench.metrics.ranking import recall_of, retrieve
@@ -78,7 +78,7 @@ class ParaphrasedRetrieval(Task):
                 "put the whole gallery there"
             )
         for file in files:
-            if any("\ud800" <= letter <= "\udfff" for letter in file.name):
+            if is_torn(file.name):
                 raise DataError(f"{folder}: the file name {file.name!r} is not UTF-8; rename it")
         place = {file.name: index for index, file in enumerate(files)}
         queries = []

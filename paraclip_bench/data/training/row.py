@@ -102,9 +102,18 @@ def _image(fields: Mapping[str, Any], where: str, images: Path | None) -> ImageR
             f"{where} names its image, {name!r}, and there is no folder to find it in; "
             "name it with --images"
         )
+    found = find_image(images, name)
+    if found is not None:
+        return found
+    return BadRow("missing image", f"{where}: the image {images / name} does not exist")
+
+
+def find_image(images: Path, name: str) -> ImageRef | None:
+    """The image that a row calls `name`: a file of the folder, its ending left out or not, or
+    SHARD.tar/KEY.jpg; None where there is none."""
     if (inside := image_in_tar(images, name)) is not None:
         return inside
     for ending in _ENDINGS:
         if is_file(file := images / (name + ending)):
             return ImageRef(id=file.name, path=file)
-    return BadRow("missing image", f"{where}: the image {images / name} does not exist")
+    return None
