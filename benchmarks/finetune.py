@@ -1,10 +1,11 @@
 """A training step: open_clip's way and ours on the same pairs, in one run.
 
-    python benchmarks/finetune.py [--quick] [--data FLICKR8K] [--architecture ViT-B-32]
+    python benchmarks/finetune.py [--quick] [--batch 32] [--data FLICKR8K] [--architecture ViT-B-32]
 
 open_clip's way: the image tower (frozen, no gradients) on every batch, the three texts of a pair at
 77 tokens through `encode_text`, float32, one graph. Ours: `finetune`'s own step on cached features,
-in float32 and in bfloat16. Weights are random: speed does not care. Then the peak memory of large
+in float32 and in bfloat16. Weights are random: speed does not care. Beside them, the limits: our
+step if it were nothing but its transformer's matrix products. Then the peak memory of large
 batches with and without gradient caching, each in a process of its own. Ends with one line of JSON.
 """
 
@@ -36,9 +37,9 @@ from paraclip_bench.finetune.prepare import without_padding
 from paraclip_bench.finetune.recipe import TEXT_VIEWS, Recipe
 from paraclip_bench.finetune.step import Objective, gradients
 from paraclip_bench.finetune.texts import Texts
+from paraclip_bench.models.open_clip.linear import TrainedOneDNN
 from paraclip_bench.models.open_clip.packed import PackedText
 
-BATCH = 32
 RECIPE = Recipe()
 
 
@@ -48,6 +49,7 @@ def main() -> None:
     shared = Path(__file__).parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=shared / "flickr8k")
     parser.add_argument("--architecture", default="ViT-B-32")
+    parser.add_argument("--batch", type=int, default=32, help="pairs a step")
     parser.add_argument("--quick", action="store_true", help="a step each, and no memory")
     parser.add_argument("--child", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -55,7 +57,8 @@ def main() -> None:
     if options.child:
         print(json.dumps(memory(options.architecture, options.data, *options.child)))
         return
-    figures = speed(options.architecture, options.data, 1 if options.quick else 4)
+    rounds = 1 if options.quick else 4
+    figures = speed(options.architecture, options.data, options.batch, rounds)
     if not options.quick:
         figures["memory"] = []
         for batch, chunk in ((256, 10**9), (512, 10**9), (256, 4096), (4096, 4096)):
@@ -67,7 +70,7 @@ def main() -> None:
     print(json.dumps({"benchmark": "finetune", **figures, "machine": machine.describe()}))
 
 
-def speed(architecture: str, data: Path, rounds: int) -> dict[str, Any]:
+def speed(architecture: str, data: Path, size: int, rounds: int) -> dict[str, Any]:
     """Pairs a second of both ways, taking turns, and what the features cost."""
     torch.manual_seed(0)
     model = open_clip.create_model(architecture).train()
@@ -85,7 +88,7 @@ def speed(architecture: str, data: Path, rounds: int) -> dict[str, Any]:
     names = list(captions)
     # The first round sets kernels and optimizers up, and does not count.
     for number in range(rounds + 1):
-        chosen = names[number * BATCH : (number + 1) * BATCH]
+        chosen = names[number * size : (number + 1) * size]
         start = time.perf_counter()
         pixels = torch.stack(
             [preprocess(Image.open(data / "images" / name).convert("RGB")) for name in chosen]
@@ -101,19 +104,21 @@ def speed(architecture: str, data: Path, rounds: int) -> dict[str, Any]:
         for name, dtype in (("fp32", None), ("bf16", torch.bfloat16)):
             taken, loss = our_step(model, features, batch, optimizer, dtype)
             seconds[name].append(taken)
+            seconds[f"limit_{name}"].append(products(model, batch, dtype or torch.float32))
             if dtype is None:
                 assert abs(loss - peer_terms[1]) < 1e-3, (loss, peer_terms[1])
         print({k: round(v[-1], 2) for k, v in seconds.items()}, flush=True)
     mean = {name: float(np.mean(values[1:])) for name, values in seconds.items()}
-    figures: dict[str, Any] = {"batch": BATCH, "tokens_a_text": tokens_a_text(captions, tokenizer)}
+    figures: dict[str, Any] = {"batch": size, "tokens_a_text": tokens_a_text(captions, tokenizer)}
     for name in ("peer", "fp32", "bf16"):
-        figures[f"pairs_per_second_{name}"] = BATCH / mean[name]
+        figures[f"pairs_per_second_{name}"] = size / mean[name]
     for name in ("fp32", "bf16"):
         figures[f"ratio_{name}"] = mean["peer"] / mean[name]
+        figures[f"ratio_{name}_limit"] = mean["peer"] / mean[f"limit_{name}"]
         # With the features' cost, which is that of one epoch; then it has paid for itself.
         figures[f"ratio_{name}_first_epoch"] = mean["peer"] / (mean[name] + mean["features"])
         figures[f"paid_after_epochs_{name}"] = mean["features"] / (mean["peer"] - mean[name])
-    figures["feature_seconds_a_pair"] = mean["features"] / BATCH
+    figures["feature_seconds_a_pair"] = mean["features"] / size
     return figures
 
 
@@ -143,6 +148,43 @@ def our_step(
 ) -> tuple[float, float]:
     """Seconds and loss of one step of `finetune`; the weights are put back."""
     return timed(model, optimizer, lambda: step(model, features, batch, 10**9, dtype)["loss"])
+
+
+def products(model: Any, batch: Texts, dtype: torch.dtype) -> float:
+    """Seconds of the matrix products that a step cannot do without, by the faster layer.
+
+    Each distinct prefix once, forward, to the input and to the weights; of the last block, which
+    asks for the pooled nodes alone, only the keys and values.
+    """
+    distinct = {
+        tuple(row[: end + 1])
+        for row, length in zip(batch.tokens.tolist(), batch.lengths, strict=True)
+        for end in range(length)
+    }
+    seconds = 0.0
+    blocks = model.transformer.resblocks
+    for block in blocks:
+        shapes = [tuple(block.attn.in_proj_weight.shape)]
+        if block is blocks[-1]:
+            shapes = [(2 * shapes[0][1], shapes[0][1])]
+        else:
+            shapes += [
+                tuple(layer.weight.shape)
+                for layer in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj)
+            ]
+        for out, width in shapes:
+            x = torch.randn(len(distinct), width, dtype=dtype, requires_grad=True)
+            weight = torch.randn(out, width, dtype=dtype, requires_grad=True)
+            gradient = torch.ones(len(distinct), out, dtype=dtype)
+            taken = []
+            for product in (F.linear, TrainedOneDNN.product)[: 2 if dtype == torch.float32 else 1]:
+                for _ in range(2):  # the first sets up
+                    start = time.perf_counter()
+                    torch.autograd.grad(product(x, weight, None), (x, weight), gradient)
+                    once = time.perf_counter() - start
+                taken.append(once)
+            seconds += min(taken)
+    return seconds
 
 
 def timed(

@@ -199,6 +199,8 @@ class _Block:
         layer = layer or (fastest_to_train if trains else fastest)(weight.device, weight.dtype)
         self.heads, self.width = attention.num_heads, weight.shape[1]
         self.ln_1, self.ln_2 = block.ln_1, block.ln_2
+        # The gradient of torch's bfloat16 attention takes six times as long on a CPU.
+        self.attends_in_float32 = trains and weight.device.type == "cpu"
         # The last block asks only for the pooled nodes, so its queries are a layer of their own.
         cuts = (0, self.width, 3 * self.width) if is_last else (0, 3 * self.width)
         self.project = [
@@ -212,11 +214,11 @@ class _Block:
     def __call__(self, x: torch.Tensor, tree: _Tree) -> torch.Tensor:
         """States [m, width] of all nodes after this block."""
         (project,) = self.project
-        qkv = project(self.ln_1(x))
+        qkv = self._to_attend(project(self.ln_1(x)))
         parts = []
         for group in tree.groups:
             q, k, v = self._heads(qkv, group.nodes, 3)
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=tree.causal)
+            mixed = self._attend(q, k, v, is_causal=tree.causal)
             parts.append(mixed.transpose(1, 2).reshape(-1, self.width))
         return self._rest(torch.cat(parts).index_select(0, tree.place), x)
 
@@ -224,17 +226,30 @@ class _Block:
         """States [n, width] of the pooled nodes after this, the last block."""
         query, key_value = self.project
         normed = self.ln_1(x)
-        queries, both = query(normed.index_select(0, tree.pooled)), key_value(normed)
+        queries = self._to_attend(query(normed.index_select(0, tree.pooled)))
+        both = self._to_attend(key_value(normed))
         parts = []
         for group in tree.groups:
             (q,) = self._heads(queries, group.texts[:, None], 1)
             k, v = self._heads(both, group.nodes, 2)
             mask = None if group.is_even else _until(group.ends, group.nodes.shape[1])
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            mixed = self._attend(q, k, v, attn_mask=mask)
             parts.append(mixed.reshape(-1, self.width))
         return self._rest(
             torch.cat(parts).index_select(0, tree.order), x.index_select(0, tree.pooled)
         )
+
+    def _to_attend(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.float() if self.attends_in_float32 else rows
+
+    def _attend(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **how: Any
+    ) -> torch.Tensor:
+        """Attention [n, heads, length, width / heads] of queries to keys and values."""
+        if not self.attends_in_float32:
+            return F.scaled_dot_product_attention(q, k, v, **how)
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q, k, v, **how)
 
     def _heads(
         self, rows: torch.Tensor, nodes: torch.Tensor, parts: int
