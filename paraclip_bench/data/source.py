@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from paraclip_bench.data.pins import Pin
 from paraclip_bench.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """The hub's data sets at the revisions of `paraclip_bench.data.hub`."""
+    """The hub's data sets at the revisions of `paraclip_bench.data.pins`."""
 
     kind: str = "hub"
+
+    def rows(self, pin: Pin) -> Any:
+        """The pinned split as a `datasets.Dataset`; images stay undecoded ({"bytes", "path"}).
+
+        Raises `DataError` where it cannot be had.
+        """
+        from paraclip_bench.data import hub
+
+        return hub.load(pin)
 
     def file(self, relative: str) -> Path:
         """For tasks that read folders alone: `DataError`, for the hub has no such file."""

@@ -27,6 +27,7 @@ from paraclip_bench.evaluation.choose import (
     choose_suite,
     choose_tasks,
 )
+from paraclip_bench.evaluation.details import details
 from paraclip_bench.evaluation.plan import (
     Plan,
     Work,
@@ -237,6 +238,7 @@ def _run_one(
             base=model.base,
         ),
         scores=scores,
+        details=details(work.task, columns, seed=options.seed),
         data=DataInfo(
             source=plan.source.kind,
             id=work.examples.id,

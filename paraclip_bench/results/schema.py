@@ -22,6 +22,14 @@ class Score(_Part):
     high: float | None
 
 
+class Part(_Part):
+    """A part of the examples (a subset, a relation), and its scores."""
+
+    name: str
+    n: int
+    scores: dict[str, Score]
+
+
 class ModelInfo(_Part):
     """Which model, exactly."""
 
@@ -76,5 +84,6 @@ class Result(_Part):
     limit: int | None
     model: ModelInfo
     scores: dict[str, Score]
+    details: dict[str, list[Part]] = {}
     data: DataInfo
     provenance: Provenance

@@ -78,7 +78,8 @@ class Task(ABC):
     suites whose `all` includes it. version: raised when a score changes. protocols: headline
     first. scores: the main one first; each a pure function of (outcome columns, weights).
     board: the scores that a leaderboard shows by itself (the main one where empty).
-    lower_is_better: scores where less is more.
+    lower_is_better: scores where less is more. breakdown: an outcome column that names a part of
+    the examples (a subset, a relation), and the scores that a result shows for each part.
     """
 
     name: ClassVar[str]
@@ -89,6 +90,7 @@ class Task(ABC):
     scores: ClassVar[Mapping[str, Statistic]]
     board: ClassVar[tuple[str, ...]] = ()
     lower_is_better: ClassVar[tuple[str, ...]] = ()
+    breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @property
     def headline(self) -> str:

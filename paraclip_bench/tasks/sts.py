@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.hub import PINS, load
+from paraclip_bench.data.pins import PINS
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.data.text_files import read_tsv
 from paraclip_bench.errors import DataError
@@ -54,6 +54,7 @@ class _STS(Task):
         "spearman": spearman_of("cosine", "gold"),
         "pearson": pearson_of("cosine", "gold"),
     }
+    breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {"subset": ("spearman", "pearson")}
     gold_range: ClassVar[tuple[float, float]] = (0.0, 5.0)
 
     def file(self, protocol: str) -> str:
@@ -63,7 +64,7 @@ class _STS(Task):
     def load(self, source: Source, protocol: str) -> Examples:
         if isinstance(source, HubSource):
             pin = PINS[self.name]
-            pairs = list(self._hub_pairs(load(pin)))
+            pairs = list(self._hub_pairs(source.rows(pin)))
             examples = Examples(
                 pairs, id=pin.id, revision=pin.revision, notes={"text": "as the hub's copy has it"}
             )

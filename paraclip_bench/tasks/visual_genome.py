@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.hub import PINS, HubBytes, load
+from paraclip_bench.data.hub import HubBytes
 from paraclip_bench.data.images import ImageRef, checked_box, is_file
+from paraclip_bench.data.pins import PINS
 from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.data.text_files import int_field, read_json_list, text_field
 from paraclip_bench.errors import DataError
@@ -71,6 +72,7 @@ class _VisualGenome(Task):
         "tie_rate": mean_of("tie"),
     }
     lower_is_better = ("tie_rate",)
+    breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {"group": ("accuracy_micro", "tie_rate")}
     annotation: ClassVar[str]
     group_field: ClassVar[str]
 
@@ -84,7 +86,7 @@ class _VisualGenome(Task):
 
     def load(self, source: Source, protocol: str) -> Examples:
         if isinstance(source, HubSource):
-            examples = self._from_hub(protocol)
+            examples = self._from_hub(source, protocol)
         else:
             examples = self._from_folder(source, protocol)
         if protocol != "aro":
@@ -141,9 +143,9 @@ class _VisualGenome(Task):
         notes = {"boxes_partly_outside": partly_outside} if partly_outside else {}
         return Examples(cases, id=f"{source.id}:{path.name}", notes=notes)
 
-    def _from_hub(self, protocol: str) -> Examples:
+    def _from_hub(self, source: HubSource, protocol: str) -> Examples:
         pin = PINS[self.name]
-        rows = load(pin)
+        rows = source.rows(pin)
         columns = set(rows.column_names)
         missing = {"image", "true_caption", "false_caption"} - columns
         if protocol == "aro":

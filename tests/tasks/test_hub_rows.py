@@ -23,13 +23,13 @@ def png(colour: tuple[int, int, int]) -> bytes:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let the hub hold these columns; images stay undecoded, as `data.hub.load` leaves them."""
 
-    def hold(module: Any, **columns: list[Any]) -> None:
+    def hold(**columns: list[Any]) -> None:
         import datasets
 
         rows = datasets.Dataset.from_dict(columns)
         if "image" in columns:
             rows = rows.cast_column("image", datasets.Image(decode=False))
-        monkeypatch.setattr(module, "load", lambda pin: rows)
+        monkeypatch.setattr(HubSource, "rows", lambda self, pin: rows)
 
     return hold
 
@@ -43,7 +43,7 @@ BOXES = {"bbox_x": [1] * 30, "bbox_y": [0] * 30, "bbox_w": [3] * 29 + [9], "bbox
 
 
 def test_images_are_read_when_needed(hub: Callable[..., None]) -> None:
-    hub(visual_genome, **CASES)
+    hub(**CASES)
     examples = visual_genome.VGAttribution().load(HubSource(), "mteb")
     images = [case.image for case in examples]
     assert images[4].open().getpixel((0, 0)) == (2, 0, 0)
@@ -59,17 +59,17 @@ def test_images_are_read_when_needed(hub: Callable[..., None]) -> None:
 
 def test_aro_needs_boxes_and_recovers_attributes(hub: Callable[..., None]) -> None:
     task = visual_genome.VGAttribution()
-    hub(visual_genome, **CASES)
+    hub(**CASES)
     with pytest.raises(DataError, match=r"lacks bbox_h, bbox_w, bbox_x, bbox_y, .*--data-dir"):
         task.load(HubSource(), "aro")
-    hub(visual_genome, **CASES, **BOXES)
+    hub(**CASES, **BOXES)
     examples = task.load(HubSource(), "aro")
     assert {case.group for case in examples} == {"red_blue"}
     assert examples.notes == {
         "boxes_partly_outside": 1,
         "group": "recovered from the captions",
     }
-    hub(visual_genome, **CASES, **BOXES, attributes=[["wet", "dry"]] * 30)
+    hub(**CASES, **BOXES, attributes=[["wet", "dry"]] * 30)
     examples = task.load(HubSource(), "aro")
     assert {case.group for case in examples} == {"wet_dry"}
     assert "group" not in examples.notes
@@ -77,23 +77,23 @@ def test_aro_needs_boxes_and_recovers_attributes(hub: Callable[..., None]) -> No
 
 def test_bad_rows_are_named(hub: Callable[..., None]) -> None:
     bad = {**CASES, "false_caption": ["x"] * 29 + [None]}
-    hub(visual_genome, **bad)
+    hub(**bad)
     with pytest.raises(DataError, match="vg-attribution of the hub, row 29: 'false_caption'"):
         visual_genome.VGAttribution().load(HubSource(), "mteb")
-    hub(visual_genome, **{k: v for k, v in CASES.items() if k != "image"})
+    hub(**{k: v for k, v in CASES.items() if k != "image"})
     with pytest.raises(DataError, match="lacks image, which the mteb protocol needs"):
         visual_genome.VGAttribution().load(HubSource(), "mteb")
 
 
 def test_sts_rows(hub: Callable[..., None]) -> None:
-    hub(sts, score=[1.0, 5.0], sentence1=["a", "b"], sentence2=["c", "d"])
+    hub(score=[1.0, 5.0], sentence1=["a", "b"], sentence2=["c", "d"])
     examples = sts.STS12().load(HubSource(), "all")
     assert [(p.sentence1, p.sentence2, p.score) for p in examples] == [("a", "c", 1), ("b", "d", 5)]
     assert examples.id == "mteb/sts12-sts"
     assert examples.notes == {"text": "as the hub's copy has it"}
-    hub(sts, score=[1.0, None], sentence1=["a", "b"], sentence2=["c", "d"])
+    hub(score=[1.0, None], sentence1=["a", "b"], sentence2=["c", "d"])
     with pytest.raises(DataError, match="STS12 of the hub, row 1: the score None"):
         sts.STS12().load(HubSource(), "all")
-    hub(sts, score=[1.0], sentence1=["a"])
+    hub(score=[1.0], sentence1=["a"])
     with pytest.raises(DataError, match="no column 'sentence2'"):
         sts.STS12().load(HubSource(), "all")
