@@ -21,3 +21,7 @@ class DataError(BenchError):
 
 class ModelError(BenchError):
     """A model cannot be loaded, or gives vectors that cannot be used."""
+
+
+class MissingData(DataError):
+    """A file or folder of the data layout is not there."""

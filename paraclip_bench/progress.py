@@ -18,6 +18,11 @@ class Progress:
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether bars are drawn."""
+        return self._console.is_terminal and not self._console.quiet
+
     def say(self, line: str) -> None:
         """Print one line."""
         self._console.print(line, markup=False, emoji=False)
@@ -33,7 +38,7 @@ class Progress:
             TextColumn("{task.fields[note]}"),
         )
         with RichProgress(
-            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+            *columns, console=self._console, transient=True, disable=not self.is_shown
         ) as bar:
             task = bar.add_task(title, total=total, note="")
             yield lambda count: bar.advance(task, count)

@@ -10,6 +10,7 @@ import typer
 from paraclip_bench.cli import (
     build,
     data,
+    data_sets,
     demo,
     finetune,
     leaderboard,
@@ -49,13 +50,19 @@ app.command("models", short_help="List the models that can be named.")(listings.
 app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
 app.command("plugins", short_help="Check every plugin.")(listings.plugins)
 stored = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+stored.command("list", short_help="The tasks' data sets: here, or missing.")(data_sets.list_)
+stored.command("prefetch", short_help="Fetch data sets while there is a network.")(
+    data_sets.prefetch
+)
+stored.command("verify", short_help="Check hashes and numbers of examples.")(data_sets.verify)
+stored.command("path", short_help="Where a data set's files are.")(data_sets.path)
 stored.command("cache", short_help="Show or prune the stored embeddings.")(data.cache)
 building = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 building.command("paraphrased-retrieval", short_help="Queries with paraphrases on images.")(
     build.paraphrased_retrieval
 )
 stored.add_typer(building, name="build", help="Make a task's data from your own.")
-app.add_typer(stored, name="data", help="Data: what is kept on this machine, and making some.")
+app.add_typer(stored, name="data", help="Data: what is here, fetching, checking and making some.")
 
 
 STOPPED = (

@@ -34,7 +34,9 @@ def _text(value: Any) -> str:
 def suite_line(plan: Plan) -> str:
     """The first line of a run: which suite, on which data."""
     places = {"hub": "the hub's data", "demo": "the embedded demo world, small drawn scenes"}
-    where = places.get(plan.source.kind) or f"data of {getattr(plan.source, 'root', '')}"
+    root = getattr(plan.source, "root", None)
+    named = plan.source.kind == "demo" or root is None
+    where = places[plan.source.kind] if named else f"data of {root}"
     return f"suite: {plan.suite} ({where})"
 
 

@@ -10,9 +10,11 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from paraclip_bench.data.pins import Pin
+from paraclip_bench.data.snapshot import check_cached, check_prefetched, other_revisions
 from paraclip_bench.errors import BenchError, DataError
 
 # How long to wait for the hub's first answer. Its libraries would try for 24 seconds a file.
@@ -75,25 +77,68 @@ def once_reachable() -> bool:
     return bool(answered)
 
 
-def load(pin: Pin) -> Any:
+def load(pin: Pin, root: Path | None = None) -> Any:
     """The pinned split as a `datasets.Dataset`; images stay undecoded ({"bytes", "path"}).
 
-    Raises `DataError` where the hub cannot be reached and the cache has no copy.
+    The files come from `root`, a folder that prefetch wrote, else from the hub or its cache; their
+    hashes are checked. Raises `DataError` where they cannot be had, are damaged, or hold another
+    number of rows than the pin.
     """
-    once_reachable()
+    if root is not None:
+        folder = check_prefetched(root, pin)
+    else:
+        folder = fetch(pin)
+        check_cached(folder, pin)
     import datasets
 
     datasets.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
     try:
-        rows = datasets.load_dataset(pin.id, pin.config, split=pin.split, revision=pin.revision)
-    # The libraries raise ConnectionError, OfflineModeIsEnabled, DatasetNotFoundError, httpx's own.
+        rows = datasets.load_dataset(str(folder), pin.config, split=pin.split)
+    # Its readers raise pyarrow's errors, DatasetGenerationError, NonMatchingSplitsSizesError.
     except Exception as error:
-        what = f"data set {pin.id} @ {pin.revision[:8]}"
-        raise unreachable(what, error, DataError, local="the files with --data-dir") from error
+        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
+        raise DataError(
+            f"the files of data set {pin} in {folder} cannot be read ({type(error).__name__}: "
+            f"{first}); fetch them again (data prefetch)"
+        ) from error
+    if pin.rows is not None and len(rows) != pin.rows:
+        raise DataError(
+            f"data set {pin} in {folder} has {len(rows):,} rows where there must be "
+            f"{pin.rows:,}; the copy is not whole, fetch it again (data prefetch)"
+        )
     for name, feature in rows.features.items():
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
     return rows
+
+
+def fetch(pin: Pin, *, bars: bool = False) -> Path:
+    """The folder of the pinned files in the hub's cache; what is missing there is downloaded.
+
+    A download that was cut off goes on where it stopped. `bars` shows the library's own. Raises
+    `DataError` where it cannot be had.
+    """
+    once_reachable()
+    import huggingface_hub
+    from huggingface_hub import utils
+
+    getattr(utils, "enable_progress_bars" if bars else "disable_progress_bars")()
+    try:
+        folder = huggingface_hub.snapshot_download(
+            pin.id, repo_type="dataset", revision=pin.revision
+        )
+    # The library raises its own errors, httpx's and the system's.
+    except Exception as error:
+        raise unreachable(
+            f"data set {pin}{_others(pin)}", error, DataError, local="the files with --data-dir"
+        ) from error
+    return Path(folder)
+
+
+def _others(pin: Pin) -> str:
+    others = other_revisions(pin)
+    return f" (the cache has revision {', '.join(r[:8] for r in others)})" if others else ""
 
 
 class HubBytes:
@@ -133,3 +178,19 @@ def unreachable(
         f"{what} cannot be had from the hub ({type(error).__name__}: {first}); "
         f"check its name and the network, or give {local}"
     )
+
+
+def size_on_hub(pin: Pin) -> int | None:
+    """Bytes of a data set's files as the hub says, or None where it cannot be asked."""
+    if not once_reachable():
+        return None
+    import huggingface_hub
+
+    try:
+        info = huggingface_hub.HfApi().dataset_info(
+            pin.id, revision=pin.revision, files_metadata=True, timeout=PATIENCE
+        )
+    # A size is a courtesy: whatever goes wrong, the list is shown without it.
+    except Exception:
+        return None
+    return sum(file.size or 0 for file in info.siblings or ())

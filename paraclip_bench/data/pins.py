@@ -1,35 +1,122 @@
-"""The hub's data sets, each at one revision: the only place where revisions are written."""
+"""The data sets of the built-in tasks; the only place where revisions of the hub are written."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paraclip_bench.tasks.base import Task
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Pin:
-    """A split of a data set of the hub at one revision; `config` where it has several."""
+    """A split of a data set of the hub at one revision; `config` where it has several.
+
+    rows is how many the split has, None where that is not known.
+    """
 
     id: str
     revision: str
     split: str = "test"
     config: str | None = None
+    rows: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.id} @ {self.revision[:8]}"
 
 
-# By task. Revisions as mteb 2.x pins them (its task metadata), so that scores can be compared.
-PINS = {
-    "STS12": Pin("mteb/sts12-sts", "a0d554a64d88156834ff5ae9920b964011b16384"),
-    "STS13": Pin("mteb/sts13-sts", "7e90230a92c190f1bf69ae9002b8cea547a64cca"),
-    "STS14": Pin("mteb/sts14-sts", "6031580fec1f6af667f0bd2da0a551cf4f0b2375"),
-    "STS15": Pin("mteb/sts15-sts", "ae752c7c21bf194d8b67fd573edf7ae58183cbe3"),
-    "STS16": Pin("mteb/sts16-sts", "4d8694f8f0e0100860b497b999b3dbed754a0513"),
-    "STSBenchmark": Pin("mteb/stsbenchmark-sts", "b0fddb56ed78048fa8b90373c8a3cfc37b684831"),
-    "SICK-R": Pin("mteb/sickr-sts", "20a6d6f312dd54037fe07a32d58e5e168867909d"),
-    "vg-relation": Pin("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d"),
-    "vg-attribution": Pin(
-        "mteb/ARO-Visual-Attribution", "25fe9b460426ff67cdb0608a737c94f8f49a901e"
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """What a task's examples are: how many by protocol, under which licence, from where.
+
+    pin is None where the hub has no copy that can be used, and `source` says where to get it.
+    """
+
+    licence: str
+    source: str
+    examples: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    pin: Pin | None = None
+
+
+def _sts(id: str, revision: str, rows: int, source: str, licence: str = "research") -> DataSet:
+    return DataSet(licence, source, {"all": rows}, Pin(f"mteb/{id}", revision, rows=rows))
+
+
+def _both(rows: int, *protocols: str) -> dict[str, Any]:
+    return dict.fromkeys(protocols, rows)
+
+
+# By task. Revisions, and rows where PROTOCOLS has none, as mteb 2.26 has them (task metadata).
+DATA_SETS: dict[str, DataSet] = {
+    "STS12": _sts("sts12-sts", "a0d554a64d88156834ff5ae9920b964011b16384", 3108, "SemEval 2012"),
+    "STS13": _sts("sts13-sts", "7e90230a92c190f1bf69ae9002b8cea547a64cca", 1500, "SemEval 2013"),
+    "STS14": _sts("sts14-sts", "6031580fec1f6af667f0bd2da0a551cf4f0b2375", 3750, "SemEval 2014"),
+    "STS15": _sts("sts15-sts", "ae752c7c21bf194d8b67fd573edf7ae58183cbe3", 3000, "SemEval 2015"),
+    "STS16": _sts("sts16-sts", "4d8694f8f0e0100860b497b999b3dbed754a0513", 1186, "SemEval 2016"),
+    "STSBenchmark": _sts(
+        "stsbenchmark-sts",
+        "b0fddb56ed78048fa8b90373c8a3cfc37b684831",
+        1379,
+        "SemEval 2012 to 2017",
+        "CC BY-SA 4.0",
     ),
-    "coco-order": Pin("mteb/ARO-COCO-order", "53c20afc02a87fed8c0245dde2e00f054da4b861"),
-    "flickr30k-order": Pin("mteb/ARO-Flickr-Order", "e5d7f3502345b2c398a6645b4d09b44e650287bf"),
-    "sugarcrepe": Pin("mteb/SUGARCREPE_fmt", "e9e0e3ce40c94023c819d3413edb5d090ec9f0d8"),
-    "winoground": Pin("facebook/winoground", "b400e173549071916ad1b3d449293bc8d8b4b763"),
+    "SICK-R": DataSet(
+        "CC BY-NC-SA 3.0",
+        "SICK (Marelli et al. 2014)",
+        {"senteval": 4927, "mteb": 9927},
+        Pin("mteb/sickr-sts", "20a6d6f312dd54037fe07a32d58e5e168867909d", rows=9927),
+    ),
+    "vg-relation": DataSet(
+        "MIT, images CC BY 4.0",
+        "ARO (Yuksekgonul et al. 2023)",
+        _both(23937, "aro", "mteb"),
+        Pin("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d", rows=23937),
+    ),
+    "vg-attribution": DataSet(
+        "MIT, images CC BY 4.0",
+        "ARO (Yuksekgonul et al. 2023)",
+        _both(28748, "aro", "mteb"),
+        Pin("mteb/ARO-Visual-Attribution", "25fe9b460426ff67cdb0608a737c94f8f49a901e", rows=28748),
+    ),
+    "coco-order": DataSet(
+        "MIT, captions CC BY 4.0",
+        "ARO (Yuksekgonul et al. 2023)",
+        _both(25010, "mteb"),
+        Pin("mteb/ARO-COCO-order", "53c20afc02a87fed8c0245dde2e00f054da4b861", rows=25010),
+    ),
+    "flickr30k-order": DataSet(
+        "MIT, images for research",
+        "ARO (Yuksekgonul et al. 2023)",
+        _both(5000, "mteb"),
+        Pin("mteb/ARO-Flickr-Order", "e5d7f3502345b2c398a6645b4d09b44e650287bf", rows=5000),
+    ),
+    "sugarcrepe": DataSet(
+        "MIT",
+        "SugarCrepe (Hsieh et al. 2023)",
+        _both(7511, "sugarcrepe", "mteb"),
+        Pin("mteb/SUGARCREPE_fmt", "e9e0e3ce40c94023c819d3413edb5d090ec9f0d8", rows=7511),
+    ),
+    "sugarcrepe-pp": DataSet(
+        "CC BY 4.0", "SugarCrepe++ (Dumpala et al. 2024)", _both(4757, "tot", "itt")
+    ),
+    "winoground": DataSet(
+        "Meta's own, to be accepted on the hub",
+        "Winoground (Thrush et al. 2022)",
+        _both(400, "winoground", "mteb"),
+        Pin("facebook/winoground", "b400e173549071916ad1b3d449293bc8d8b4b763", rows=400),
+    ),
+    "paraphrased-retrieval": DataSet(
+        "that of your images",
+        "the set of Cheng et al. 2024 is not public: make one with data build",
+    ),
 }
+
+
+def data_set_of(task: Task) -> DataSet | None:
+    """What a task says of its data: a plugin's by itself, a built-in's here."""
+    return task.data_set or DATA_SETS.get(task.name)
+
+
+PINS = {name: data.pin for name, data in DATA_SETS.items() if data.pin is not None}

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench.data.pins import Pin
-from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.data.snapshot import read_manifest
+from paraclip_bench.errors import DataError, MissingData, UsageError
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """The hub's data sets at the revisions of `paraclip_bench.data.pins`."""
+    """The hub's data sets at the revisions of `paraclip_bench.data.pins`.
+
+    `root` is a folder that prefetch wrote, None for the hub itself and its cache.
+    """
 
     kind: str = "hub"
+    root: Path | None = None
 
     def rows(self, pin: Pin) -> Any:
         """The pinned split as a `datasets.Dataset`; images stay undecoded ({"bytes", "path"}).
@@ -23,7 +28,14 @@ class HubSource:
         """
         from paraclip_bench.data import hub
 
-        return hub.load(pin)
+        return hub.load(pin, self.root)
+
+    def of(self, pin: Pin | None) -> Source:
+        """Where a task's examples are: a prefetched folder may have a layout beside the hub's."""
+        if self.root is None:
+            return self
+        listed = read_manifest(self.root) or {}
+        return self if pin and pin.id in listed else FolderSource(self.root, id=str(self.root))
 
     def file(self, relative: str) -> Path:
         """For tasks that read folders alone: `DataError`, for the hub has no such file."""
@@ -40,18 +52,22 @@ class FolderSource:
     kind: str = "folder"
     id: str = "folder"
 
+    def of(self, _: Pin | None) -> Source:
+        """Where a task's examples are: here."""
+        return self
+
     def file(self, relative: str) -> Path:
         """The file of that place in the layout; `DataError` where it is missing."""
         path = self.root / relative
         if not path.is_file():
-            raise DataError(f"{path} is missing; put it there (docs/data.md has the layout)")
+            raise MissingData(f"{path} is missing; put it there (docs/data.md has the layout)")
         return path
 
     def folder(self, relative: str) -> Path:
         """The folder of that place in the layout; `DataError` where it is missing."""
         path = self.root / relative
         if not path.is_dir():
-            raise DataError(
+            raise MissingData(
                 f"{path} is missing; put the folder there (docs/data.md has the layout)"
             )
         return path
@@ -60,7 +76,7 @@ class FolderSource:
 Source = HubSource | FolderSource
 
 
-def folder_source(root: Path) -> FolderSource:
+def folder_source(root: Path) -> Source:
     """The source for --data-dir; `UsageError` where the folder is missing or empty."""
     if not root.is_dir():
         raise UsageError(f"--data-dir {root} is not a folder; name the folder that holds the data")
@@ -68,6 +84,8 @@ def folder_source(root: Path) -> FolderSource:
         raise UsageError(
             f"--data-dir {root} is empty; put the data there (docs/data.md has the layout)"
         )
+    if read_manifest(root) is not None:
+        return HubSource(root=root.resolve())
     return FolderSource(root, id=str(root.resolve()))
 
 

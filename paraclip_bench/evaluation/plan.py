@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from paraclip_bench.data.pins import data_set_of
 from paraclip_bench.data.source import Source
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.models.base import Context, Model, missing_sides
@@ -25,6 +26,7 @@ class Work:
     examples: Examples
     sha256: str
     limit: int | None
+    source: str
 
     @property
     def title(self) -> str:
@@ -91,8 +93,11 @@ def make_plan(
             idle.append((task, protocol))
             continue
         try:
-            examples = read_examples(task, source, protocol, limit)
-            work.append(Work(task, protocol, examples, examples_sha256(examples), limit))
+            data = data_set_of(task)
+            own = source.of(data.pin if data else None)
+            examples = read_examples(task, own, protocol, limit)
+            digest = examples_sha256(examples)
+            work.append(Work(task, protocol, examples, digest, limit, own.kind))
         except UsageError:
             raise
         except (Exception, SystemExit) as error:
@@ -162,7 +167,7 @@ def describe(plan: Plan, results: Path) -> list[dict[str, str | int | None]]:
         found: dict[str, str | int | None] = {
             "task": work.task.name,
             "protocol": work.protocol,
-            "data": f"{work.examples.id} ({plan.source.kind})",
+            "data": f"{work.examples.id} ({work.source})",
             "n": len(work.examples),
         }
         if not plan.models:

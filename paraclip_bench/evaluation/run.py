@@ -240,7 +240,7 @@ def _run_one(
         scores=scores,
         details=details(work.task, columns, seed=options.seed),
         data=DataInfo(
-            source=plan.source.kind,
+            source=work.source,
             id=work.examples.id,
             revision=work.examples.revision,
             sha256=work.sha256,

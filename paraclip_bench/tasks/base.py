@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.pins import DataSet
 from paraclip_bench.data.source import Source
 from paraclip_bench.metrics.statistic import Statistic
 
@@ -80,6 +81,7 @@ class Task(ABC):
     board: the scores that a leaderboard shows by itself (the main one where empty).
     lower_is_better: scores where less is more. breakdown: an outcome column that names a part of
     the examples (a subset, a relation), and the scores that a result shows for each part.
+    data_set: licence, origin and size of a plugin's data, for the `data` command.
     """
 
     name: ClassVar[str]
@@ -91,6 +93,7 @@ class Task(ABC):
     board: ClassVar[tuple[str, ...]] = ()
     lower_is_better: ClassVar[tuple[str, ...]] = ()
     breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    data_set: ClassVar[DataSet | None] = None
 
     @property
     def headline(self) -> str:

@@ -1,0 +1,185 @@
+"""`paraclip-bench data list|prefetch|verify|path`: the tasks' data sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paraclip_bench.cli.options import JsonOption
+from paraclip_bench.cli.show import table
+from paraclip_bench.errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    from paraclip_bench.tasks.base import Task
+
+NamesArgument = Annotated[
+    list[str] | None, typer.Argument(help="Tasks or groups of tasks.", show_default="all")
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="A folder of data in place of the hub's cache."),
+]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
+
+
+def list_(
+    names: NamesArgument = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="A folder that data prefetch --to wrote.")
+    ] = None,
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="Ask the hub how large what is missing is.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List data sets: examples, size, licence, where from, here or missing. Nothing is fetched."""
+    from paraclip_bench.data.pins import data_set_of
+    from paraclip_bench.data.snapshot import folder_bytes, read_manifest, whereabouts
+
+    if data_dir is not None and read_manifest(data_dir) is None:
+        raise UsageError(
+            f"{data_dir} was not written by data prefetch --to; data verify --data-dir reads any"
+        )
+    rows: list[dict[str, Any]] = []
+    for task in _chosen(names):
+        data = data_set_of(task)
+        if data is None:
+            rows.append({"data set": task.name, "from": "its plugin says nothing of it"})
+            continue
+        folder = whereabouts(data.pin, data_dir) if data.pin else None
+        size = folder_bytes(folder) if folder else None
+        if size is None and sizes and data.pin:
+            from paraclip_bench.data.hub import size_on_hub
+
+            size = size_on_hub(data.pin)
+        examples = dict(data.examples)
+        rows.append(
+            {
+                "data set": task.name,
+                "examples": examples if as_json else _counts(examples),
+                "bytes" if as_json else "size": size if as_json else _size(size),
+                "licence": data.licence,
+                "from": data.source,
+                "hub": str(data.pin) if data.pin and not as_json else _pin(data.pin),
+                "state": "here" if folder else "missing" if data.pin else "only with --data-dir",
+            }
+        )
+    typer.echo(json.dumps(rows, indent=1) if as_json else table(rows))
+
+
+def prefetch(
+    names: NamesArgument = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Copy there, as a --data-dir for a machine without a network."),
+    ] = None,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch data sets at their pinned revisions. Call it again to go on where it stopped."""
+    from paraclip_bench.data.hub import go_offline
+    from paraclip_bench.data.pins import data_set_of
+    from paraclip_bench.data.prefetch import prefetch as fetch
+    from paraclip_bench.encoding.store.limit import size_text
+    from paraclip_bench.progress import Progress
+
+    if offline:
+        go_offline()
+    progress, rows, failed = Progress(), [], []
+    for task in _chosen(names):
+        data = data_set_of(task)
+        if data is None or data.pin is None:
+            if names:
+                where = data.source if data else "its plugin does not say where from"
+                failed.append(f"{task.name} has no copy on the hub that can be used ({where})")
+                progress.say(f"error: {failed[-1]}")
+            continue
+        try:
+            folder, size = fetch(data.pin, to, progress)
+        except BenchError as error:
+            failed.append(str(error))
+            progress.say(f"error: {error}")
+            continue
+        progress.say(f"{task.name}: {size_text(size)}, {data.pin}")
+        rows.append({"data set": task.name, "bytes": size, "path": str(folder)})
+    typer.echo(json.dumps(rows, indent=1) if as_json else table(rows))
+    if to is not None and rows:
+        progress.say(f"use it with: paraclip-bench run --data-dir {to} --offline …")
+    if failed:
+        raise typer.Exit(1)
+
+
+def verify(
+    names: NamesArgument = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hash every file and count the examples of every task. Nothing is fetched.
+
+    Exit 1 if something is wrong, or is missing that was asked for by name.
+    """
+    from paraclip_bench.data.hub import go_offline
+    from paraclip_bench.data.source import HubSource, folder_source
+    from paraclip_bench.data.verify import verify as check
+    from paraclip_bench.progress import Progress
+
+    go_offline("data verify fetches nothing")
+    source = HubSource() if data_dir is None else folder_source(data_dir)
+    progress, found = Progress(), []
+    for task in _chosen(names):
+        found += check(task, source)
+        if found[-1].state != "missing":
+            progress.say(f"{task.name}: {found[-1].state}")
+    rows = [dataclasses.asdict(verdict) for verdict in found]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        wide = ("task", "protocol", "state", "n", "expected", "files", "hashed", "why")
+        typer.echo(table([{name: row[name] for name in wide} for row in rows]))
+    wrong = [v for v in found if v.state == "wrong" or (names and v.state == "missing")]
+    if wrong:
+        progress.say(f"error: {wrong[0].task} ({wrong[0].protocol}): {wrong[0].why}")
+        raise typer.Exit(1)
+
+
+def path(
+    name: Annotated[str, typer.Argument(help="A task.")],
+    data_dir: DataDirOption = None,
+) -> None:
+    """Print the folder of a data set's files; exit 1 where they are not here."""
+    from paraclip_bench.data.pins import data_set_of
+    from paraclip_bench.data.snapshot import whereabouts
+
+    for task in _chosen([name]):
+        data = data_set_of(task)
+        folder = whereabouts(data.pin, data_dir) if data and data.pin else None
+        if folder is None:
+            does = "data prefetch fetches it" if data and data.pin else "the hub has no copy of it"
+            raise BenchError(f"the data of {task.name} is not here; {does}")
+        typer.echo(str(folder))
+
+
+def _chosen(names: list[str] | None) -> list[Task]:
+    from paraclip_bench.evaluation.choose import choose_tasks
+
+    return choose_tasks(names or ["all"], "paper").tasks
+
+
+def _pin(pin: Any) -> dict[str, Any] | None:
+    return None if pin is None else dataclasses.asdict(pin)
+
+
+def _counts(examples: dict[str, int]) -> str:
+    if len(set(examples.values())) <= 1:
+        return next((f"{count:,}" for count in examples.values()), "")
+    return ", ".join(f"{count:,} ({protocol})" for protocol, count in examples.items())
+
+
+def _size(size: int | None) -> str:
+    from paraclip_bench.encoding.store.limit import size_text
+
+    return "" if size is None else size_text(size)

@@ -1,0 +1,120 @@
+"""Files of the hub: their hashes, their revisions, and what a damaged copy is called."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from paraclip_bench.data import hub
+from paraclip_bench.data.pins import DATA_SETS, PINS, Pin
+from paraclip_bench.data.prefetch import prefetch
+from paraclip_bench.data.snapshot import MANIFEST, check_cached, files, git_sha1
+from paraclip_bench.data.source import FolderSource, HubSource, folder_source
+from paraclip_bench.errors import DataError
+from paraclip_bench.progress import Progress
+from tests.hub_stand_in import etag, write_cache
+
+PIN = Pin("somebody/pairs", "a" * 40, rows=3)
+ROWS = "".join(json.dumps({"text": f"text {i}"}) + "\n" for i in range(3)).encode()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache in a folder of this test, and no network."""
+    import huggingface_hub.constants
+
+    folder = tmp_path / "hub"
+    for module in ("huggingface_hub.constants", "huggingface_hub._snapshot_download"):
+        monkeypatch.setattr(f"{module}.HF_HUB_CACHE", str(folder), raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "own"))
+    monkeypatch.setattr(hub, "_why_offline", "the test forbids it")
+    return folder
+
+
+def test_every_revision_is_whole() -> None:
+    for name, pin in PINS.items():
+        assert len(pin.revision) == 40, name
+        assert int(pin.revision, 16) > 0
+        assert pin.rows in DATA_SETS[name].examples.values()
+
+
+def test_git_hash(tmp_path: Path) -> None:
+    # What `git hash-object` prints for an empty file, known to all who use git.
+    (tmp_path / "empty").write_bytes(b"")
+    assert git_sha1(tmp_path / "empty") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+
+
+def test_damage_in_the_cache_is_named(cache: Path) -> None:
+    snapshot = write_cache(cache, PIN, {"test.jsonl": ROWS, "README.md": b"short"})
+    assert files(snapshot) == ["README.md", "test.jsonl"]
+    assert check_cached(snapshot, PIN) == 2
+    assert len(hub.load(PIN)) == 3
+    for name, content in (("test.jsonl", ROWS), ("README.md", b"short")):
+        blob = snapshot.parents[1] / "blobs" / etag(content)
+        blob.write_bytes(content[:-2] + b"xx")
+        with pytest.raises(DataError, match=rf"{name} of data set .* is damaged .*prefetch"):
+            hub.load(PIN)
+        blob.write_bytes(content)
+
+
+def test_another_number_of_rows_is_refused(cache: Path) -> None:
+    write_cache(cache, PIN, {"test.jsonl": ROWS})
+    more = dataclasses.replace(PIN, rows=4)
+    with pytest.raises(DataError, match="has 3 rows where there must be 4; the copy is not whole"):
+        hub.load(more)
+
+
+def test_another_revision_is_named(cache: Path) -> None:
+    write_cache(cache, PIN, {"test.jsonl": ROWS}, revision="b" * 40)
+    with pytest.raises(DataError, match=r"aaaaaaaa \(the cache has revision bbbbbbbb\) cannot be"):
+        hub.load(PIN)
+
+
+def test_unreadable_files_are_named(cache: Path) -> None:
+    write_cache(cache, PIN, {"test.jsonl": b'{"text": "cut o'})
+    with pytest.raises(DataError, match=r"cannot be read \(.*fetch them again"):
+        hub.load(PIN)
+
+
+def test_a_prefetched_folder_is_checked(cache: Path, tmp_path: Path) -> None:
+    write_cache(cache, PIN, {"test.jsonl": ROWS, "sub/more.txt": b"not rows"})
+    usb = tmp_path / "usb"
+    folder, size = prefetch(PIN, usb, Progress(quiet=True))
+    assert size == len(ROWS) + 8
+    assert (folder / "sub/more.txt").read_bytes() == b"not rows"
+    before = (folder / "test.jsonl").stat().st_mtime_ns
+    prefetch(PIN, usb, Progress(quiet=True))
+    assert (folder / "test.jsonl").stat().st_mtime_ns == before
+
+    source = folder_source(usb)
+    assert source == HubSource(root=usb)
+    assert source.of(PIN) is source
+    layout = source.of(PINS["STS12"])
+    assert isinstance(layout, FolderSource)
+    assert layout.root == usb
+    assert [row["text"] for row in source.rows(PIN)] == ["text 0", "text 1", "text 2"]
+
+    newer = dataclasses.replace(PIN, revision="c" * 40)
+    with pytest.raises(DataError, match=r"has revision aaaaaaaa .* this version uses cccccccc"):
+        source.rows(newer)
+    (folder / "test.jsonl").write_bytes(ROWS.replace(b"2", b"7"))
+    with pytest.raises(DataError, match=r"test.jsonl is damaged: its hash is not that of"):
+        source.rows(PIN)
+    (folder / "test.jsonl").unlink()
+    with pytest.raises(DataError, match=r"test.jsonl is missing, though prefetched.json lists it"):
+        source.rows(PIN)
+    with pytest.raises(DataError, match="has no data set somebody/else"):
+        source.rows(dataclasses.replace(PIN, id="somebody/else"))
+    prefetch(PIN, usb, Progress(quiet=True))
+    assert len(source.rows(PIN)) == 3
+
+    write_cache(cache, newer, {"test.jsonl": ROWS}, revision=newer.revision)
+    prefetch(newer, usb, Progress(quiet=True))
+    assert not folder.exists()
+    assert len(source.rows(newer)) == 3
+    (usb / MANIFEST).write_text("{")
+    with pytest.raises(DataError, match=r"prefetched.json is damaged .*prefetch --to"):
+        source.rows(newer)
