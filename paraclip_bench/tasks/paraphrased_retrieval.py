@@ -17,7 +17,12 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.data.text_files import is_torn, read_jsonl, text_field
 from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.agreement import average_overlap_of, jaccard_of, overlaps
+from paraclip_bench.metrics.agreement import (
+    average_overlap_of,
+    jaccard_of,
+    overlaps,
+    rank_biased_overlap_of,
+)
 from paraclip_bench.metrics.ranking import recall_of, retrieve
 from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
@@ -46,6 +51,9 @@ class ParaphrasedRetrieval(Task):
     scores: ClassVar[Mapping[str, Statistic]] = {
         "ao@10": average_overlap_of("overlaps", DEPTH),
         "js@10": jaccard_of("overlaps", DEPTH),
+        "rbo@10": rank_biased_overlap_of("overlaps", DEPTH),
+        **{f"ao@{k}": average_overlap_of("overlaps", k) for k in (1, 5)},
+        **{f"js@{k}": jaccard_of("overlaps", k) for k in (1, 5)},
         **{
             f"recall@{k}/{side}": recall_of(f"rank_{side}", k)
             for side in ("query", "paraphrase")
