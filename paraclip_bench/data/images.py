@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from paraclip_bench.data.file_part import FilePart
 from paraclip_bench.data.memo import file_sha256
 from paraclip_bench.errors import DataError
 
@@ -42,9 +43,11 @@ class ImageRef:
     @cached_property
     def sha256(self) -> str:
         """sha256 (hex) of the encoded bytes, so that copies of one image are one."""
-        if (data := self._bytes()) is not None:
-            return hashlib.sha256(data).hexdigest()
         try:
+            if self.data is None and isinstance(self.read, FilePart):
+                return self.read.sha256()
+            if (data := self._bytes()) is not None:
+                return hashlib.sha256(data).hexdigest()
             return file_sha256(self._file())
         except OSError as error:
             raise self._unreadable(error) from error
@@ -107,8 +110,7 @@ class ImageRef:
             raise self._unreadable(error) from error
         known = self.__dict__.get("sha256")
         if known is not None and hashlib.sha256(data).hexdigest() != known:
-            where = self.path if self.path is not None else f"image {self.id!r}"
-            raise DataError(f"{where} changed while it was used; run the command again")
+            raise DataError(f"{self._where} changed while it was used; run the command again")
         return data
 
     def _image(self, source: bytes | Path) -> Image.Image:
@@ -125,16 +127,22 @@ class ImageRef:
             raise DataError(f"image {self.id!r} has neither a path nor bytes; give one of them")
         return self.path
 
+    @property
+    def _where(self) -> str:
+        if self.path is not None:
+            return str(self.path)
+        inside = f"{self.read.path}, " if isinstance(self.read, FilePart) else ""
+        return f"{inside}image {self.id!r}"
+
     def _unreadable(self, error: Exception) -> DataError:
-        where = self.path if self.path is not None else f"image {self.id!r}"
         if isinstance(error, FileNotFoundError):
-            return DataError(f"{where} does not exist; put the image there or drop its rows")
+            return DataError(f"{self._where} does not exist; put the image there or drop its rows")
         reason = (
             "is not an image"
             if isinstance(error, UnidentifiedImageError)
             else f"is damaged ({error})"
         )
-        return DataError(f"{where} {reason}; replace the file")
+        return DataError(f"{self._where} {reason}; replace the file")
 
 
 def be_lenient(lenient: bool) -> None:

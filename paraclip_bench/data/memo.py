@@ -13,7 +13,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,20 @@ _locks = [threading.Lock()]
 
 def file_sha256(path: Path) -> str:
     """sha256 (hex) of a file's bytes, read again only if its size or time changed."""
-    key = "sha256:" + stamp([path])
+
+    def digest() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return remembered("sha256:" + stamp([path]), digest)
+
+
+def remembered(key: str, make: Callable[[], str]) -> str:
+    """The text remembered under a key, made now where there is none."""
     # Thousands of cases share an image: asking SQLite for each would take longer than scoring.
     known = _seen.get(key) or get(key)
     if not isinstance(known, str):
-        with path.open("rb") as file:
-            known = hashlib.file_digest(file, "sha256").hexdigest()
+        known = make()
         put(key, known)
     _seen[key] = known
     return known

@@ -1,38 +1,45 @@
 """Paraphrased retrieval (Cheng et al. 2024, arXiv 2405.03190).
 
-A query and its paraphrase rank one gallery; their top ten should agree (AO@10, JS@10) and both
-should find the target (recall), since agreement alone rewards a model that ignores the query.
+A query and its paraphrase rank one gallery; their first places should agree (AO@k, JS@k, RBO) and
+both should find the target (recall), since agreement alone rewards a model that ignores the query.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.gallery import read_gallery
 from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.data.text_files import is_torn, read_jsonl, text_field
+from paraclip_bench.data.text_files import read_jsonl, text_field
 from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.agreement import average_overlap_of, jaccard_of, overlaps
+from paraclip_bench.metrics.agreement import (
+    average_overlap_of,
+    jaccard_of,
+    overlaps,
+    rank_biased_overlap_of,
+)
 from paraclip_bench.metrics.ranking import recall_of, retrieve
 from paraclip_bench.metrics.statistic import Statistic
-from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
+from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task
 
 DEPTH = 10
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """A query, its paraphrase, and the target's place in the gallery (-1 where there is none)."""
+    """A query, its paraphrase, and the target's place in the gallery (-1 where there is none).
+
+    id is the row's own, or its number from 0.
+    """
 
     query: str
     paraphrase: str
     target: int
+    id: str = dataclasses.field(default="", metadata=DERIVED)
 
 
 class ParaphrasedRetrieval(Task):
@@ -46,6 +53,9 @@ class ParaphrasedRetrieval(Task):
     scores: ClassVar[Mapping[str, Statistic]] = {
         "ao@10": average_overlap_of("overlaps", DEPTH),
         "js@10": jaccard_of("overlaps", DEPTH),
+        "rbo@10": rank_biased_overlap_of("overlaps", DEPTH),
+        **{f"ao@{k}": average_overlap_of("overlaps", k) for k in (1, 5)},
+        **{f"js@{k}": jaccard_of("overlaps", k) for k in (1, 5)},
         **{
             f"recall@{k}/{side}": recall_of(f"rank_{side}", k)
             for side in ("query", "paraphrase")
@@ -69,40 +79,37 @@ class ParaphrasedRetrieval(Task):
                 f"{self.name}/queries.jsonl and images/ with --data-dir (docs/data.md)"
             )
         path = source.file(f"{self.name}/queries.jsonl")
-        folder = source.folder(f"{self.name}/images")
-        files = [f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in _IMAGES]
-        files.sort(key=lambda file: os.fsencode(file.name))
-        if len(files) < DEPTH:
-            raise DataError(
-                f"{folder} has {len(files)} images, and a top {DEPTH} needs {DEPTH}; "
-                "put the whole gallery there"
-            )
-        for file in files:
-            if is_torn(file.name):
-                raise DataError(f"{folder}: the file name {file.name!r} is not UTF-8; rename it")
-        place = {file.name: index for index, file in enumerate(files)}
-        queries = []
-        for number, row in read_jsonl(path):
+        gallery = read_gallery(path.parent, DEPTH)
+        queries: list[Query] = []
+        lines: dict[str | None, int] = {}
+        for index, (number, row) in enumerate(read_jsonl(path)):
             where = f"{path}, line {number}"
             target = row.get("image_id")
-            if target is not None and (not isinstance(target, str) or target not in place):
+            place = None if target is None else gallery.find(target, where)
+            if target is not None and place is None:
                 raise DataError(
-                    f"{where}: the target image {target!r} is not in {folder}; "
+                    f"{where}: the target image {target!r} is not in {gallery.where}; "
                     "put it there or drop image_id"
                 )
+            id = _id(row, where)
+            if lines and (id is None) != (None in lines):
+                raise DataError(f"{where}: some lines have an 'id' and some not; give all one")
+            if id is not None and id in lines:
+                raise DataError(f"{where}: the id {id!r} is that of line {lines[id]} too; mend one")
+            lines[id] = number
             queries.append(
                 Query(
                     text_field(row, "query", where),
                     text_field(row, "paraphrase", where),
-                    -1 if target is None else place[target],
+                    -1 if place is None else place,
+                    str(index) if id is None else id,
                 )
             )
         if not queries:
             raise DataError(f"{path} holds no queries")
-        gallery = [ImageRef(id=file.name, path=file) for file in files]
         without = sum(query.target < 0 for query in queries)
         notes = {"queries_without_target": without} if without else {}
-        return Examples(queries, shared=gallery, id=f"{source.id}:{path.name}", notes=notes)
+        return Examples(queries, shared=gallery.images, id=f"{source.id}:{path.name}", notes=notes)
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Rank the gallery for both phrasings of each query."""
@@ -127,6 +134,7 @@ class ParaphrasedRetrieval(Task):
             for index, q in enumerate(queries)
         ]
         return {
+            "example_id": np.array([q.id for q in queries], dtype=object),
             "cluster_id": np.array(clusters, dtype=object),
             "overlaps": overlaps(firsts["query"], firsts["paraphrase"]),
             "rank_query": ranks["query"],
@@ -134,3 +142,10 @@ class ParaphrasedRetrieval(Task):
             "top_query": names[firsts["query"]],
             "top_paraphrase": names[firsts["paraphrase"]],
         }
+
+
+def _id(row: Mapping[str, Any], where: str) -> str | None:
+    id = row.get("id")
+    if isinstance(id, bool) or not isinstance(id, str | int | None):
+        raise DataError(f"{where}: 'id' must be a text or a whole number, not {id!r}")
+    return None if id is None else str(id)

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import tars
 
 HEADER = "score\tsentence1\tsentence2\n"
 
@@ -94,3 +95,17 @@ def test_a_bad_visual_genome_case(cli, tiny, data, case, parts):
     (root / "visual_genome_relation.json").write_text(text)
     ended = cli("run", "-m", f"local-dir:{tiny}", "-t", "vg-relation", "--data-dir", data)
     ended.fails(1, "visual_genome_relation.json", *parts)
+
+
+def test_a_gallery_in_shards(cli, tiny, data):
+    folder = data / "paraphrased-retrieval"
+    members = {file.name: file.read_bytes() for file in (folder / "images").iterdir()}
+    shard = tars.write(folder / "gallery-000.tar", {**members, "5.png": b"not an image\n"})
+    arguments = ("-m", f"local-dir:{tiny}", "-t", "paraphrased-retrieval", "--data-dir", data)
+    cli("run", *arguments).fails(1, str(folder), "several galleries (images/, gallery-000.tar)")
+    shutil.rmtree(folder / "images")
+    cli("run", *arguments).fails(1, f"{shard}, image '5.png' is not an image", "replace the file")
+    shard.write_bytes(shard.read_bytes()[:5000])
+    cli("run", *arguments).fails(1, str(shard), "write that shard again")
+    tars.write(shard, members)
+    assert cli("run", *arguments).code == 0

@@ -3,13 +3,13 @@
 import io
 import json
 import pickle
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tars
 from PIL import Image
 
 from paraclip_bench.data.training import BadRow, Row, read_rows, training_files
@@ -136,15 +136,6 @@ def test_parquet_with_paths_bytes_and_the_structs_of_datasets(tmp_path: Path, im
         list(read_rows([tmp_path / "cut.parquet"], images, ALL))
 
 
-def shard(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return path
-
-
 def test_webdataset_shards(tmp_path: Path) -> None:
     members: dict[str, bytes] = {}
     for index in range(3):
@@ -156,7 +147,7 @@ def test_webdataset_shards(tmp_path: Path) -> None:
     members["sub/004.paraphrase_2.txt"] = "zwei \u00e9".encode()
     members["sub/004.caption.txt"] = b"four"
     members["005.txt"] = b"no image"
-    path = shard(tmp_path / "0000.tar", members)
+    path = tars.write(tmp_path / "0000.tar", members)
     rows = list(read_rows([path], None, ALL))
     assert isinstance(rows[4], BadRow)
     assert rows[4].kind == "missing image"
@@ -176,14 +167,14 @@ def test_webdataset_shards(tmp_path: Path) -> None:
 
 def test_shards_that_cannot_be_read(tmp_path: Path) -> None:
     members = {"0.jpg": picture(1, "JPEG"), "0.json": json.dumps(TEXTS).encode()}
-    compressed = shard(tmp_path / "gz.tar", members, "w:gz")
-    whole = shard(tmp_path / "whole.tar", members).read_bytes()
+    compressed = tars.write(tmp_path / "gz.tar", members, "w:gz")
+    whole = tars.write(tmp_path / "whole.tar", members).read_bytes()
     (tmp_path / "cut.tar").write_bytes(whole[:700])
     for path in (compressed, tmp_path / "cut.tar"):
         with pytest.raises(DataError, match=f"{path.name} is not a whole, uncompressed tar"):
             list(read_rows([path], None, ALL))
     two = {"1.jpg": members["0.jpg"], "1.json": members["0.json"]}
-    broken = shard(tmp_path / "broken.tar", {**members, "0.json": b"{", **two})
+    broken = tars.write(tmp_path / "broken.tar", {**members, "0.json": b"{", **two})
     first, second = read_rows([broken], None, ALL)
     assert isinstance(first, BadRow)
     assert first.kind == "unreadable row"

@@ -173,7 +173,7 @@ def brute_aro(plain: Plain, file: Path, protocol: str, attribution: bool) -> dic
 def brute_retrieval(plain: Plain, folder: Path) -> dict[str, float]:
     gallery = sorted((folder / "images").iterdir(), key=lambda f: f.name.encode())
     vectors = [plain.image(path) for path in gallery]
-    ao, js, recalls = [], [], defaultdict(list)
+    agreement, recalls = defaultdict(list), defaultdict(list)
     for line in (folder / "queries.jsonl").read_text().splitlines():
         row = json.loads(line)
         tops = {}
@@ -186,13 +186,14 @@ def brute_retrieval(plain: Plain, folder: Path) -> dict[str, float]:
                 for k in (1, 5, 10):
                     recalls[f"recall@{k}/{side}"].append(row["image_id"] in names[:k])
         a, b = tops["query"], tops["paraphrase"]
-        ao.append(np.mean([len({*a[:d]} & {*b[:d]}) / d for d in range(1, 11)]))
-        js.append(len({*a} & {*b}) / len({*a} | {*b}))
-    return {
-        "ao@10": float(np.mean(ao)),
-        "js@10": float(np.mean(js)),
-        **{name: float(np.mean(hits)) for name, hits in recalls.items()},
-    }
+        shares = [len({*a[:d]} & {*b[:d]}) / d for d in range(1, 11)]
+        for k in (1, 5, 10):
+            agreement[f"ao@{k}"].append(np.mean(shares[:k]))
+            agreement[f"js@{k}"].append(len({*a[:k]} & {*b[:k]}) / len({*a[:k]} | {*b[:k]}))
+        # Rank-biased overlap: the agreement of depth 10 goes on below it.
+        endless = [*shares, *[shares[-1]] * 500]
+        agreement["rbo@10"].append(sum(0.1 * 0.9**i * share for i, share in enumerate(endless)))
+    return {name: float(np.mean(each)) for name, each in (agreement | recalls).items()}
 
 
 def brute_sugarcrepe(plain: Plain, folder: Path, protocol: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paraclip_bench.data.images import ImageRef, is_file
-from paraclip_bench.data.training.tar_images import image_in_tar
+from paraclip_bench.data.tar_files import image_in_tar
 from paraclip_bench.errors import DataError
 
 Kind = Literal[

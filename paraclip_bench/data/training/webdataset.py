@@ -6,13 +6,13 @@ KEY.paraphrase_1.txt. Images stay in the tar, which gives them by their place in
 
 from __future__ import annotations
 
-import functools
 import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from paraclip_bench.data.file_part import FilePart
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import DataError
 
@@ -50,8 +50,8 @@ def samples(path: Path) -> Iterator[tuple[dict[str, Any], ImageRef | None, str]]
                         yield {"id": key, **fields}, image, f"{path}, sample {key}"
                     key, fields, image = stem, {}, None
                 if ending in _IMAGES:
-                    place = (path, member.offset_data, member.size)
-                    image = ImageRef(id=member.name, read=functools.partial(part, *place))
+                    place = FilePart(path, member.offset_data, member.size)
+                    image = ImageRef(id=member.name, read=place)
                 elif ending == "json" or ending in _TEXTS:
                     file = tar.extractfile(member)
                     content = b"" if file is None else file.read()
@@ -81,10 +81,3 @@ def _add(fields: dict[str, Any], ending: str, content: bytes, where: str) -> Non
             fields[_TEXTS[ending]] = content.decode("utf-8").strip()
     except ValueError as error:
         fields[PROBLEM] = f"{where} is not valid ({error})"
-
-
-def part(path: Path, offset: int, size: int) -> bytes:
-    """So many bytes of a file from a place on."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
