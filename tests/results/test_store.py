@@ -100,7 +100,7 @@ def test_the_file_is_the_published_schema(tmp_path: Path) -> None:
     assert raw["scores"]["spearman"] == {"value": 0.1 + 0.2, "low": None, "high": 1e-300}
     assert set(raw) == {
         *("schema_version", "suite", "task", "task_version", "protocol", "main_score", "n"),
-        *("limit", "model", "scores", "data", "provenance"),
+        *("limit", "model", "scores", "details", "data", "provenance"),
     }
 
 
