@@ -161,9 +161,14 @@ def leaderboard(
     baseline: str | None = None,
     all_scores: bool = False,
     with_limits: bool = False,
+    reference: str | None = None,
     workspace: str | Path = ".",
 ) -> Board:
-    """The board of a workspace; print(board) shows it as the command does."""
+    """The board of a workspace; print(board) shows it as the command does.
+
+    `reference` adds published numbers in rows apart (`board.published`): "matching" for those of
+    the measured models, "all" for every one that is of a column.
+    """
     from paraclip_bench.leaderboard.board import make_board
 
     return make_board(
@@ -172,6 +177,7 @@ def leaderboard(
         baseline=baseline,
         all_scores=all_scores,
         with_limits=with_limits,
+        reference=reference,
     )
 
 

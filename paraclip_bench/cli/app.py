@@ -45,7 +45,9 @@ app.add_typer(
 app.command("finetune", short_help="Make a ParaCLIP checkpoint.")(finetune.finetune)
 app.command("merge", short_help="Interpolate a base and its checkpoint.")(merge.merge)
 app.command("run", short_help="Measure models on tasks.")(run.run)
-app.command("leaderboard", short_help="Compare results in one table.")(leaderboard.leaderboard)
+app.command(
+    "leaderboard", cls=leaderboard.BareReference, short_help="Compare results in one table."
+)(leaderboard.leaderboard)
 app.command("models", short_help="List the models that can be named.")(listings.models)
 app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
 app.command("plugins", short_help="Check every plugin.")(listings.plugins)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from paraclip_bench.cli.options import JsonOption, SuiteOption, WorkspaceOption
 
@@ -18,6 +19,25 @@ class Format(StrEnum):
     MD = "md"
     CSV = "csv"
     JSON = "json"
+
+
+class Reference(StrEnum):
+    """Which published rows a leaderboard shows."""
+
+    MATCHING = "matching"
+    ALL = "all"
+
+
+class BareReference(TyperCommand):
+    """Reads `--reference` without a word as `--reference matching`; typer's options need one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click's Command."""
+        for index in range(len(args) - 1, -1, -1):
+            following = args[index + 1 : index + 2]
+            if args[index] == "--reference" and (not following or following[0].startswith("-")):
+                args = [*args[: index + 1], Reference.MATCHING.value, *args[index + 1 :]]
+        return super().parse_args(ctx, args)
 
 
 def leaderboard(
@@ -38,6 +58,14 @@ def leaderboard(
     with_limits: Annotated[
         bool, typer.Option("--with-limits", help="Also results made with --limit.")
     ] = False,
+    reference: Annotated[
+        Reference | None,
+        typer.Option(
+            "--reference",
+            help="Published numbers too, in rows apart: those of measured models, or all.",
+            show_default="none; matching where no word follows",
+        ),
+    ] = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -56,6 +84,7 @@ def leaderboard(
         baseline=baseline,
         all_scores=all_scores,
         with_limits=with_limits,
+        reference=reference,
     )
     progress = Progress()
     if form is Format.TABLE and out is None:

@@ -41,6 +41,7 @@ from paraclip_bench.files import atomic
 from paraclip_bench.metrics.resampling import estimate
 from paraclip_bench.models.base import Model
 from paraclip_bench.progress import Progress
+from paraclip_bench.reference.compare import comparison
 from paraclip_bench.registry import reason_of
 from paraclip_bench.results.provenance import versions
 from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result, Score
@@ -196,8 +197,17 @@ def _need(model: Model, left: Sequence[Work]) -> None:
 
 
 def _found(model: Model, work: Work, path: Path, progress: Progress, report: Report) -> None:
-    report.results.append((path, read(path)))
+    result = read(path)
+    report.results.append((path, result))
     progress.say(f"{model.name} on {work.title}: already there, {path.name}")
+    _compare(result, model, work, progress)
+
+
+def _compare(result: Result, model: Model, work: Work, progress: Progress) -> None:
+    """Say what was published for this model; no part of the result."""
+    if ranks().is_first:
+        for line in comparison(result, f"{model.name} on {work.title}"):
+            progress.say(line)
 
 
 def _run_one(
@@ -275,6 +285,7 @@ def _run_one(
         f"({len(work.examples)} examples, {result.provenance.seconds:.1f} s, "
         f"{result.provenance.from_store:.0%} of {embed.requested} vectors from the store)"
     )
+    _compare(result, model, work, progress)
 
 
 def _cut_off(names: Sequence[str]) -> dict[str, Any]:

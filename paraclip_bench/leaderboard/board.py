@@ -12,6 +12,7 @@ import numpy.typing as npt
 from paraclip_bench import registry
 from paraclip_bench.errors import UsageError
 from paraclip_bench.evaluation.choose import all_tasks
+from paraclip_bench.leaderboard.published import PublishedRow, check_which, published_rows
 from paraclip_bench.leaderboard.select import (
     BASELINE,
     Entry,
@@ -82,7 +83,8 @@ class Row:
 class Board:
     """A leaderboard; left_out says which results it does not show, and why.
 
-    sources are the kinds of data that its results are on: hub, folder, demo.
+    sources are the kinds of data that its results are on: hub, folder, demo. published are rows
+    of others' numbers, apart from `rows`; None where they were not asked for.
     """
 
     suite: str
@@ -91,6 +93,7 @@ class Board:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
+    published: tuple[PublishedRow, ...] | None = None
 
     def __str__(self) -> str:
         from paraclip_bench.leaderboard.terminal import text
@@ -105,13 +108,17 @@ def make_board(
     baseline: str | None = None,
     all_scores: bool = False,
     with_limits: bool = False,
+    reference: str | None = None,
 ) -> Board:
     """Build the board of a results folder.
 
     baseline: a model's name (default: `clip`, where it has results). all_scores: every score of
-    every task instead of those that tasks show by themselves. Raises `UsageError` for an unknown
-    suite or baseline, or where there is nothing to show.
+    every task instead of those that tasks show by themselves. reference: published numbers too,
+    "matching" for those of measured models, or "all". Raises `UsageError` for an unknown suite,
+    baseline or reference, or where there is nothing to show.
     """
+    if reference is not None:
+        check_which(reference)
     suite = choose_board_suite(results, suite)
     selection = select(results, suite, with_limits=with_limits)
     if not selection.cells:
@@ -149,6 +156,7 @@ def make_board(
         tuple(columns),
         tuple(rows),
         tuple(selection.left_out),
+        None if reference is None else published_rows(selection, columns, reference),
     )
 
 

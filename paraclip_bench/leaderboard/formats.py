@@ -6,12 +6,18 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Sequence
 
 from paraclip_bench.leaderboard.board import Board, Cell
+from paraclip_bench.leaderboard.published import PublishedRow
 from paraclip_bench.metrics.resampling import Estimate
 
 _MANY = 4
 DEMO_NOTICE = "Demo world: small drawn scenes, not photographs."
+PUBLISHED_NOTICE = (
+    "Published rows are the runs of others, not measured here; their data's revision and text may "
+    "differ."
+)
 
 
 def percent(value: float | None) -> str:
@@ -44,7 +50,17 @@ def legend(board: Board, best: str = "bold") -> str:
         )
     if "demo" in board.sources:
         parts.append(DEMO_NOTICE if board.sources == ("demo",) else f"In part: {DEMO_NOTICE}")
+    if board.published is not None:
+        parts.append(published_notice(board.published))
     return " ".join(parts)
+
+
+def published_notice(rows: Sequence[PublishedRow]) -> str:
+    """What published rows are and where they are from, or that there are none."""
+    if not rows:
+        return "No published number is of what is shown here."
+    sources = sorted({f"{row.source}: {row.url} @ {row.commit}" for row in rows})
+    return f"{PUBLISHED_NOTICE} Sources: {'; '.join(sources)}."
 
 
 def verdict(board: Board) -> list[str]:
@@ -95,10 +111,26 @@ def markdown(board: Board) -> str:
             change = difference(cell)
             shown.append(f"{text}<br>{change}" if change else text)
         lines.append("| " + " | ".join(shown) + " |")
+    if board.published:
+        lines += ["", "#### Published, not measured here", "", *_published_lines(board)]
     lines += ["", " ".join([legend(board), *verdict(board)])]
     if board.left_out:
         lines += ["", "Left out:", *(f"- {_escape(reason)}" for reason in board.left_out)]
     return "\n".join(lines) + "\n"
+
+
+def _published_lines(board: Board) -> list[str]:
+    """A Markdown table of the published rows, with the columns that they have numbers for."""
+    rows = board.published or ()
+    used = [i for i in range(len(board.columns)) if any(row.cells[i] for row in rows)]
+    heads = ["model (published by)"]
+    heads += [f"{board.columns[i].title} {board.columns[i].score}" for i in used]
+    lines = ["| " + " | ".join(_escape(head) for head in heads) + " |", "|" + "---|" * len(heads)]
+    for row in rows:
+        cells = [row.cells[i] for i in used]
+        shown = [percent(cell.value if cell else None) for cell in cells]
+        lines.append("| " + " | ".join([_escape(row.label), *shown]) + " |")
+    return lines
 
 
 def _escape(text: str) -> str:
@@ -107,7 +139,10 @@ def _escape(text: str) -> str:
 
 
 def as_csv(board: Board) -> str:
-    """One row a model; per score its value, interval, and difference to the baseline."""
+    """One row a model; per score its value, interval, and difference to the baseline.
+
+    Where published rows were asked for, the last column names their source, empty for our own.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     head = ["suite", "model", "dtype", "fingerprint"]
@@ -117,13 +152,19 @@ def as_csv(board: Board) -> str:
             name,
             *(f"{name}/{part}" for part in ("low", "high", "diff", "diff_low", "diff_high")),
         ]
-    writer.writerow(head)
+    with_source = board.published is not None
+    writer.writerow([*head, "published"] if with_source else head)
     for row in board.rows:
         fields: list[object] = [board.suite, row.name, row.dtype, row.fingerprint]
         for cell in row.cells:
             for estimate in (None, None) if cell is None else (cell.estimate, cell.difference):
                 fields += ["", "", ""] if estimate is None else dataclasses.astuple(estimate)
-        writer.writerow(fields)
+        writer.writerow([*fields, ""] if with_source else fields)
+    for published in board.published or ():
+        fields = [board.suite, published.name, "", ""]
+        for number in published.cells:
+            fields += ["" if number is None else number.value, "", "", "", "", ""]
+        writer.writerow([*fields, f"{published.source} @ {published.commit}"])
     return buffer.getvalue()
 
 

@@ -22,7 +22,9 @@ def render(board: Board, width: int, *, plain: bool) -> RenderableType:
 
     `plain`: a star marks the best value, for where there is no bold.
     """
+    labels = [row.label for row in board.published or ()]
     names = max(len("model"), *(len(row.name) for row in board.rows))
+    names = max(names, min(width // 3, max(map(len, labels), default=0)))
     widths = [_width(board, index, plain) for index in range(len(board.columns))]
     blocks: list[list[int]] = [[]]
     used = names + _PADDING
@@ -33,7 +35,14 @@ def render(board: Board, width: int, *, plain: bool) -> RenderableType:
         blocks[-1].append(index)
         used += column_width + _PADDING
     return Group(
-        *(_table(board, block, plain) for block in blocks),
+        *(
+            table
+            for block in blocks
+            for table in (
+                _table(board, block, plain, names),
+                *_published(board, block, names, [widths[index] for index in block]),
+            )
+        ),
         Text(legend(board, "*" if plain else "bold"), style="dim"),
         *(Text(sentence) for sentence in verdict(board)),
     )
@@ -73,9 +82,9 @@ def remarks(board: Board) -> list[str]:
     return lines
 
 
-def _table(board: Board, indices: list[int], plain: bool) -> Table:
+def _table(board: Board, indices: list[int], plain: bool, names: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_lines=True, title_justify="left")
-    table.add_column("model", no_wrap=True)
+    table.add_column("model", no_wrap=True, min_width=names)
     for index in indices:
         column = board.columns[index]
         # As text: what stands in brackets is no markup.
@@ -84,6 +93,22 @@ def _table(board: Board, indices: list[int], plain: bool) -> Table:
     for row in board.rows:
         table.add_row(Text(row.name), *(_cell(row.cells[index], plain) for index in indices))
     return table
+
+
+def _published(board: Board, indices: list[int], names: int, widths: list[int]) -> list[Table]:
+    """The published rows with a number in these columns, in a table below; none without them."""
+    rows = [row for row in board.published or () if any(row.cells[i] for i in indices)]
+    if not rows:
+        return []
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", style="dim", header_style="dim")
+    table.add_column("published, not measured here", width=names)
+    for width in widths:
+        table.add_column("", justify="right", no_wrap=True, width=width)
+    for row in rows:
+        cells = (row.cells[index] for index in indices)
+        values = (Text(percent(cell.value if cell else None), style="dim") for cell in cells)
+        table.add_row(Text(row.label, style="dim"), *values)
+    return [table]
 
 
 def _cell(cell: Cell | None, plain: bool) -> Text:

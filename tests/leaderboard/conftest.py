@@ -61,6 +61,8 @@ def put(tmp_path: Path) -> Callable[..., Path]:
         day: int = 1,
         run: str = "one",
         data: str = "/data:set.tsv",
+        activation: str | None = None,
+        n: int | None = None,
         columns: Columns | None = None,
     ) -> Path:
         found = load_task(task)
@@ -73,13 +75,13 @@ def put(tmp_path: Path) -> Callable[..., Path]:
             "task_version": version,
             "protocol": protocol or found.headline,
             "main_score": found.main_score,
-            "n": len(columns["example_id"]),
+            "n": n or len(columns["example_id"]),
             "limit": limit,
             "model": {
                 "spec": spec or f"spec:{name}",
                 "name": name,
                 "fingerprint": fingerprint,
-                "activation": None,
+                "activation": activation,
                 "base": None,
             },
             "scores": {

@@ -57,6 +57,17 @@ def test_the_wheel_has_all_that_the_demo_suite_needs(python: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_the_wheel_has_the_published_numbers(python: Path) -> None:
+    code = (
+        "import paraclip_bench.reference.files as files; from pathlib import Path; "
+        "print(files.reference_folder().relative_to(Path(files.__file__).parents[1]), "
+        "len(files.published_scores()))"
+    )
+    # -P: the repository is not on the path, whatever the working directory.
+    assert call(python, "-P", "-c", code).split() == ["results/reference", str(202 * 27 + 117)]
+
+
+@pytest.mark.slow
 def test_the_plugin_installs_alone_and_is_found(python: Path) -> None:
     rows = json.loads(call(python.with_name("paraclip-bench"), "plugins", "--json"))
     states = {row["name"]: row["state"] for row in rows}

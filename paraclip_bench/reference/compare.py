@@ -1,0 +1,82 @@
+"""A result beside the numbers that were published for the same model, task, protocol and score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from paraclip_bench.reference.files import published_scores
+from paraclip_bench.reference.identity import Identity, identity_of, is_same
+from paraclip_bench.reference.schema import Measure, PublishedScore
+from paraclip_bench.results.schema import DataInfo, Result
+
+
+def published_for(result: Result) -> list[PublishedScore]:
+    """The numbers published for what was measured, on whatever data."""
+    identity = identity_of(result.model, result.suite)
+    if identity == Identity():
+        return []
+    keys = {(result.task, result.protocol, score) for score in result.scores}
+    return [
+        score
+        for score in published_scores()
+        if score.measure.key in keys and is_same(identity, score.model)
+    ]
+
+
+def is_whole_set(result: Result, measure: Measure) -> bool:
+    """Whether a result is of as many examples as the published number is."""
+    notes = result.data.notes
+    same_notes = all(notes.get(name) == value for name, value in measure.notes.items())
+    return result.n == measure.n and same_notes
+
+
+def comparison(result: Result, title: str) -> list[str]:
+    """A line for each source with numbers for this model: measured, published, difference x 100.
+
+    `title` is how the line begins. Empty for the demo suite and for a result with a limit; where
+    the data are not the whole set, the line says so and gives no difference.
+    """
+    if result.suite != "paper" or result.limit is not None:
+        return []
+    lines = []
+    published = published_for(result)
+    for (label, _), group in groupby(published, lambda s: (s.source.label, s.model)):
+        scores = list(group)
+        whole = [score for score in scores if is_whole_set(result, score.measure)]
+        if not whole:
+            n = scores[0].measure.n
+            lines.append(
+                f"{title}: published {_values(scores)} ({label}) on the whole set of {n}, which "
+                "these data are not; not compared"
+            )
+            continue
+        differences = [text for score in whole if (text := _difference(result, score))]
+        if differences:
+            remark = data_remark(result.data, whole[0].measure)
+            lines.append(f"{title}: {'; '.join(differences)} ({label}; {remark})")
+    return lines
+
+
+def data_remark(data: DataInfo, measure: Measure) -> str:
+    """How the data of a result are known to differ from the published number's, or may."""
+    theirs, ours = measure.dataset_revision, data.revision
+    if theirs is None:
+        return "the revision of its data is not published"
+    if ours == theirs:
+        return f"the same data, {measure.dataset} @ {theirs[:7]}"
+    these = f"these of a {data.source}" if ours is None else f"these @ {ours[:7]}"
+    return f"its data are {measure.dataset} @ {theirs[:7]}, {these}; they may differ"
+
+
+def _values(scores: Iterable[PublishedScore]) -> str:
+    return ", ".join(f"{score.measure.score} {100 * score.value:.2f}" for score in scores)
+
+
+def _difference(result: Result, score: PublishedScore) -> str:
+    name = score.measure.score
+    value = result.scores[name].value
+    if value is None:
+        return ""
+    change = round(100 * (value - score.value), 2) + 0.0  # no minus before 0.00
+    return f"{name} {100 * value:.2f}, published {100 * score.value:.2f}, {change:+.2f}"

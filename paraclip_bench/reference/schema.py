@@ -1,0 +1,110 @@
+"""A file of published numbers: where they are from, what was measured, and each model's values."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Fact):
+    """Who published the numbers, at which commit, and what is to be known of all of them."""
+
+    name: str
+    url: str
+    commit: str
+    paper: str
+    note: str
+
+    @property
+    def label(self) -> str:
+        """The name and the commit, as a line about a number says it."""
+        return f"{self.name} @ {self.commit}"
+
+
+class Measure(_Fact):
+    """A score as our tasks name it, and the data that it was published for, where that is known.
+
+    n is the number of examples of the whole set as our task counts them, and notes are what its
+    data's notes say of the whole set, such as the number of classes.
+    """
+
+    task: str
+    protocol: str
+    score: str
+    n: int
+    notes: dict[str, int] = {}
+    dataset: str | None = None
+    dataset_revision: str | None = None
+    note: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a measured score has to share with it."""
+        return self.task, self.protocol, self.score
+
+
+class PublishedModel(_Fact):
+    """A model under the names that its source gives it.
+
+    architecture and pretrained are open_clip's names in the families OpenCLIP and Scaling.
+    hub_id is a repository of the hub, revision its commit, evaluator the program that measured it.
+    """
+
+    architecture: str | None = None
+    pretrained: str | None = None
+    family: str | None = None
+    hub_id: str | None = None
+    revision: str | None = None
+    evaluator: str | None = None
+
+    @property
+    def name(self) -> str:
+        """A label; with the family where that is not open_clip, for some names are in several."""
+        if self.hub_id is not None:
+            return self.hub_id
+        name = f"{self.architecture}/{self.pretrained}"
+        return name if self.family == "OpenCLIP" else f"{name}, {self.family}"
+
+
+class PublishedScore(_Fact):
+    """One number, a fraction of 1."""
+
+    model: PublishedModel
+    measure: Measure
+    value: Fraction
+    source: Source
+
+
+class ModelValues(PublishedModel):
+    """A model with its values, by the names that the file gives its measures."""
+
+    values: dict[str, Fraction]
+
+
+class ReferenceFile(Source):
+    """One file of results/reference/; values are fractions of 1."""
+
+    schema_version: int
+    measures: dict[str, Measure]
+    models: list[ModelValues]
+
+    def scores(self) -> list[PublishedScore]:
+        """Every number of the file; `KeyError` for a value whose measure the file lacks."""
+        source = Source(**{name: getattr(self, name) for name in Source.model_fields})
+        return [
+            PublishedScore(model=model, measure=self.measures[key], value=value, source=source)
+            for row in self.models
+            for model in [
+                PublishedModel(**{name: getattr(row, name) for name in PublishedModel.model_fields})
+            ]
+            for key, value in row.values.items()
+        ]
