@@ -30,6 +30,7 @@ PINS = {
     ),
     "coco-order": Pin("mteb/ARO-COCO-order", "53c20afc02a87fed8c0245dde2e00f054da4b861"),
     "flickr30k-order": Pin("mteb/ARO-Flickr-Order", "e5d7f3502345b2c398a6645b4d09b44e650287bf"),
-    "sugarcrepe": Pin("mteb/SUGARCREPE_fmt", "e9e0e3ce40c94023c819d3413edb5d090ec9f0d8"),
+    # Its only split is called train; mteb tests on it.
+    "sugarcrepe": Pin("mteb/SUGARCREPE_fmt", "e9e0e3ce40c94023c819d3413edb5d090ec9f0d8", "train"),
     "winoground": Pin("facebook/winoground", "b400e173549071916ad1b3d449293bc8d8b4b763"),
 }
