@@ -28,7 +28,9 @@ def draw(folder: Path, names: list[str], rng: np.random.Generator) -> None:
         Image.fromarray(noise).resize((70, 60)).save(folder / name)
 
 
-def sugarcrepe(root: Path, rng: np.random.Generator, count: int = 8) -> dict[str, Rows]:
+def sugarcrepe(
+    root: Path, rng: np.random.Generator, count: int = 8, *, ties: bool = True
+) -> dict[str, Rows]:
     """The authors' files (swap_att as a list), each with one tie; subsets grow by a case."""
     folder = root / "sugarcrepe"
     names = [f"{i:012}.jpg" for i in range(5)]
@@ -43,14 +45,15 @@ def sugarcrepe(root: Path, rng: np.random.Generator, count: int = 8) -> dict[str
             }
             for _ in range(count + more)
         ]
-        rows[1]["negative_caption"] = rows[1]["caption"]
+        if ties:
+            rows[1]["negative_caption"] = rows[1]["caption"]
         subsets[subset] = rows
         whole = rows if subset == "swap_att" else {str(i): row for i, row in enumerate(rows)}
         (folder / f"{subset}.json").write_text(json.dumps(whole))
     return subsets
 
 
-def winoground(root: Path, rng: np.random.Generator, count: int = 24) -> Rows:
+def winoground(root: Path, rng: np.random.Generator, count: int = 24, *, ties: bool = True) -> Rows:
     """The authors' examples.jsonl; every fourth has equal captions, and one equal images."""
     folder = root / "winoground"
     rows = []
@@ -62,7 +65,7 @@ def winoground(root: Path, rng: np.random.Generator, count: int = 24) -> Rows:
                 "image_0": f"ex_{i}_img_0",
                 "image_1": f"ex_{i}_img_1",
                 "caption_0": f"{one} over {two}",
-                "caption_1": f"{one} over {two}" if i % 4 == 3 else f"{two} over {one}",
+                "caption_1": f"{one} over {two}" if ties and i % 4 == 3 else f"{two} over {one}",
                 "tag": ("Noun", "Verb-Transitive", "Adjective-Color")[i % 3],
                 "secondary_tag": "Symbolic" if i % 5 == 0 else "",
                 "num_main_preds": 1 + i % 2,
@@ -71,13 +74,16 @@ def winoground(root: Path, rng: np.random.Generator, count: int = 24) -> Rows:
         )
     draw(folder / "images", [f"{r[k]}.png" for r in rows for k in ("image_0", "image_1")], rng)
     first, second = (folder / "images" / f"ex_2_img_{k}.png" for k in (0, 1))
-    second.write_bytes(first.read_bytes())
+    if ties:
+        second.write_bytes(first.read_bytes())
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "examples.jsonl").write_text(text)
     return rows
 
 
-def order(root: Path, name: str, rng: np.random.Generator, count: int = 25) -> Rows:
+def order(
+    root: Path, name: str, rng: np.random.Generator, count: int = 25, *, ties: bool = True
+) -> Rows:
     """cases.jsonl of captions with marks, capitals and up to 40 words; every fifth is a tie."""
     folder = root / name
     names = [f"{i}.jpg" for i in range(6)]
@@ -87,7 +93,7 @@ def order(root: Path, name: str, rng: np.random.Generator, count: int = 25) -> R
         words = [str(word) for word in rng.choice(THINGS, 40 if i % 7 == 0 else 6)]
         options = [" ".join(words).capitalize() + "."]
         options += [" ".join(rng.permutation(words)) + " ." for _ in range(4)]
-        if i % 5 == 0:
+        if ties and i % 5 == 0:
             # The same once it is cleaned.
             options[3] = options[0].lower().replace(".", " !")
         rows.append({"image": str(rng.choice(names)), "captions": options})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import socket
 import sys
 import threading
@@ -152,15 +153,6 @@ def with_images(
         yield index, row, refs
 
 
-def _is_gated(error: BaseException | None) -> bool:
-    """Whether a hub library was refused for want of an accepted licence, however it wraps that."""
-    while error is not None:
-        if type(error).__name__ == "GatedRepoError":
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
 def unreachable(
     what: str, error: Exception, kind: type[BenchError], *, local: str = "a local copy"
 ) -> BenchError:
@@ -175,7 +167,8 @@ def unreachable(
             f"{what} cannot be had: not in the local cache, and {_why_offline}; "
             f"fetch it once with the network, or give {local}"
         )
-    if _is_gated(error):
+    # datasets drops the error that says so by its type.
+    if re.search(r"\bgated (data ?set|repo)", str(error)):
         return kind(
             f"{what} is gated; accept its licence on its page on the hub, with the account whose "
             f"token is in HF_TOKEN, or give {local}"
