@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import socket
 import sys
 import threading
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.pins import Pin
 from paraclip_bench.data.snapshot import check_cached, check_prefetched, other_revisions
 from paraclip_bench.errors import BenchError, DataError
@@ -147,16 +150,52 @@ class HubBytes:
     It pickles as the bytes themselves: another process gets the image and not the data set.
     """
 
-    def __init__(self, rows: Any, index: int, column: str = "image") -> None:
-        self._rows, self._index, self._column = rows, index, column
+    def __init__(self, rows: Any, index: int, name: str, column: str = "image") -> None:
+        self._rows, self._index, self._name, self._column = rows, index, name, column
 
     def __call__(self) -> bytes:
-        """The bytes, undecoded."""
-        data: bytes = self._rows[self._index][self._column]["bytes"]
+        """The bytes, undecoded; `DataError` where the row has none."""
+        image = self._rows[self._index][self._column]
+        data: bytes | None = image["bytes"] if image else None
+        if data is None:
+            raise DataError(
+                f"{self._name} of the hub, row {self._index}: there is no {self._column!r}; "
+                "give the authors' files with --data-dir"
+            )
         return data
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial, (bytes, self())
+
+
+def require_columns(rows: Any, columns: Sequence[str], name: str) -> None:
+    """Raise `DataError` where a data set of the hub lacks a column that task `name` reads."""
+    missing = [column for column in columns if column not in rows.column_names]
+    if missing:
+        raise DataError(
+            f"{name}: the hub's copy lacks {', '.join(missing)} (it has "
+            f"{', '.join(rows.column_names)}); give the authors' files with --data-dir"
+        )
+
+
+def with_images(
+    rows: Any, columns: Sequence[str], name: str
+) -> Iterator[tuple[int, dict[str, Any], list[ImageRef]]]:
+    """Each row: its number, its fields without the images, and the images of these columns.
+
+    An image's id is the row number and, of several, the column; its bytes are read when needed.
+    `name` is the task's, for errors.
+    """
+    images = {column: rows.select_columns([column]) for column in columns}
+    for index, row in enumerate(rows.remove_columns(list(columns))):
+        refs = [
+            ImageRef(
+                id=f"{index}" if len(columns) == 1 else f"{index}/{column}",
+                read=HubBytes(images[column], index, name, column),
+            )
+            for column in columns
+        ]
+        yield index, row, refs
 
 
 def unreachable(
@@ -172,6 +211,12 @@ def unreachable(
         return kind(
             f"{what} cannot be had: not in the local cache, and {_why_offline}; "
             f"fetch it once with the network, or give {local}"
+        )
+    # datasets drops the error that says so by its type.
+    if re.search(r"\bgated (data ?set|repo)", str(error)):
+        return kind(
+            f"{what} is gated; accept its licence on its page on the hub, with the account whose "
+            f"token is in HF_TOKEN, or give {local}"
         )
     first = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
     return kind(

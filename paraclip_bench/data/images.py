@@ -168,6 +168,17 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def image_in(folder: Path, name: str, where: str) -> ImageRef:
+    """The image of that file name in a folder.
+
+    Raises `DataError` where it is missing, naming `where` it was asked for.
+    """
+    path = folder / name
+    if not is_file(path):
+        raise DataError(f"{where}: the image {path} is missing; put it there")
+    return ImageRef(id=name, path=path)
+
+
 def checked_box(ref: ImageRef, where: str) -> bool:
     """Whether the box lies wholly inside its image.
 

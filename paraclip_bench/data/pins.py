@@ -83,20 +83,21 @@ DATA_SETS: dict[str, DataSet] = {
     "coco-order": DataSet(
         "MIT, captions CC BY 4.0",
         "ARO (Yuksekgonul et al. 2023)",
-        _both(25010, "mteb"),
+        _both(25010, "aro", "mteb"),
         Pin("mteb/ARO-COCO-order", "53c20afc02a87fed8c0245dde2e00f054da4b861", rows=25010),
     ),
     "flickr30k-order": DataSet(
         "MIT, images for research",
         "ARO (Yuksekgonul et al. 2023)",
-        _both(5000, "mteb"),
+        _both(5000, "aro", "mteb"),
         Pin("mteb/ARO-Flickr-Order", "e5d7f3502345b2c398a6645b4d09b44e650287bf", rows=5000),
     ),
     "sugarcrepe": DataSet(
         "MIT",
         "SugarCrepe (Hsieh et al. 2023)",
         _both(7511, "sugarcrepe", "mteb"),
-        Pin("mteb/SUGARCREPE_fmt", "e9e0e3ce40c94023c819d3413edb5d090ec9f0d8", rows=7511),
+        # Its only split is called train; mteb tests on it.
+        Pin("mteb/SUGARCREPE_fmt", "e9e0e3ce40c94023c819d3413edb5d090ec9f0d8", "train", rows=7511),
     ),
     "sugarcrepe-pp": DataSet(
         "CC BY 4.0", "SugarCrepe++ (Dumpala et al. 2024)", _both(4757, "tot", "itt")

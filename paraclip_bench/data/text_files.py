@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +57,47 @@ def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
 
 def read_json_list(path: Path) -> list[dict[str, Any]]:
     """A JSON file that holds a list of objects."""
+    return _objects(_json(path), path)
+
+
+def read_json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """A JSON file that holds objects, in a list or under keys; each with its place or its key.
+
+    Raises `DataError` for a key that comes twice.
+    """
+    rows = _json(path, functools.partial(_unique, path))
+    if isinstance(rows, dict):
+        return list(zip(rows, _objects(list(rows.values()), path, list(rows)), strict=True))
+    return [(str(index), row) for index, row in enumerate(_objects(rows, path))]
+
+
+def _json(path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     text = read_text(path)
     try:
-        rows = json.loads(text)
+        return json.loads(text, object_pairs_hook=pairs_hook)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}); "
             "the file may be cut off, copy it again"
         ) from error
+
+
+def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DataError(f"{path}: the key {twice!r} comes twice in one object; mend the file")
+    return found
+
+
+def _objects(rows: Any, path: Path, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
     if not isinstance(rows, list):
         raise DataError(f"{path} must hold a list of objects, not one {type(rows).__name__}")
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise DataError(f"{path}, case {index}: must be an object, not {row!r:.40}")
+            case = keys[index] if keys else index
+            raise DataError(f"{path}, case {case}: must be an object, not {row!r:.40}")
     if not rows:
         raise DataError(f"{path} holds no rows")
     return rows

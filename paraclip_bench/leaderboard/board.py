@@ -200,11 +200,12 @@ def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> 
 def _group_columns(selection: Selection, tasks: dict[str, Task]) -> list[tuple[Column, bool]]:
     """Means over groups that some model has whole; and whether every model has it whole.
 
-    A mean is over whole sets that lie in one place (a folder, the hub, the demo world); where two
-    places hold different sets, each has a column of its own.
+    Only a task's `mean_groups` have means. A mean is over whole sets that lie in one place (a
+    folder, the hub, the demo world); where two places hold different sets, each has a column of
+    its own.
     """
     found: list[tuple[Column, bool]] = []
-    for group in sorted({group for task in tasks.values() for group in task.groups}):
+    for group in sorted({group for task in tasks.values() for group in task.mean_groups}):
         members = [task for task in tasks.values() if group in task.groups]
         columns: dict[tuple[Measure, ...], tuple[Column, bool]] = {}
         tags = {}

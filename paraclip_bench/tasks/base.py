@@ -75,10 +75,12 @@ class Examples(Sequence[Any]):
 class Task(ABC):
     """One task. A subclass sets the class attributes and writes `load` and `outcomes`.
 
-    name: as results and boards show it. groups: names that stand for several tasks. suites: the
-    suites whose `all` includes it. version: raised when a score changes. protocols: headline
-    first. scores: the main one first; each a pure function of (outcome columns, weights).
-    board: the scores that a leaderboard shows by itself (the main one where empty).
+    name: as results and boards show it. groups: names that stand for several tasks. mean_groups:
+    those of them whose mean over tasks means something and is a column of the board (all members
+    have the same main score). suites: the suites whose `all` includes it. version: raised when a
+    score changes. protocols: headline first. scores: the main one first; each a pure function of
+    (outcome columns, weights). board: the scores that a leaderboard shows by itself (the main one
+    where empty).
     lower_is_better: scores where less is more. breakdown: an outcome column that names a part of
     the examples (a subset, a relation), and the scores that a result shows for each part.
     data_set: licence, origin and size of a plugin's data, for the `data` command.
@@ -86,6 +88,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     groups: ClassVar[tuple[str, ...]] = ()
+    mean_groups: ClassVar[tuple[str, ...]] = ()
     suites: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
     protocols: ClassVar[Mapping[str, Protocol]]

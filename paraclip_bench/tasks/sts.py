@@ -46,6 +46,7 @@ def unit_cosine(a: Vectors, b: Vectors) -> Vectors:
 
 class _STS(Task):
     groups = ("sts",)
+    mean_groups = ("sts",)
     suites = ("paper", "demo")
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "all": Protocol(("text",), "Spearman over all pairs of the set")

@@ -14,14 +14,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.images import ImageRef, is_file
+from paraclip_bench.data.images import ImageRef, image_in
 from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.data.text_files import read_json_list, text_field
+from paraclip_bench.data.text_files import text_field
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of, mean_within
+from paraclip_bench.metrics.similarity import row_dot
 from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
-from paraclip_bench.tasks.visual_genome import row_dot
+from paraclip_bench.tasks.subset_files import missing_subsets, read_items, subset_files
 
 SUBSETS = ("swap_obj", "swap_att", "replace_obj", "replace_att", "replace_rel")
 
@@ -46,6 +47,7 @@ class SugarCrepePP(Task):
     """Are two captions of one meaning told from a third that differs in a few words?"""
 
     name = "sugarcrepe-pp"
+    groups = ("compositionality",)
     suites = ("paper",)
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "tot": Protocol(("text",), "captions alone; both pairs must win; ties wrong"),
@@ -65,19 +67,12 @@ class SugarCrepePP(Task):
                 f"{self.name}/{SUBSETS[0]}.json and so on, with --data-dir (docs/data.md)"
             )
         folder = source.folder(self.name)
-        files = {subset: folder / f"{subset}.json" for subset in SUBSETS}
-        there = {subset: file for subset, file in files.items() if file.is_file()}
-        if not there:
-            raise DataError(
-                f"{folder} has none of {', '.join(f.name for f in files.values())}; "
-                "put the authors' files there"
-            )
+        there = subset_files(folder, SUBSETS)
         images = source.folder(f"{self.name}/images") if protocol == "itt" else None
         items = [
             item for subset, file in there.items() for item in self._items(subset, file, images)
         ]
-        missing = [subset for subset in SUBSETS if subset not in there]
-        notes = {"subsets_missing": ", ".join(missing)} if missing else {}
+        notes = missing_subsets(SUBSETS, list(there))
         return Examples(items, id=f"{source.id}:{self.name}", notes=notes)
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
@@ -117,19 +112,8 @@ class SugarCrepePP(Task):
         }
 
     def _items(self, subset: str, file: Path, images: Path | None) -> Iterator[Item]:
-        ids: set[str] = set()
-        for index, row in enumerate(read_json_list(file)):
-            where = f"{file}, item {index}"
-            id = f"{subset}/{row.get('id', index)}"
-            if id in ids:
-                raise DataError(f"{where}: the id {row.get('id')!r} came before; mend the file")
-            ids.add(id)
+        for id, where, row in read_items(subset, file):
             name = text_field(row, "filename", where)
-            image = None
-            if images is not None:
-                if not is_file(images / name):
-                    raise DataError(f"{where}: the image {images / name} is missing; put it there")
-                image = ImageRef(id=name, path=images / name)
             yield Item(
                 id,
                 subset,
@@ -137,5 +121,5 @@ class SugarCrepePP(Task):
                 text_field(row, "caption", where),
                 text_field(row, "caption2", where),
                 text_field(row, "negative_caption", where),
-                image,
+                None if images is None else image_in(images, name, where),
             )

@@ -19,14 +19,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paraclip_bench.data.hub import HubBytes
-from paraclip_bench.data.images import ImageRef, checked_box, is_file
+from paraclip_bench.data.images import ImageRef, checked_box, image_in
 from paraclip_bench.data.pins import PINS
 from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.data.text_files import int_field, read_json_list, text_field
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
+from paraclip_bench.metrics.similarity import row_dot
 from paraclip_bench.metrics.statistic import Statistic
-from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task, Vectors
+from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task
 
 _BOX_FIELDS = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 # The authors average over attribute pairs with at least 25 cases.
@@ -47,16 +48,6 @@ class Case:
     counted_group: str = dataclasses.field(default="all", metadata=DERIVED)
 
 
-def row_dot(a: Vectors, b: Vectors) -> Vectors:
-    """Dot products [n] of rows a, b [n, d] in float32; equal rows give equal bits."""
-    result = np.empty(len(a), dtype=np.float32)
-    # Not a matrix product: its rounding depends on where a row stands, and makes or breaks ties.
-    for start in range(0, len(a), 4096):
-        block = slice(start, start + 4096)
-        result[block] = (a[block] * b[block]).sum(axis=1, dtype=np.float32)
-    return result
-
-
 @functools.cache
 def excluded_relations() -> frozenset[str]:
     """The 157 relations that ARO leaves out of its macro average."""
@@ -65,6 +56,7 @@ def excluded_relations() -> frozenset[str]:
 
 
 class _VisualGenome(Task):
+    groups = ("compositionality",)
     suites = ("paper", "demo")
     scores: ClassVar[Mapping[str, Statistic]] = {
         "accuracy": macro_mean_of("correct", "counted_group"),
@@ -134,10 +126,8 @@ class _VisualGenome(Task):
         cases, partly_outside = [], 0
         for index, row in enumerate(read_json_list(path)):
             where = f"{path}, case {index}"
-            name = text_field(row, "image_path", where)
-            if not is_file(images / name):
-                raise DataError(f"{where}: the image {images / name} is missing; put it there")
-            case = self._case(row, ImageRef(id=name, path=images / name), protocol, where)
+            image = image_in(images, text_field(row, "image_path", where), where)
+            case = self._case(row, image, protocol, where)
             partly_outside += not checked_box(case.image, where)
             cases.append(case)
         notes = {"boxes_partly_outside": partly_outside} if partly_outside else {}
@@ -160,7 +150,9 @@ class _VisualGenome(Task):
         images = rows.select_columns(["image"])
         for index, row in enumerate(rows.remove_columns(["image"])):
             where = f"{self.name} of the hub, row {index}"
-            ref = ImageRef(id=str(row.get("image_path") or index), read=HubBytes(images, index))
+            ref = ImageRef(
+                id=str(row.get("image_path") or index), read=HubBytes(images, index, self.name)
+            )
             case = self._case(row, ref, protocol, where)
             partly_outside += not checked_box(case.image, where)
             cases.append(case)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import compositional
 import numpy as np
 import pytest
 import tiny_clip
@@ -120,6 +121,63 @@ def test_compositionality_on_a_generated_set(spec: str, tmp_path: Path) -> None:
     task.load_data = lambda **_: None
     theirs = mteb_score(spec, task)
     assert ours.scores["accuracy"].value == pytest.approx(theirs["text_acc"], abs=1e-6)
+
+
+MTEB_NAMES = {
+    "sugarcrepe": "SugarCrepe",
+    "winoground": "Winoground",
+    "coco-order": "AROCocoOrder",
+    "flickr30k-order": "AROFlickrOrder",
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MTEB_NAMES)
+def test_siblings_on_generated_sets(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    import datasets
+    import mteb
+
+    from paraclip_bench.data.pins import PINS
+
+    root, rng = tmp_path / "data", np.random.default_rng(5)
+    if name == "sugarcrepe":
+        columns = compositional.sugarcrepe_columns(
+            root, compositional.sugarcrepe(root, rng, ties=False)
+        )
+    elif name == "winoground":
+        columns = compositional.winoground_columns(
+            root, compositional.winoground(root, rng, 60, ties=False)
+        )
+    else:
+        columns = compositional.order_columns(
+            root, name, compositional.order(root, name, rng, 60, ties=False)
+        )
+    report = evaluate(spec, name, protocols="mteb", data_dir=root, workspace=tmp_path, quiet=True)
+    ((_, ours),) = report.results
+    rows = datasets.Dataset.from_dict(columns)
+    for column in columns.keys() & {"images", "image_0", "image_1"}:
+        rows = rows.cast_column(column, datasets.Image())
+    pin = PINS[name]
+    asked = []
+
+    def load_dataset(path: str, *, revision: str, **_: Any) -> datasets.DatasetDict:
+        asked.append((path, revision))
+        return datasets.DatasetDict({pin.split: rows})
+
+    # mteb reads its copies as it always does: the split and the revision must be the pin's.
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr("mteb.abstasks.abstask.load_dataset", load_dataset, raising=False)
+    theirs = mteb_score(spec, mteb.get_task(MTEB_NAMES[name]))
+    assert asked == [(pin.id, pin.revision)]
+    assert ours.n == len(rows)
+    same = {"accuracy": "text_acc"}
+    if name == "winoground":
+        same = {"group": "accuracy", "text": "text_acc", "image": "image_acc"}
+    for our_name, their_name in same.items():
+        assert ours.scores[our_name].value == pytest.approx(theirs[their_name], abs=1e-6)
+    assert ours.scores["tie_rate"].value == 0
 
 
 def test_what_does_not_fit_is_named(spec: str) -> None:

@@ -140,3 +140,31 @@ def test_fields() -> None:
     for key in ("f", "b", "n", "nan", "inf", "s", "zzz"):
         with pytest.raises(DataError, match=f"^here: '{key}' must be a whole number"):
             text_files.int_field(row, key, "here")
+
+
+def test_json_rows_come_in_a_list_or_under_keys(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text('[{"a": 1}, {"a": 2}]')
+    assert text_files.read_json_rows(path) == [("0", {"a": 1}), ("1", {"a": 2})]
+    path.write_text('{"x": {"a": 1}, "7": {"a": 2}}')
+    assert text_files.read_json_rows(path) == [("x", {"a": 1}), ("7", {"a": 2})]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", "holds no rows"),
+        ("{}", "holds no rows"),
+        ("7", "must hold a list of objects, not one int"),
+        ('{"x": 1}', "case x: must be an object, not 1"),
+        ('[{}, "b"]', "case 1: must be an object, not 'b'"),
+        ('{"x": {}, "y": {}, "x": {}}', "the key 'x' comes twice in one object; mend the file"),
+        ('[{"a": 1, "a": 1}]', "the key 'a' comes twice in one object; mend the file"),
+        ('{"x": {', r"line 1: not valid JSON .*copy it again"),
+    ],
+)
+def test_bad_json_rows(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=rf"rows\.json.*{said}"):
+        text_files.read_json_rows(path)

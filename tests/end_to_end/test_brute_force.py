@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import compositional
 import numpy as np
 import open_clip
 import pytest
@@ -110,6 +112,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         (root / "sugarcrepe-pp" / f"{subset}.json").write_text(json.dumps(items))
 
+    compositional.sugarcrepe(root, rng, 3)
+    compositional.winoground(root, rng, 8)
+    for name in ("coco-order", "flickr30k-order"):
+        compositional.order(root, name, rng, 11)
+
     (root / "sts").mkdir()
     sets = ["STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICK-R", "SICK-R.all"]
     for name in sets:
@@ -197,6 +204,64 @@ def brute_retrieval(plain: Plain, folder: Path) -> dict[str, float]:
 
 
 def brute_sugarcrepe(plain: Plain, folder: Path, protocol: str) -> dict[str, float]:
+    found: dict[str, list[bool]] = {}
+    ties = []
+    for subset in compositional.SUGARCREPE:
+        data = json.loads((folder / f"{subset}.json").read_text())
+        for row in data.values() if isinstance(data, dict) else data:
+            image = plain.image(folder / "images" / row["filename"])
+            positive, negative = (
+                float(image @ plain.text(row[k])) for k in ("caption", "negative_caption")
+            )
+            ties.append(positive == negative)
+            right = positive > negative or (protocol == "mteb" and positive == negative)
+            found.setdefault(subset, []).append(right)
+    assert sum(ties) == len(found)
+    micro = float(np.mean([right for part in found.values() for right in part]))
+    means = {f"accuracy/{subset}": float(np.mean(part)) for subset, part in found.items()}
+    accuracy = micro if protocol == "mteb" else float(np.mean(list(means.values())))
+    ties_of_all = float(np.mean(ties))
+    return {"accuracy": accuracy, "accuracy_micro": micro, **means, "tie_rate": ties_of_all}
+
+
+def brute_winoground(plain: Plain, folder: Path, protocol: str) -> dict[str, float]:
+    found = defaultdict(list)
+    for line in (folder / "examples.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        images = [plain.image(folder / "images" / f"{row[f'image_{i}']}.png") for i in (0, 1)]
+        # The first of two equal files stands for both: one vector.
+        if row["id"] == 2:
+            images[1] = images[0]
+        s = np.array([[float(plain.text(row[f"caption_{c}"]) @ i) for i in images] for c in (0, 1)])
+        if protocol == "mteb":
+            text = bool((s.argmax(axis=0) == [0, 1]).all())
+            image = bool((s.argmax(axis=1) == [0, 1]).all())
+        else:
+            text = bool(s[0, 0] > s[1, 0] and s[1, 1] > s[0, 1])
+            image = bool(s[0, 0] > s[0, 1] and s[1, 1] > s[1, 0])
+        found["text"].append(text)
+        found["image"].append(image)
+        found["group"].append(text and image)
+        found["tie_rate"].append(bool((s[0] == s[1]).any() or (s[:, 0] == s[:, 1]).any()))
+    assert sum(found["tie_rate"]) == len(found["text"]) // 4 + 1
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def brute_order(plain: Plain, folder: Path, protocol: str) -> dict[str, float]:
+    right, ties = [], []
+    for line in (folder / "cases.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        image = plain.image(folder / "images" / row["image"])
+        options = row["captions"]
+        if protocol == "aro":
+            options = [" ".join(re.sub(r"[.!]", " ", o).lower().split()[:30]) for o in options]
+        scores = [float(image @ plain.text(option)) for option in options]
+        right.append(int(np.argmax(scores)) == 0)
+        ties.append(scores[0] == max(scores[1:]))
+    return {"accuracy": float(np.mean(right)), "tie_rate": float(np.mean(ties))}
+
+
+def brute_sugarcrepe_pp(plain: Plain, folder: Path, protocol: str) -> dict[str, float]:
     means, every = {}, []
     for subset in SUBSETS:
         right = []
@@ -231,14 +296,14 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
     report = evaluate(
         [f"local-dir:{vit_b_32}"],
         ["all"],
-        protocols=("aro", "mteb", "senteval", "tot", "itt"),
+        protocols=("aro", "mteb", "senteval", "tot", "itt", "sugarcrepe", "winoground"),
         data_dir=data,
         workspace=tmp_path,
         offline=True,
         quiet=True,
     )
     assert report.failures == []
-    assert len(report.results) == 4 + 1 + 2 + 8
+    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2
     plain = Plain(vit_b_32)
     for _, result in report.results:
         folder = data / result.task
@@ -251,7 +316,13 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
         elif result.task == "paraphrased-retrieval":
             expected = brute_retrieval(plain, folder)
         elif result.task == "sugarcrepe-pp":
+            expected = brute_sugarcrepe_pp(plain, folder, result.protocol)
+        elif result.task == "sugarcrepe":
             expected = brute_sugarcrepe(plain, folder, result.protocol)
+        elif result.task == "winoground":
+            expected = brute_winoground(plain, folder, result.protocol)
+        elif result.task.endswith("-order"):
+            expected = brute_order(plain, folder, result.protocol)
         else:
             name = "SICK-R.all" if result.protocol == "mteb" else result.task
             expected = brute_sts(plain, data / "sts" / f"{name}.tsv")

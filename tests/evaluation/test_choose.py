@@ -20,6 +20,10 @@ def names(wanted: list[str], suite: str = "paper") -> list[str]:
 def test_tasks_and_groups_mix_each_once() -> None:
     assert names(["sts12", "VG-Relation", "STS12"]) == ["STS12", "vg-relation"]
     assert set(names(["sts"])) >= SEVEN
+    assert set(names(["compositionality"])) == {
+        *("vg-relation", "vg-attribution", "sugarcrepe", "sugarcrepe-pp", "winoground"),
+        *("coco-order", "flickr30k-order"),
+    }
     assert names(["STS14", "STS"])[0] == "STS14"
     assert len(names(["STS14", "sts"])) == len(names(["sts"]))
 
@@ -29,6 +33,8 @@ def test_all_is_every_task_of_the_suite(suite: str) -> None:
     every = choose.all_tasks()[0]
     assert set(names(["all"], suite)) == {task.name for task in every if suite in task.suites}
     assert set(names(["all"], suite)) >= {*SEVEN, "vg-relation", "paraphrased-retrieval"}
+    siblings = {"sugarcrepe", "winoground", "coco-order", "flickr30k-order"}
+    assert len(siblings & set(names(["all"], suite))) == (4 if suite == "paper" else 0)
 
 
 def test_unknown_tasks() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from paraclip_bench.errors import UsageError
 from paraclip_bench.evaluation.choose import all_tasks, load_task
+from paraclip_bench.leaderboard import board as board_module
 from paraclip_bench.leaderboard.board import Board, Cell, make_board
 from paraclip_bench.metrics.resampling import (
     Estimate,
@@ -140,6 +141,21 @@ def test_group_mean(put: Put, tmp_path: Path) -> None:
     assert change.low < change.value < change.high
     # The same outcomes under the same draws do not differ at all.
     assert found["twin", title, "spearman"].difference == Estimate(0, 0, 0)
+
+
+def test_only_groups_that_say_so_have_a_mean(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = [load_task(VG), load_task("vg-attribution")]
+    monkeypatch.setattr(board_module, "all_tasks", lambda: (pair, []))
+    for task in pair:
+        assert "compositionality" in task.groups
+        put("clip", task.name, 0.3)
+    titles = ["vg-attribution (aro)", "vg-relation (aro)"]
+    assert sorted(column.title for column in make_board(tmp_path).columns) == titles
+    monkeypatch.setattr(type(pair[0]), "mean_groups", ("compositionality",))
+    (column,) = make_board(tmp_path).columns
+    assert column.title == "compositionality (mean of 2)"
 
 
 def test_a_mean_needs_all_members_from_one_kind_of_source(put: Put, tmp_path: Path) -> None:

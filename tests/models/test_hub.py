@@ -71,6 +71,20 @@ def test_a_hub_that_answers_with_an_error_is_told_with_it():
     assert "check its name and the network" in said
 
 
+def test_a_gated_repository_wants_its_licence_accepted():
+    """The libraries' own words for it."""
+    for text in (
+        "Dataset 'a/b' is a gated dataset on the Hub. You must be authenticated to access it.",
+        "403 Client Error.\n\nCannot access gated repo for url https://hub.invalid/a/b.",
+        "You are trying to access a gated repo.\nMake sure to have access to it.",
+    ):
+        said = str(hub.unreachable("set X", OSError(text), DataError, local="files"))
+        assert said == (
+            "set X is gated; accept its licence on its page on the hub, with the account whose "
+            "token is in HF_TOKEN, or give files"
+        )
+
+
 def test_offline_says_so():
     hub.go_offline()
     assert ask() is False

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.source import HubSource
 
 
 class Given:
@@ -42,6 +44,11 @@ def coarse(key: str) -> list[float]:
     return vector
 
 
+@pytest.fixture(name="coarse")
+def coarse_fixture() -> Callable[[str], list[float]]:
+    return coarse
+
+
 @pytest.fixture
 def given() -> Callable[..., Given]:
     def make(
@@ -51,3 +58,18 @@ def given() -> Callable[..., Given]:
         return Given(of_text, of_image)
 
     return make
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the hub hold these columns; images stay undecoded, as `data.hub.load` leaves them."""
+
+    def hold(**columns: list[Any]) -> None:
+        import datasets
+
+        rows = datasets.Dataset.from_dict(columns)
+        for name in columns.keys() & {"image", "images", "image_0", "image_1"}:
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+        monkeypatch.setattr(HubSource, "rows", lambda self, pin: rows)
+
+    return hold

@@ -19,21 +19,6 @@ def png(colour: tuple[int, int, int]) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let the hub hold these columns; images stay undecoded, as `data.hub.load` leaves them."""
-
-    def hold(**columns: list[Any]) -> None:
-        import datasets
-
-        rows = datasets.Dataset.from_dict(columns)
-        if "image" in columns:
-            rows = rows.cast_column("image", datasets.Image(decode=False))
-        monkeypatch.setattr(HubSource, "rows", lambda self, pin: rows)
-
-    return hold
-
-
 CASES: dict[str, list[Any]] = {
     "image": [{"bytes": png((i // 2, 0, 0)), "path": None} for i in range(30)],
     "true_caption": ["the red cup and the blue hat"] * 30,

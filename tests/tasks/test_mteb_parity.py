@@ -4,13 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import compositional
 import numpy as np
 import pytest
 
 from paraclip_bench.data.source import FolderSource
+from paraclip_bench.evaluation.plan import read_examples
 from paraclip_bench.metrics.resampling import point
 from paraclip_bench.tasks.sts import STS12
+from paraclip_bench.tasks.sugarcrepe import SugarCrepe
 from paraclip_bench.tasks.visual_genome import Case, VGRelation
+from paraclip_bench.tasks.winoground import Winoground
+from paraclip_bench.tasks.word_order import CocoOrder, Flickr30kOrder
 
 pytestmark = pytest.mark.slow  # importing mteb takes five seconds
 
@@ -103,3 +108,44 @@ def test_vg_with_ties(given: Callable[..., Any]) -> None:
     # mteb's main score of ARO is text_acc: the text that is nearest to the image is the true one.
     ours = point(VGRelation().scores["accuracy"], columns)
     assert ours == pytest.approx(theirs["text_acc"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "task", [SugarCrepe(), Winoground(), CocoOrder(), Flickr30kOrder()], ids=lambda task: task.name
+)
+def test_compositional_tasks_with_ties(
+    task: Any, tmp_path: Path, given: Callable[..., Any], coarse: Callable[[str], list[float]]
+) -> None:
+    import torch
+    from mteb.abstasks.image.image_text_pair_classification import (
+        AbsTaskImageTextPairClassification,
+    )
+
+    rng = np.random.default_rng(7)
+    if task.name == "sugarcrepe":
+        compositional.sugarcrepe(tmp_path, rng, 30)
+        sides = (("image",), ("caption", "negative_caption"))
+    elif task.name == "winoground":
+        compositional.winoground(tmp_path, rng, 200)
+        sides = (("image_0", "image_1"), ("caption_0", "caption_1"))
+    else:
+        compositional.order(tmp_path, task.name, rng, 200)
+        sides = (("image",), ("captions",))
+    embed = given(coarse, lambda image: coarse(image.sha256))
+    examples = read_examples(task, FolderSource(tmp_path), "mteb", None)
+    scores = []
+    for example in examples:
+        images, texts = ([getattr(example, name) for name in names] for names in sides)
+        texts = list(texts[0]) if sides[1] == ("captions",) else texts
+        # Products of these vectors are exact, so that a product of any shape has the same ties.
+        scores.append(torch.from_numpy(embed.images(images) @ embed.texts(texts).T))
+    theirs = AbsTaskImageTextPairClassification._compute_metrics(None, scores, *scores[0].shape)
+    columns = {"example_id": np.arange(len(scores)), **task.outcomes(examples, embed)}
+    assert 0.1 < columns["tie"].mean() < 0.95
+    if task.name == "winoground":
+        names = {"group": "accuracy", "text": "text_acc", "image": "image_acc"}
+    else:
+        names = {"accuracy": "text_acc"}
+    for ours, name in names.items():
+        assert 0 < theirs[name] < 1
+        assert point(task.scores[ours], columns) == pytest.approx(theirs[name], abs=1e-6)

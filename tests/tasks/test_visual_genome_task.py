@@ -20,7 +20,6 @@ from paraclip_bench.tasks.visual_genome import (
     VGRelation,
     attributes_of,
     excluded_relations,
-    row_dot,
 )
 
 Rows = list[dict[str, Any]]
@@ -253,11 +252,3 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
     file.write_text(json.dumps([case(image_path="a caption " * 30)]))
     with pytest.raises(DataError, match=r"case 0: the image .*a caption .* is missing"):
         VGRelation().load(source, "mteb")
-
-
-def test_equal_rows_have_equal_products() -> None:
-    rng = np.random.default_rng(0)
-    a, b = (rng.normal(size=(7, 512)).astype(np.float32) for _ in range(2))
-    many = row_dot(np.tile(a, (1500, 1)), np.tile(b, (1500, 1)))
-    assert np.array_equal(many, np.tile(row_dot(a, b), 1500))
-    assert many[:7] == pytest.approx((a * b).sum(axis=1), abs=1e-3)

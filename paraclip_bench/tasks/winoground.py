@@ -1,0 +1,155 @@
+"""Winoground (Thrush et al., CVPR 2022, arXiv 2204.03162): two images, two captions, same words.
+
+With s the similarity, an example's text score asks that each image prefers its own caption,
+s(C0, I0) > s(C1, I0) and s(C1, I1) > s(C0, I1); its image score that each caption prefers its own
+image, s(C0, I0) > s(C0, I1) and s(C1, I1) > s(C1, I0); its group score both (the paper's section
+on metrics). Guessing gets 1/4, 1/4 and 1/6.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from paraclip_bench.data.hub import require_columns, with_images
+from paraclip_bench.data.images import ImageRef, image_in, is_file
+from paraclip_bench.data.pins import PINS
+from paraclip_bench.data.source import FolderSource, HubSource, Source
+from paraclip_bench.data.text_files import read_jsonl, text_field
+from paraclip_bench.errors import DataError
+from paraclip_bench.metrics.accuracy import mean_of
+from paraclip_bench.metrics.similarity import row_dot
+from paraclip_bench.metrics.statistic import Statistic
+from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
+
+TAGS = ("collapsed_tag", "secondary_tag", "num_main_preds", "tag")
+SCORES = ("group", "text", "image")
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """Two images and their captions; the tags are "" where the data has none."""
+
+    id: str
+    image_0: ImageRef
+    image_1: ImageRef
+    caption_0: str
+    caption_1: str
+    collapsed_tag: str
+    secondary_tag: str
+    num_main_preds: str
+    tag: str
+
+
+class Winoground(Task):
+    """Are two captions of the same words in another order matched with their images?"""
+
+    name = "winoground"
+    groups = ("compositionality",)
+    suites = ("paper",)
+    protocols: ClassVar[Mapping[str, Protocol]] = {
+        "winoground": Protocol(("text", "image"), "ties wrong, as in the paper"),
+        "mteb": Protocol(
+            ("text", "image"),
+            "the first of a tie wins; group, text, image are accuracy, text_acc, image_acc there",
+        ),
+    }
+    scores: ClassVar[Mapping[str, Statistic]] = {
+        **{score: mean_of(score) for score in SCORES},
+        "tie_rate": mean_of("tie"),
+    }
+    board = ("text", "image", "group")
+    lower_is_better = ("tie_rate",)
+    breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(TAGS, SCORES)
+
+    def load(self, source: Source, protocol: str) -> Examples:
+        """The hub's copy (its licence must be accepted there), or the authors' examples.jsonl."""
+        if isinstance(source, HubSource):
+            return self._from_hub(source)
+        return self._from_folder(source)
+
+    def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
+        """Compare the four similarities of each example."""
+        rows: list[Example] = list(examples)
+        n = len(rows)
+        # One request a side, so that what is equal is one vector and ties.
+        images = embed.images([row.image_0 for row in rows] + [row.image_1 for row in rows])
+        texts = embed.texts([row.caption_0 for row in rows] + [row.caption_1 for row in rows])
+        image_0, image_1, text_0, text_1 = images[:n], images[n:], texts[:n], texts[n:]
+        c0_i0, c1_i0 = row_dot(text_0, image_0), row_dot(text_1, image_0)
+        c0_i1, c1_i1 = row_dot(text_0, image_1), row_dot(text_1, image_1)
+        # An argmax gives a tie to number 0: right for the first of a pair, wrong for the second.
+        is_mteb = examples.protocol == "mteb"
+        above = np.greater_equal if is_mteb else np.greater
+        text = above(c0_i0, c1_i0) & (c1_i1 > c0_i1)
+        image = above(c0_i0, c0_i1) & (c1_i1 > c1_i0)
+        tie = (c0_i0 == c1_i0) | (c1_i1 == c0_i1) | (c0_i0 == c0_i1) | (c1_i1 == c1_i0)
+        return {
+            "example_id": np.array([row.id for row in rows], dtype=object),
+            "cluster_id": np.array([row.image_0.sha256 for row in rows], dtype=object),
+            "similarity_c0_i0": c0_i0,
+            "similarity_c1_i0": c1_i0,
+            "similarity_c0_i1": c0_i1,
+            "similarity_c1_i1": c1_i1,
+            "text": text,
+            "image": image,
+            "group": text & image,
+            "tie": tie,
+            **{tag: np.array([getattr(row, tag) for row in rows], dtype=object) for tag in TAGS},
+        }
+
+    def _from_folder(self, source: FolderSource) -> Examples:
+        path = source.file(f"{self.name}/examples.jsonl")
+        folder = source.folder(f"{self.name}/images")
+        rows = []
+        for number, row in read_jsonl(path):
+            where = f"{path}, line {number}"
+            images = [_image(folder, row, key, where) for key in ("image_0", "image_1")]
+            rows.append((row, images, where))
+        return Examples(_examples(rows, str(path)), id=f"{source.id}:{path.name}")
+
+    def _from_hub(self, source: HubSource) -> Examples:
+        pin = PINS[self.name]
+        found = source.rows(pin)
+        columns = ("image_0", "image_1")
+        require_columns(found, (*columns, "caption_0", "caption_1"), self.name)
+        rows = [
+            (row, images, f"{self.name} of the hub, row {index}")
+            for index, row, images in with_images(found, columns, self.name)
+        ]
+        name = f"{self.name}: the hub's copy"
+        return Examples(_examples(rows, name), id=pin.id, revision=pin.revision)
+
+
+def _examples(rows: list[tuple[dict[str, Any], list[ImageRef], str]], name: str) -> list[Example]:
+    if not rows:
+        raise DataError(f"{name} holds no examples")
+    examples: list[Example] = []
+    ids: set[str] = set()
+    for index, (row, (first, second), where) in enumerate(rows):
+        id = str(row.get("id", index))
+        if id in ids:
+            raise DataError(f"{where}: the id {id} came before; mend the file")
+        ids.add(id)
+        tags = {tag: "" if row.get(tag) is None else str(row[tag]) for tag in TAGS}
+        examples.append(
+            Example(
+                id,
+                first,
+                second,
+                text_field(row, "caption_0", where),
+                text_field(row, "caption_1", where),
+                **tags,
+            )
+        )
+    return examples
+
+
+def _image(folder: Path, row: Mapping[str, Any], key: str, where: str) -> ImageRef:
+    """The authors' file names images without their extension, .png."""
+    name = text_field(row, key, where)
+    return image_in(folder, name if is_file(folder / name) else f"{name}.png", where)

@@ -1,0 +1,133 @@
+"""Generated data of SugarCrepe, Winoground and the order tasks: folders, and the hub's columns."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+Rows = list[dict[str, Any]]
+SUGARCREPE = tuple(
+    f"{how}_{what}"
+    for how, what in [
+        *(("add", w) for w in ("obj", "att")),
+        *(("replace", w) for w in ("obj", "att", "rel")),
+        *(("swap", w) for w in ("obj", "att")),
+    ]
+)
+THINGS = ("cat", "dog", "cup", "tree", "car", "house")
+ORDER_COLUMNS = ("correct_caption", "hard_text_1", "hard_text_2", "hard_text_3", "hard_text_4")
+
+
+def draw(folder: Path, names: list[str], rng: np.random.Generator) -> None:
+    """Coloured noise of 70x60 pixels under each name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        noise = rng.integers(0, 256, (6, 7, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((70, 60)).save(folder / name)
+
+
+def sugarcrepe(
+    root: Path, rng: np.random.Generator, count: int = 8, *, ties: bool = True
+) -> dict[str, Rows]:
+    """The authors' files (swap_att as a list), each with one tie; subsets grow by a case."""
+    folder = root / "sugarcrepe"
+    names = [f"{i:012}.jpg" for i in range(5)]
+    draw(folder / "images", names, rng)
+    subsets = {}
+    for more, subset in enumerate(SUGARCREPE):
+        rows = [
+            {
+                "filename": str(rng.choice(names)),
+                "caption": f"a {rng.choice(THINGS)} near a {rng.choice(THINGS)}",
+                "negative_caption": f"a {rng.choice(THINGS)} on a {rng.choice(THINGS)}",
+            }
+            for _ in range(count + more)
+        ]
+        if ties:
+            rows[1]["negative_caption"] = rows[1]["caption"]
+        subsets[subset] = rows
+        whole = rows if subset == "swap_att" else {str(i): row for i, row in enumerate(rows)}
+        (folder / f"{subset}.json").write_text(json.dumps(whole))
+    return subsets
+
+
+def winoground(root: Path, rng: np.random.Generator, count: int = 24, *, ties: bool = True) -> Rows:
+    """The authors' examples.jsonl; every fourth has equal captions, and one equal images."""
+    folder = root / "winoground"
+    rows = []
+    for i in range(count):
+        one, two = rng.choice(THINGS, 2, replace=False)
+        rows.append(
+            {
+                "id": i,
+                "image_0": f"ex_{i}_img_0",
+                "image_1": f"ex_{i}_img_1",
+                "caption_0": f"{one} over {two}",
+                "caption_1": f"{one} over {two}" if ties and i % 4 == 3 else f"{two} over {one}",
+                "tag": ("Noun", "Verb-Transitive", "Adjective-Color")[i % 3],
+                "secondary_tag": "Symbolic" if i % 5 == 0 else "",
+                "num_main_preds": 1 + i % 2,
+                "collapsed_tag": ("Object", "Relation", "Both")[i % 3],
+            }
+        )
+    draw(folder / "images", [f"{r[k]}.png" for r in rows for k in ("image_0", "image_1")], rng)
+    first, second = (folder / "images" / f"ex_2_img_{k}.png" for k in (0, 1))
+    if ties:
+        second.write_bytes(first.read_bytes())
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "examples.jsonl").write_text(text)
+    return rows
+
+
+def order(
+    root: Path, name: str, rng: np.random.Generator, count: int = 25, *, ties: bool = True
+) -> Rows:
+    """cases.jsonl of captions with marks, capitals and up to 40 words; every fifth is a tie."""
+    folder = root / name
+    names = [f"{i}.jpg" for i in range(6)]
+    draw(folder / "images", names, rng)
+    rows = []
+    for i in range(count):
+        words = [str(word) for word in rng.choice(THINGS, 40 if i % 7 == 0 else 6)]
+        options = [" ".join(words).capitalize() + "."]
+        options += [" ".join(rng.permutation(words)) + " ." for _ in range(4)]
+        if ties and i % 5 == 0:
+            # The same once it is cleaned.
+            options[3] = options[0].lower().replace(".", " !")
+        rows.append({"image": str(rng.choice(names)), "captions": options})
+    (folder / "cases.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
+def stored(path: Path) -> dict[str, Any]:
+    """An image as an undecoded cell of the hub's data sets."""
+    return {"bytes": path.read_bytes(), "path": None}
+
+
+def sugarcrepe_columns(root: Path, subsets: dict[str, Rows]) -> dict[str, list[Any]]:
+    """Columns of mteb's copy, with one that names the subset."""
+    rows = [(subset, row) for subset, part in subsets.items() for row in part]
+    return {
+        "images": [stored(root / "sugarcrepe" / "images" / r["filename"]) for _, r in rows],
+        "kind": [subset for subset, _ in rows],
+        "caption": [row["caption"] for _, row in rows],
+        "negative_caption": [row["negative_caption"] for _, row in rows],
+    }
+
+
+def winoground_columns(root: Path, rows: Rows) -> dict[str, list[Any]]:
+    """Columns of the authors' copy."""
+    images = root / "winoground" / "images"
+    columns: dict[str, list[Any]] = {key: [row[key] for row in rows] for key in rows[0]}
+    for key in ("image_0", "image_1"):
+        columns[key] = [stored(images / f"{row[key]}.png") for row in rows]
+    return columns
+
+
+def order_columns(root: Path, name: str, rows: Rows) -> dict[str, list[Any]]:
+    """Columns of mteb's copies."""
+    images = root / name / "images"
+    options = {key: [row["captions"][k] for row in rows] for k, key in enumerate(ORDER_COLUMNS)}
+    return {"images": [stored(images / row["image"]) for row in rows], **options}
