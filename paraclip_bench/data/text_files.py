@@ -54,16 +54,21 @@ def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
         yield number, dict(zip(header, fields, strict=True))
 
 
-def read_json_list(path: Path) -> list[dict[str, Any]]:
-    """A JSON file that holds a list of objects."""
+def read_json(path: Path) -> Any:
+    """What a JSON file holds."""
     text = read_text(path)
     try:
-        rows = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}); "
             "the file may be cut off, copy it again"
         ) from error
+
+
+def read_json_list(path: Path) -> list[dict[str, Any]]:
+    """A JSON file that holds a list of objects."""
+    rows = read_json(path)
     if not isinstance(rows, list):
         raise DataError(f"{path} must hold a list of objects, not one {type(rows).__name__}")
     for index, row in enumerate(rows):

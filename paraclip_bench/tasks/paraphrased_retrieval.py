@@ -7,23 +7,21 @@ should find the target (recall), since agreement alone rewards a model that igno
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.images import ImageRef, image_files
 from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.data.text_files import is_torn, read_jsonl, text_field
+from paraclip_bench.data.text_files import read_jsonl, text_field
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.agreement import average_overlap_of, jaccard_of, overlaps
-from paraclip_bench.metrics.ranking import recall_of, retrieve
+from paraclip_bench.metrics.ranking import distinct, recall_of, retrieve
 from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
 
 DEPTH = 10
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,16 +68,12 @@ class ParaphrasedRetrieval(Task):
             )
         path = source.file(f"{self.name}/queries.jsonl")
         folder = source.folder(f"{self.name}/images")
-        files = [f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in _IMAGES]
-        files.sort(key=lambda file: os.fsencode(file.name))
+        files = image_files(folder)
         if len(files) < DEPTH:
             raise DataError(
                 f"{folder} has {len(files)} images, and a top {DEPTH} needs {DEPTH}; "
                 "put the whole gallery there"
             )
-        for file in files:
-            if is_torn(file.name):
-                raise DataError(f"{folder}: the file name {file.name!r} is not UTF-8; rename it")
         place = {file.name: index for index, file in enumerate(files)}
         queries = []
         for number, row in read_jsonl(path):
@@ -109,10 +103,8 @@ class ParaphrasedRetrieval(Task):
         queries: list[Query] = list(examples)
         gallery = list(examples.shared)
         # Copies of one image are scored once, then expanded: equal images tie, whatever the shape.
-        row: dict[str, int] = {}
-        copies = [row.setdefault(image.content, len(row)) for image in gallery]
-        distinct = dict(zip(reversed(copies), reversed(gallery), strict=True))
-        images = embed.images([distinct[index] for index in range(len(row))])
+        firsts_of, copies = distinct([image.content for image in gallery])
+        images = embed.images([gallery[index] for index in firsts_of])
         texts = embed.texts([q.query for q in queries] + [q.paraphrase for q in queries])
         targets = np.array([q.target for q in queries])
         firsts, ranks = {}, {}
@@ -120,7 +112,7 @@ class ParaphrasedRetrieval(Task):
             ("query", texts[: len(queries)]),
             ("paraphrase", texts[len(queries) :]),
         ):
-            firsts[side], ranks[side] = retrieve(vectors, images, targets, DEPTH, np.array(copies))
+            firsts[side], ranks[side] = retrieve(vectors, images, targets, DEPTH, copies)
         names = np.array([image.id for image in gallery], dtype=object)
         clusters = [
             f"pair-{index}" if q.target < 0 else gallery[q.target].sha256
