@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.images import IMAGE_SUFFIXES, ImageRef
 from paraclip_bench.data.tar_files import tar_members
 from paraclip_bench.data.text_files import is_torn, read_text
 from paraclip_bench.errors import DataError
 
 _FOLDERS = ("images", "val2014", "val2017")
 _LIST = "gallery.txt"
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+
 # COCO_val2014_000000000042.jpg, and since 2017 000000000042.jpg, is image 42.
 _COCO = re.compile(r"(?:COCO_[a-z]+[0-9]{4}_)?([0-9]{12})\.jpg")
 
@@ -154,7 +154,7 @@ def _listed(gallery: Gallery, path: Path) -> Gallery:
 
 
 def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in _IMAGES
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _other_names(name: str, keyed: bool) -> Iterator[str | int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import os
 import threading
 from collections.abc import Callable
 from functools import cached_property
@@ -14,11 +15,13 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from paraclip_bench.data.file_part import FilePart
 from paraclip_bench.data.memo import file_sha256
+from paraclip_bench.data.text_files import is_torn
 from paraclip_bench.errors import DataError
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels, as PIL crops."""
 
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 _lenient = [False]
 _thread = threading.local()
@@ -177,6 +180,16 @@ def image_in(folder: Path, name: str, where: str) -> ImageRef:
     if not is_file(path):
         raise DataError(f"{where}: the image {path} is missing; put it there")
     return ImageRef(id=name, path=path)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder, by the bytes of their names; `DataError` for a name not in UTF-8."""
+    files = [f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in IMAGE_SUFFIXES]
+    files.sort(key=lambda file: os.fsencode(file.name))
+    for file in files:
+        if is_torn(file.name):
+            raise DataError(f"{folder}: the file name {file.name!r} is not UTF-8; rename it")
+    return files
 
 
 def checked_box(ref: ImageRef, where: str) -> bool:

@@ -108,6 +108,19 @@ DATA_SETS: dict[str, DataSet] = {
         _both(400, "winoground", "mteb"),
         Pin("facebook/winoground", "b400e173549071916ad1b3d449293bc8d8b4b763", rows=400),
     ),
+    "coco-karpathy": DataSet(
+        "captions CC BY 4.0, images Flickr's terms",
+        "COCO val2014, split of Karpathy and Fei-Fei (2015)",
+        _both(5000, "karpathy"),
+    ),
+    "flickr30k-karpathy": DataSet(
+        "research",
+        "Flickr30k, split of Karpathy and Fei-Fei (2015)",
+        _both(1000, "karpathy"),
+    ),
+    "zero-shot-classification": DataSet(
+        "that of your images", "folders of your own, or ImageNet's"
+    ),
     "paraphrased-retrieval": DataSet(
         "that of your images",
         "the set of Cheng et al. 2024 is not public: make one with data build",

@@ -57,7 +57,7 @@ def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
 
 def read_json_list(path: Path) -> list[dict[str, Any]]:
     """A JSON file that holds a list of objects."""
-    return _objects(_json(path), path)
+    return _objects(read_json(path), path)
 
 
 def read_json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -65,13 +65,14 @@ def read_json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
     Raises `DataError` for a key that comes twice.
     """
-    rows = _json(path, functools.partial(_unique, path))
+    rows = read_json(path, functools.partial(_unique, path))
     if isinstance(rows, dict):
         return list(zip(rows, _objects(list(rows.values()), path, list(rows)), strict=True))
     return [(str(index), row) for index, row in enumerate(_objects(rows, path))]
 
 
-def _json(path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+def read_json(path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """What a JSON file holds; `pairs_hook` makes an object of its pairs, in place of dict."""
     text = read_text(path)
     try:
         return json.loads(text, object_pairs_hook=pairs_hook)

@@ -47,13 +47,15 @@ def macro_mean_of(column: str, group: str) -> Statistic:
 
     @batched
     def macro(columns: Columns, weights: Floats) -> Floats:
-        names, index = np.unique(columns[group].astype(str), return_inverse=True)
-        members = np.zeros((len(index), len(names)))
-        members[np.arange(len(index)), index] = 1.0
-        members = members[:, names != ""]
-        values = columns[column].astype(np.float64)
-        right = (weights * values) @ members
-        total = weights @ members
+        names = columns[group].astype(str)
+        order = np.flatnonzero(names != "")
+        order = order[np.argsort(names[order], kind="stable")]
+        names = names[order]
+        # Sums over runs, not a product with a matrix of members: ImageNet's would be 400 MB.
+        starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]][: len(names)])
+        total = weights[..., order]
+        right = np.add.reduceat(total * columns[column][order].astype(np.float64), starts, axis=-1)
+        total = np.add.reduceat(total, starts, axis=-1)
         with np.errstate(invalid="ignore", divide="ignore"):
             means = np.where(total > 0, right / total, np.nan)
             drawn = (total > 0).sum(axis=-1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.metrics.accuracy import weighted_mean
 from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
 
 # Scores held at once, 256 MB of them: a gallery of a million is scored 64 queries at a time.
@@ -28,18 +28,45 @@ def retrieve(
     where there is none. copies [n]: the gallery's row of each item, first ones in order, for equal
     items share a row and so tie; targets and results count items. Memory does not grow with q.
     """
-    size = len(copies)
-    step = max(1, min(_MOST_QUERIES, _SCORES // size))
     firsts = np.empty((len(queries), k), dtype=np.intp)
     ranks = np.empty(len(queries), dtype=np.int64)
-    for start in range(0, len(queries), step):
-        block = slice(start, start + step)
-        similarities = queries[block] @ gallery.T
-        if size > len(gallery):
-            similarities = similarities[:, copies]
+    for block, similarities in _blocks(queries, gallery, copies):
         firsts[block] = top(similarities, k)
         ranks[block] = target_ranks(similarities, targets[block])
     return firsts, ranks
+
+
+def places(
+    queries: Floats, gallery: Floats, targets: npt.NDArray[Any], copies: npt.NDArray[Any]
+) -> npt.NDArray[np.int64]:
+    """Ranks [q, t] of several targets of each query, 0 for target -1; otherwise as `retrieve`."""
+    ranks = np.empty(targets.shape, dtype=np.int64)
+    for block, similarities in _blocks(queries, gallery, copies):
+        for column in range(targets.shape[1]):
+            ranks[block, column] = target_ranks(similarities, targets[block, column])
+    return ranks
+
+
+def distinct(keys: Sequence[Hashable]) -> tuple[list[int], npt.NDArray[np.intp]]:
+    """The index of the first of equal keys, in order, and each key's row [n] among those.
+
+    The rows are the `copies` of `retrieve` and `places` for a gallery of the firsts.
+    """
+    row: dict[Hashable, int] = {}
+    copies = np.array([row.setdefault(key, len(row)) for key in keys], dtype=np.intp)
+    return np.unique(copies, return_index=True)[1].tolist(), copies
+
+
+def _blocks(
+    queries: Floats, gallery: Floats, copies: npt.NDArray[Any]
+) -> Iterator[tuple[slice, Floats]]:
+    """A few queries at a time, and their similarities [b, n] to every item."""
+    size = len(copies)
+    step = max(1, min(_MOST_QUERIES, _SCORES // size))
+    for start in range(0, len(queries), step):
+        block = slice(start, start + step)
+        similarities = queries[block] @ gallery.T
+        yield block, similarities[:, copies] if size > len(gallery) else similarities
 
 
 def top(similarities: Floats, k: int) -> npt.NDArray[np.intp]:
@@ -71,13 +98,17 @@ def target_ranks(similarities: Floats, targets: npt.NDArray[Any]) -> npt.NDArray
 def recall_of(column: str, k: int) -> Statistic:
     """Share of the queries with a target that find it in the first k places.
 
-    Reads a column of ranks (1 = first, 0 = this query has no target); NaN where none has one.
+    Reads a column of ranks (1 = first, 0 = this query has no target), one an example [n] or
+    several [n, t]: then every query counts alike, and an example's weight is that of all of its
+    queries. NaN where no query has a target.
     """
 
     @batched
     def statistic(columns: Columns, weights: Floats) -> Floats:
-        ranks = columns[column]
-        found = ((ranks > 0) & (ranks <= k)).astype(np.float64)
-        return weighted_mean(found, weights * (ranks > 0))
+        ranks = columns[column].reshape(len(columns[column]), -1)
+        queries = (ranks > 0).sum(axis=1).astype(np.float64)
+        found = ((ranks > 0) & (ranks <= k)).sum(axis=1).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((weights @ found) / (weights @ queries))
 
     return statistic

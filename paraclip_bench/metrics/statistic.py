@@ -6,7 +6,7 @@ weighs three, one that was not drawn weighs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,3 +31,13 @@ def evaluate(statistic: Statistic, columns: Columns, weights: Floats) -> npt.NDA
     if getattr(statistic, "batched", False):
         return np.asarray(statistic(columns, weights), dtype=np.float64)
     return np.asarray([statistic(columns, row) for row in weights], dtype=np.float64)
+
+
+def mean_over(statistics: Sequence[Statistic]) -> Statistic:
+    """The plain mean of several batched statistics of the same examples."""
+
+    @batched
+    def mean(columns: Columns, weights: Floats) -> Floats:
+        return np.asarray(np.mean([score(columns, weights) for score in statistics], axis=0))
+
+    return mean

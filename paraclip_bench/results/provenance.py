@@ -34,20 +34,25 @@ def examples_sha256(examples: Examples) -> str:
     """sha256 (hex) over the rows in order, then what they share; images by content."""
     hasher = hashlib.sha256()
     for row in examples.rows:
-        fields = (
-            dict(row)
-            if isinstance(row, Mapping)
-            else {
-                f.name: getattr(row, f.name)
-                for f in dataclasses.fields(row)
-                if not f.metadata.get("derived")
-            }
-        )
-        hasher.update(json.dumps(fields, sort_keys=True, default=_plain).encode())
-        hasher.update(b"\n")
-    for image in examples.shared:
-        hasher.update(image.content.encode() + b"\n")
+        hasher.update(_line(row).encode() + b"\n")
+    for item in examples.shared:
+        line = item.content if isinstance(item, ImageRef) else _line(item)
+        hasher.update(line.encode() + b"\n")
     return hasher.hexdigest()
+
+
+def _line(row: Any) -> str:
+    """A row as JSON, without what follows from the others."""
+    fields = (
+        dict(row)
+        if isinstance(row, Mapping)
+        else {
+            f.name: getattr(row, f.name)
+            for f in dataclasses.fields(row)
+            if not f.metadata.get("derived")
+        }
+    )
+    return json.dumps(fields, sort_keys=True, default=_plain)
 
 
 def _plain(value: Any) -> Any:

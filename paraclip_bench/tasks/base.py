@@ -48,15 +48,15 @@ class Protocol:
 
 @dataclasses.dataclass(frozen=True)
 class Examples(Sequence[Any]):
-    """A task's rows, what they share (a gallery), and where they are from.
+    """A task's rows, what they share (a gallery, the classes), and where they are from.
 
-    Rows are dataclasses or mappings of plain values and `ImageRef`s; they and `shared`, in order,
-    make the data's sha256. `id` and `revision` name the data set; `notes` are facts about the
-    data that a reader of the result should know.
+    Rows are dataclasses or mappings of plain values and `ImageRef`s, and `shared` are such rows or
+    `ImageRef`s themselves; all of them, in order, make the data's sha256. `id` and `revision` name
+    the data set; `notes` are facts about the data that a reader of the result should know.
     """
 
     rows: Sequence[Any]
-    shared: Sequence[ImageRef] = ()
+    shared: Sequence[Any] = ()
     id: str = ""
     revision: str | None = None
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)

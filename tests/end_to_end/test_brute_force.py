@@ -116,6 +116,34 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compositional.winoground(root, rng, 8)
     for name in ("coco-order", "flickr30k-order"):
         compositional.order(root, name, rng, 11)
+    images("flickr30k-karpathy", names[:5])
+    rows = [
+        {"image": name, "captions": [f"a {rng.choice(THINGS)} {i}" for i in range(1 + number % 3)]}
+        for number, name in enumerate(names[:5])
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (root / "flickr30k-karpathy/captions.jsonl").write_text(lines)
+
+    images("coco-karpathy", names[:8])
+    entries = [
+        {
+            "filename": name,
+            "filepath": "val2014",
+            "split": "test" if number % 4 else "train",
+            "sentences": [{"raw": f"the {rng.choice(THINGS)} by a {x}"} for x in THINGS[:3]],
+        }
+        for number, name in enumerate(names[:8])
+    ]
+    (root / "coco-karpathy/dataset_coco.json").write_text(json.dumps({"images": entries}))
+
+    for thing in THINGS:
+        images(f"zero-shot-classification/images/{thing}", names[: len(thing) - 1])
+        folder = root / "zero-shot-classification/images" / thing
+        for file in (folder / "images").iterdir():
+            file.rename(folder / file.name)
+        (folder / "images").rmdir()
+    templates = "a photo of a {}.\nthe {c} in a {}\nart of a {}\n"
+    (root / "zero-shot-classification/templates.txt").write_text(templates)
 
     (root / "sts").mkdir()
     sets = ["STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICK-R", "SICK-R.all"]
@@ -280,6 +308,47 @@ def brute_sugarcrepe_pp(plain: Plain, folder: Path, protocol: str) -> dict[str, 
     return {"accuracy": accuracy, "accuracy_micro": float(np.mean(every)), **means}
 
 
+def brute_captions(plain: Plain, images: dict[Path, list[str]]) -> dict[str, float]:
+    every = [(path, caption) for path, captions in images.items() for caption in captions]
+    score = {
+        (path, caption): float(plain.image(path) @ plain.text(caption))
+        for path in images
+        for _, caption in every
+    }
+    hits = defaultdict(list)
+    for path, caption in every:
+        order = sorted(images, key=lambda other, c=caption: -score[other, c])
+        for k in (1, 5, 10):
+            hits[f"text-to-image/recall@{k}"].append(path in order[:k])
+    for path in images:
+        order = sorted(every, key=lambda pair, p=path: -score[p, pair[1]])
+        for k in (1, 5, 10):
+            owners = [owner for owner, _ in order[:k]]
+            hits[f"image-to-text/recall@{k}"].append(path in owners)
+    recalls = {name: float(np.mean(found)) for name, found in hits.items()}
+    return {"mean_recall": float(np.mean(list(recalls.values()))), **recalls}
+
+
+def brute_classes(plain: Plain, folder: Path) -> dict[str, float]:
+    lines = (folder / "templates.txt").read_text().replace("{c}", "{}").splitlines()
+    vectors = {}
+    for thing in sorted(THINGS):
+        mean = np.mean([plain.text(line.replace("{}", thing)) for line in lines], axis=0)
+        vectors[thing] = mean / np.linalg.norm(mean)
+    top1, top5 = defaultdict(list), []
+    for thing in vectors:
+        for file in (folder / "images" / thing).iterdir():
+            scores = {other: float(plain.image(file) @ vectors[other]) for other in vectors}
+            order = sorted(vectors, key=lambda other, s=scores: -s[other])
+            top1[thing].append(order[0] == thing)
+            top5.append(thing in order[:5])
+    return {
+        "accuracy": float(np.mean([right for own in top1.values() for right in own])),
+        "accuracy@5": float(np.mean(top5)),
+        "accuracy_per_class": float(np.mean([np.mean(own) for own in top1.values()])),
+    }
+
+
 def brute_sts(plain: Plain, file: Path) -> dict[str, float]:
     rows = [line.split("\t") for line in file.read_text().splitlines()[1:]]
     cosines = [float(plain.text(a) @ plain.text(b)) for _, a, b in rows]
@@ -296,14 +365,16 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
     report = evaluate(
         [f"local-dir:{vit_b_32}"],
         ["all"],
-        protocols=("aro", "mteb", "senteval", "tot", "itt", "sugarcrepe", "winoground"),
+        protocols=(
+            *("aro", "mteb", "senteval", "tot", "itt", "sugarcrepe", "winoground", "templates"),
+        ),
         data_dir=data,
         workspace=tmp_path,
         offline=True,
         quiet=True,
     )
     assert report.failures == []
-    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2
+    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1
     plain = Plain(vit_b_32)
     for _, result in report.results:
         folder = data / result.task
@@ -323,6 +394,20 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
             expected = brute_winoground(plain, folder, result.protocol)
         elif result.task.endswith("-order"):
             expected = brute_order(plain, folder, result.protocol)
+        elif result.task == "flickr30k-karpathy":
+            rows = map(json.loads, (folder / "captions.jsonl").read_text().splitlines())
+            own = {folder / "images" / row["image"]: row["captions"] for row in rows}
+            expected = brute_captions(plain, own)
+        elif result.task == "coco-karpathy":
+            rows = json.loads((folder / "dataset_coco.json").read_text())["images"]
+            own = {
+                folder / "images" / row["filename"]: [s["raw"] for s in row["sentences"]]
+                for row in rows
+                if row["split"] == "test"
+            }
+            expected = brute_captions(plain, own)
+        elif result.task == "zero-shot-classification":
+            expected = brute_classes(plain, folder)
         else:
             name = "SICK-R.all" if result.protocol == "mteb" else result.task
             expected = brute_sts(plain, data / "sts" / f"{name}.tsv")

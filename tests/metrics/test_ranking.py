@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip_bench.metrics import ranking
-from paraclip_bench.metrics.ranking import recall_of, retrieve, target_ranks, top
+from paraclip_bench.metrics.ranking import (
+    distinct,
+    places,
+    recall_of,
+    retrieve,
+    target_ranks,
+    top,
+)
+from paraclip_bench.metrics.statistic import mean_over
 
 
 @st.composite
@@ -68,3 +76,31 @@ def test_recall_weighs_queries() -> None:
     assert recall_of("rank", 5)(columns, weights) == pytest.approx(
         [1 / 3, 3 / 4, np.nan], nan_ok=True
     )
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.integers(0, 2**32 - 1))
+def test_several_targets_have_each_its_place(items: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    firsts, copies = distinct(items)
+    assert [items[first] for first in firsts] == list(dict.fromkeys(items))
+    assert [items[firsts[row]] for row in copies] == items
+    gallery = rng.integers(-2, 3, (len(firsts), 3)).astype(np.float32)
+    queries = rng.integers(-2, 3, (7, 3)).astype(np.float32)
+    targets = rng.integers(-1, len(items), (7, 4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_SCORES", len(items) * 3)
+        found = places(queries, gallery, targets, copies)
+    whole = (queries @ gallery.T)[:, copies].tolist()
+    orders = [sorted(range(len(items)), key=lambda i: (-row[i], i)) for row in whole]
+    assert found.tolist() == [
+        [0 if target < 0 else order.index(target) + 1 for target in own]
+        for order, own in zip(orders, targets, strict=True)
+    ]
+
+
+def test_recall_of_several_queries_an_example_counts_each_query() -> None:
+    columns = {"rank": np.array([[1, 2, 0], [9, 0, 0], [3, 7, 1]])}
+    weights = np.array([[1, 1, 1], [2, 0, 1], [0, 5, 0]], dtype=float)
+    assert recall_of("rank", 2)(columns, weights) == pytest.approx([3 / 6, 5 / 7, 0])
+    both = mean_over([recall_of("rank", 2), recall_of("rank", 3)])
+    assert both(columns, weights) == pytest.approx([(3 / 6 + 4 / 6) / 2, (5 / 7 + 6 / 7) / 2, 0])

@@ -47,6 +47,14 @@ def test_content_and_order_count_and_paths_do_not(tmp_path: Path) -> None:
     assert len({digest, *digests}) == len(others) + 1
 
 
+def test_shared_rows_count_as_rows_do() -> None:
+    both = [
+        examples_sha256(Examples([{"label": "a"}], shared=[{"label": "a", "prompt": text}]))
+        for text in ("a photo of a", "a bad photo of a")
+    ]
+    assert both[0] != both[1]
+
+
 def test_a_changed_image_changes_it(tmp_path: Path) -> None:
     before = examples_sha256(Examples([], shared=[image(tmp_path, "a.png", b"one")]))
     after = examples_sha256(Examples([], shared=[image(tmp_path, "a.png", b"other")]))
