@@ -33,12 +33,16 @@ from paraclip_bench.tasks.base import Task
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A task's score under one protocol on one set of examples, or the mean of a group."""
+    """A task's score under one protocol on one set of examples, or the mean of a group.
+
+    scored_by: who gave the scores, where it was another program: there are then no intervals.
+    """
 
     title: str
     score: str
     measures: tuple[Measure, ...]
     lower_is_better: bool = False
+    scored_by: str = ""
 
     def entries(self, selection: Selection, row: RowKey) -> list[Entry] | None:
         """A model's results, or None where one is missing or they are of several kinds of source.
@@ -182,6 +186,7 @@ def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> 
                 score,
                 (measure,),
                 lower_is_better=bool(task and score in task.lower_is_better),
+                scored_by=result.provenance.scored_by,
             )
             for score in (result.scores if all_scores else board)
             if score in result.scores
@@ -238,7 +243,8 @@ def _place(result: Result) -> str:
 def _title(selection: Selection, measure: Measure, task: Task | None) -> str:
     """The task; its protocol and its data where there are several; its limit."""
     result = selection.any_entry(measure).result
-    several = task is None or len(task.protocols) > 1
+    # PREFIX:NAME has one protocol, and is made by nobody here only to know that.
+    several = len(task.protocols) > 1 if task else not result.provenance.scored_by
     title = f"{measure.task} ({measure.protocol})" if several else measure.task
     tags = [f"first {result.limit}"] if selection.any_entry(measure).is_cut else []
     if sum(other[:2] == measure[:2] for other in selection.measures) > 1:
