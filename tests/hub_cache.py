@@ -1,4 +1,4 @@
-"""The hub's cache as a fetch with the network leaves it, so that --offline finds data sets there."""
+"""The hub's cache as a fetch with the network leaves it, so that --offline finds data there."""
 
 import json
 import subprocess

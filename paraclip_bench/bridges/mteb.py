@@ -43,19 +43,12 @@ class EmbedEncoder:
 
     def __init__(self, embed: Embed, name: str, revision: str, modalities: Iterable[str]) -> None:
         self._embed = embed
-        self._meta = {
-            "name": name,
-            "revision": revision,
-            "modalities": list(modalities),
-            "similarity_fn_name": "cosine",
-        }
+        self._about = name, revision, list(modalities)
 
     @property
     def mteb_model_meta(self) -> Any:
         """mteb's `ModelMeta`: name, revision and the modalities that the model has."""
-        from mteb.models import ModelMeta
-
-        return ModelMeta.create_empty(overwrites=self._meta)
+        return model_meta(*self._about)
 
     def encode(
         self,
@@ -146,6 +139,21 @@ class MtebEncoder(EmbedEncoder):
             fingerprint or NO_REVISION,
             [name for name, side in sides.items() if side is not None],
         )
+
+
+def model_meta(name: str, revision: str, modalities: list[str]) -> Any:
+    """mteb's `ModelMeta` of a model whose vectors are compared by cosine."""
+    from mteb.models import ModelMeta
+    from mteb.models.model_meta import ScoringFunction
+
+    return ModelMeta.create_empty(
+        overwrites={
+            "name": name,
+            "revision": revision,
+            "modalities": modalities,
+            "similarity_fn_name": ScoringFunction.COSINE,
+        }
+    )
 
 
 def mteb_name(name: str, organisation: str = ORGANISATION) -> str:

@@ -11,11 +11,13 @@ from paraclip_bench.cli import (
     build,
     data,
     demo,
+    export,
     finetune,
     leaderboard,
     listings,
     merge,
     paraphrase,
+    results,
     run,
 )
 from paraclip_bench.cli.default_command import DefaultCommand
@@ -45,6 +47,10 @@ app.command("finetune", short_help="Make a ParaCLIP checkpoint.")(finetune.finet
 app.command("merge", short_help="Interpolate a base and its checkpoint.")(merge.merge)
 app.command("run", short_help="Measure models on tasks.")(run.run)
 app.command("leaderboard", short_help="Compare results in one table.")(leaderboard.leaderboard)
+kept = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+kept.command("show", short_help="List results, or show one whole.")(results.show)
+kept.command("export", short_help="Write results in mteb's format.")(export.export)
+app.add_typer(kept, name="results", help="Results: what was measured, and other formats of it.")
 app.command("models", short_help="List the models that can be named.")(listings.models)
 app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
 app.command("plugins", short_help="Check every plugin.")(listings.plugins)

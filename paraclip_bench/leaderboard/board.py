@@ -299,6 +299,8 @@ class _Estimates:
         seed, so that rows are paired. None where outcomes or their task are not to be had: the
         value stands without an interval.
         """
+        if column.scored_by:
+            return None
         try:
             draws = [
                 self._draws(entry.path, entry.result.task, column.score, seed)
