@@ -98,7 +98,7 @@ def _show_usage(error: Any) -> int:
     else:
         command = error.ctx.command_path if error.ctx else "paraclip-bench"
         message = error.format_message().replace(". Did you", ", did you").rstrip(".?")
-        message = message[:1].lower() + message[1:]
+        message = " ".join((message[:1].lower() + message[1:]).split())
         print(f"error: {message}; see `{command} --help`", file=sys.stderr)
     return int(error.exit_code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench import registry
-from paraclip_bench.errors import UsageError
-from paraclip_bench.evaluation.choose import all_tasks
+from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.evaluation.choose import all_tasks, load_task
 from paraclip_bench.leaderboard.select import (
     BASELINE,
     Entry,
@@ -122,7 +123,7 @@ def make_board(
         raise UsageError(
             f"no result of suite {suite} can be shown ({selection.left_out[0]}); make some with run"
         )
-    tasks = {task.name: task for task in all_tasks()[0]}
+    tasks = {task.name: task for task in all_tasks()[0]} | _made_by_prefixes(selection)
     columns = _columns(selection, tasks, all_scores)
     base = _baseline(selection, baseline)
     order = sorted(selection.names, key=lambda row: (row != base, selection.names[row].casefold()))
@@ -154,6 +155,17 @@ def make_board(
         tuple(rows),
         tuple(selection.left_out),
     )
+
+
+def _made_by_prefixes(selection: Selection) -> dict[str, Task]:
+    """The PREFIX:ARG tasks whose outcomes are resampled here; without one, values stand alone."""
+    tasks = {}
+    for name in {measure.task for measure in selection.measures if ":" in measure.task}:
+        measure = next(m for m in selection.measures if m.task == name)
+        if not selection.any_entry(measure).result.provenance.scored_by:
+            with contextlib.suppress(BenchError):
+                tasks[name] = load_task(name)
+    return tasks
 
 
 def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
@@ -243,7 +255,7 @@ def _place(result: Result) -> str:
 def _title(selection: Selection, measure: Measure, task: Task | None) -> str:
     """The task; its protocol and its data where there are several; its limit."""
     result = selection.any_entry(measure).result
-    # PREFIX:NAME has one protocol, and is made by nobody here only to know that.
+    # Who scores elsewhere is not asked for the task only to know its protocols.
     several = len(task.protocols) > 1 if task else not result.provenance.scored_by
     title = f"{measure.task} ({measure.protocol})" if several else measure.task
     tags = [f"first {result.limit}"] if selection.any_entry(measure).is_cut else []

@@ -14,7 +14,13 @@ from paraclip_bench.errors import UsageError
             "task",
             {
                 *("STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICK-R"),
-                *("vg-relation", "vg-attribution", "paraphrased-retrieval", "sugarcrepe-pp"),
+                *(
+                    "vg-relation",
+                    "vg-attribution",
+                    "paraphrased-retrieval",
+                    "sugarcrepe-pp",
+                    "mteb",
+                ),
             },
         ),
     ],

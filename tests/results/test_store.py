@@ -100,8 +100,17 @@ def test_the_file_is_the_published_schema(tmp_path: Path) -> None:
     assert raw["scores"]["spearman"] == {"value": 0.1 + 0.2, "low": None, "high": 1e-300}
     assert set(raw) == {
         *("schema_version", "suite", "task", "task_version", "protocol", "main_score", "n"),
-        *("limit", "model", "scores", "data", "provenance"),
+        *("limit", "model", "scores", "details", "data", "provenance"),
     }
+
+
+def test_scores_without_outcomes(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    store.write(path, result(), None)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    assert store.read(path) == result()
+    with pytest.raises(DataError, match=r"a\.outcomes\.parquet is missing"):
+        store.read_outcomes(path)
 
 
 def test_extra_keys_are_kept(tmp_path: Path) -> None:
