@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -104,6 +105,20 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> Usag
     listed = ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" * (len(names) > MANY))
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed or 'none'}"
     return UsageError(f"there is no {kind} {name!r}{where and ' ' + where}; {hint}")
+
+
+def accepts(made: Any, arguments: tuple[str, ...]) -> bool:
+    """Whether a class or function can be called with these arguments, as far as its signature says.
+
+    What needs an argument is named `NAME:ARG`.
+    """
+    try:
+        inspect.signature(made).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # a class without a signature, such as one written in C
+        return True
+    return True
 
 
 def reason_of(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Any model of the registry as an encoder of mteb: `mteb.evaluate(MtebEncoder("clip"), tasks)`.
 
 Items come through the engine and its store: mteb may ask one by one, or for the same texts again
-and again, and each distinct one is encoded once. Needs mteb (`pip install mteb`).
+and again, and each distinct one is encoded once. Needs mteb (`pip install "paraclip-bench[mteb]"`).
 """
 
 from __future__ import annotations
@@ -22,60 +22,33 @@ from paraclip_bench.files import slug
 from paraclip_bench.models.base import Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.progress import Progress
+from paraclip_bench.tasks.base import Embed
 from paraclip_bench.workspace import Workspace
 
 Vectors = npt.NDArray[np.float32]
+ORGANISATION = "paraclip-bench"
+# What mteb calls the revision of a model that nobody knows it of.
+NO_REVISION = "no_revision_available"
 # So many images are in memory at once, whatever mteb's batches are.
 _IMAGES_AT_ONCE = 512
 # Modes that a PNG file gives back to the bit.
 _KEPT_MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
 
 
-class MtebEncoder:
-    """mteb's `EncoderProtocol` on a model: a spec, or a `Model`.
+class EmbedEncoder:
+    """mteb's `EncoderProtocol` on `embed`, which gives unit vectors of texts and of images.
 
-    Its name in mteb's results is `organisation`/NAME, its revision the model's fingerprint.
+    modalities are "text" and "image", as far as `embed` has them.
     """
 
-    def __init__(
-        self,
-        model: str | Model,
-        revision: str | None = None,
-        *,
-        device: str | None = None,
-        organisation: str = "paraclip-bench",
-        suite: str = "paper",
-        workspace: str | Path = ".",
-        quiet: bool = True,
-        **_: Any,
-    ) -> None:
-        """`revision`, where given, must be the fingerprint: `ModelError` where it is another."""
-        if isinstance(model, str):
-            model = load_model(model, Context(suite, Workspace(Path(workspace)).checkpoints))
-        model.to(device, None)
-        fingerprint = model.fingerprint
-        if revision is not None and revision != fingerprint:
-            raise ModelError(
-                f"{model.spec} is of revision {fingerprint}, not {revision}; name the right model"
-            )
-        self.model = model
-        self._name = f"{organisation}/{slug(model.name)}"
-        self._embed = Embedder(model, Spaces(Progress(quiet=quiet).say), Progress(quiet=quiet))
+    def __init__(self, embed: Embed, name: str, revision: str, modalities: Iterable[str]) -> None:
+        self._embed = embed
+        self._about = name, revision, list(modalities)
 
     @property
     def mteb_model_meta(self) -> Any:
         """mteb's `ModelMeta`: name, revision and the modalities that the model has."""
-        from mteb.models import ModelMeta
-
-        sides = {"text": self.model.text, "image": self.model.image}
-        return ModelMeta.create_empty(
-            overwrites={
-                "name": self._name,
-                "revision": self.model.fingerprint or "no_revision_available",
-                "modalities": [name for name, side in sides.items() if side is not None],
-                "similarity_fn_name": "cosine",
-            }
-        )
+        return model_meta(*self._about)
 
     def encode(
         self,
@@ -129,6 +102,63 @@ class MtebEncoder:
 
         one, two = (torch.as_tensor(np.asarray(e)).float() for e in (embeddings1, embeddings2))
         return (_unit(one) * _unit(two)).sum(dim=-1)
+
+
+class MtebEncoder(EmbedEncoder):
+    """mteb's `EncoderProtocol` on a model: a spec, or a `Model`.
+
+    Its name in mteb's results is `organisation`/NAME, its revision the model's fingerprint.
+    """
+
+    def __init__(
+        self,
+        model: str | Model,
+        revision: str | None = None,
+        *,
+        device: str | None = None,
+        organisation: str = ORGANISATION,
+        suite: str = "paper",
+        workspace: str | Path = ".",
+        quiet: bool = True,
+        **_: Any,
+    ) -> None:
+        """`revision`, where given, must be the fingerprint: `ModelError` where it is another."""
+        if isinstance(model, str):
+            model = load_model(model, Context(suite, Workspace(Path(workspace)).checkpoints))
+        model.to(device, None)
+        fingerprint = model.fingerprint
+        if revision is not None and revision != fingerprint:
+            raise ModelError(
+                f"{model.spec} is of revision {fingerprint}, not {revision}; name the right model"
+            )
+        self.model = model
+        sides = {"text": model.text, "image": model.image}
+        super().__init__(
+            Embedder(model, Spaces(Progress(quiet=quiet).say), Progress(quiet=quiet)),
+            mteb_name(model.name, organisation),
+            fingerprint or NO_REVISION,
+            [name for name, side in sides.items() if side is not None],
+        )
+
+
+def model_meta(name: str, revision: str, modalities: list[str]) -> Any:
+    """mteb's `ModelMeta` of a model whose vectors are compared by cosine."""
+    from mteb.models import ModelMeta
+    from mteb.models.model_meta import ScoringFunction
+
+    return ModelMeta.create_empty(
+        overwrites={
+            "name": name,
+            "revision": revision,
+            "modalities": modalities,
+            "similarity_fn_name": ScoringFunction.COSINE,
+        }
+    )
+
+
+def mteb_name(name: str, organisation: str = ORGANISATION) -> str:
+    """What a model of ours is called in mteb's results."""
+    return f"{organisation}/{slug(name)}"
 
 
 def _unit(vectors: Any) -> Any:

@@ -12,11 +12,13 @@ from paraclip_bench.cli import (
     data,
     data_sets,
     demo,
+    export,
     finetune,
     leaderboard,
     listings,
     merge,
     paraphrase,
+    results,
     run,
 )
 from paraclip_bench.cli.default_command import DefaultCommand
@@ -48,6 +50,10 @@ app.command("run", short_help="Measure models on tasks.")(run.run)
 app.command(
     "leaderboard", cls=leaderboard.BareReference, short_help="Compare results in one table."
 )(leaderboard.leaderboard)
+kept = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+kept.command("show", short_help="List results, or show one whole.")(results.show)
+kept.command("export", short_help="Write results in mteb's format.")(export.export)
+app.add_typer(kept, name="results", help="Results: what was measured, and other formats of it.")
 app.command("models", short_help="List the models that can be named.")(listings.models)
 app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
 app.command("plugins", short_help="Check every plugin.")(listings.plugins)
@@ -101,7 +107,7 @@ def _show_usage(error: Any) -> int:
     else:
         command = error.ctx.command_path if error.ctx else "paraclip-bench"
         message = error.format_message().replace(". Did you", ", did you").rstrip(".?")
-        message = message[:1].lower() + message[1:]
+        message = " ".join((message[:1].lower() + message[1:]).split())
         print(f"error: {message}; see `{command} --help`", file=sys.stderr)
     return int(error.exit_code)
 

@@ -20,7 +20,7 @@ def models(as_json: JsonOption = False) -> None:
 
 def tasks(
     name: Annotated[
-        str | None, typer.Argument(help="A task, to show its protocols and scores.")
+        str | None, typer.Argument(help="A task or PREFIX:NAME, to show its protocols and scores.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +38,7 @@ def tasks(
             "task": task.name,
             "protocol": protocol,
             "needs": " + ".join(rule.needs),
-            "scores": ", ".join(task.scores),
+            "scores": ", ".join(task.scores) or task.main_score,
             "about": rule.about,
         }
         for task in choice.tasks
@@ -49,7 +49,7 @@ def tasks(
 
 def plugins(as_json: JsonOption = False) -> None:
     """Import every plugin and say which are broken, and why."""
-    from paraclip_bench.evaluation.choose import load_task
+    from paraclip_bench.evaluation.choose import load_task, takes_argument
 
     rows: list[dict[str, Any]] = []
     for kind in registry.GROUPS:
@@ -62,10 +62,10 @@ def plugins(as_json: JsonOption = False) -> None:
                 state, reason = "clash", f"the name is also claimed by {', '.join(others)}"
             else:
                 try:
-                    if kind == "task":
+                    found = plugin.load()
+                    # A prefix makes tasks of names that nobody has given yet.
+                    if kind == "task" and not takes_argument(found):
                         load_task(plugin.name)
-                    else:
-                        plugin.load()
                 except BenchError as error:
                     state, reason = "broken", str(error)
             rows.append(

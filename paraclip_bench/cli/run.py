@@ -94,7 +94,7 @@ def run(
     report = execute(plan, options, place, progress)
     if not is_first:
         raise typer.Exit(1 if report.failures else 0)
-    rows = result_rows(report, percent=not as_json)
+    rows = result_rows(report.results, percent=not as_json)
     if as_json:
         typer.echo(
             json.dumps(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paraclip_bench.evaluation.plan import Plan
-    from paraclip_bench.evaluation.run import Report
+    from paraclip_bench.results.schema import Result
 
 Rows = Sequence[dict[str, Any]]
 
@@ -40,18 +41,21 @@ def suite_line(plan: Plan) -> str:
     return f"suite: {plan.suite} ({where})"
 
 
-def result_rows(report: Report, *, percent: bool) -> list[dict[str, Any]]:
+def result_rows(
+    results: Sequence[tuple[Path, Result]], *, percent: bool, with_suite: bool = False
+) -> list[dict[str, Any]]:
     """One row a result: its main score with its interval, and its file.
 
     `percent`: x 100, as tables show scores; otherwise fractions, as files hold them.
     """
     factor = 100 if percent else 1
     rows = []
-    for path, result in report.results:
+    for path, result in results:
         score = result.scores[result.main_score]
         values = {"value": score.value, "low": score.low, "high": score.high}
         rows.append(
             {
+                **({"suite": result.suite} if with_suite else {}),
                 "model": result.model.name,
                 "task": result.task,
                 "protocol": result.protocol,

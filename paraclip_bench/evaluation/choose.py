@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from paraclip_bench import registry
 from paraclip_bench.data.source import HubSource, Source, demo_source, folder_source
@@ -12,19 +13,27 @@ from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.models.base import Context, Model
 from paraclip_bench.models.load import suite_of
 from paraclip_bench.tasks.base import Task
+from paraclip_bench.tasks.scored_elsewhere import ScoredElsewhere
 
 SUITES = ("paper", "demo")
 
 
 def load_task(name: str) -> Task:
-    """The task of that name (case-blind).
+    """The task of that name (case-blind), `NAME` or `PREFIX:ARG`.
 
     Raises `UsageError` for an unknown name, `BenchError` for a plugin that cannot be used.
     """
-    plugin = registry.find("task", name)
+    head, colon, argument = name.partition(":")
+    plugin = registry.find("task", head)
     cls = plugin.load()
+    arguments = (argument,) if argument else ()
+    if (colon or takes_argument(cls)) and not (argument and registry.accepts(cls, arguments)):
+        wrong = "takes no argument" if argument else f"needs a name after a colon ({head}:NAME)"
+        raise UsageError(f"the task {name!r} {wrong}; docs/tasks.md shows how tasks are named")
     try:
-        task = cls()
+        task = cls(*arguments)
+    except BenchError:
+        raise
     # A plugin is foreign code: whatever its constructor raises becomes its own reason.
     except (Exception, SystemExit) as error:
         raise BenchError(
@@ -39,11 +48,18 @@ def load_task(name: str) -> Task:
     return task
 
 
+def takes_argument(cls: Any) -> bool:
+    """Whether a task class is a prefix: without an argument it is no task yet."""
+    return not registry.accepts(cls, ()) and registry.accepts(cls, ("argument",))
+
+
 def all_tasks() -> tuple[list[Task], list[str]]:
-    """Every task that can be imported, and why the others cannot."""
+    """Every task that can be imported, and why the others cannot; prefixes stand for none."""
     tasks, broken = [], []
     for plugin in registry.plugins("task"):
         try:
+            if takes_argument(plugin.load()):
+                continue
             tasks.append(load_task(plugin.name))
         except BenchError as error:
             broken.append(str(error))
@@ -52,7 +68,7 @@ def all_tasks() -> tuple[list[Task], list[str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Tasks to run, why a task that was named cannot be, and plugins no group could look into."""
+    """Tasks to run, why a task that was named cannot be, and remarks on the others."""
 
     tasks: list[Task]
     problems: list[str]
@@ -60,7 +76,7 @@ class Choice:
 
 
 def choose_tasks(names: Sequence[str], suite: str) -> Choice:
-    """Tasks by name or group, in the order asked, each once; `all` is the suite's own.
+    """Tasks by name, PREFIX:ARG or group, in the order asked, each once; `all` is the suite's own.
 
     Raises `UsageError` for a name that is neither task, group nor `all`.
     """
@@ -71,7 +87,7 @@ def choose_tasks(names: Sequence[str], suite: str) -> Choice:
     problems: list[str] = []
     notes: list[str] = []
     for name in names:
-        if name.casefold() in known:
+        if ":" in name or name.casefold() in known:
             try:
                 members = [load_task(name)]
             except UsageError:
@@ -94,7 +110,10 @@ def choose_tasks(names: Sequence[str], suite: str) -> Choice:
                 raise registry.unknown("task", name, names_known | groups | {"all"})
         for task in members:
             chosen.setdefault(task.name, task)
-    return Choice(list(chosen.values()), problems, notes)
+    remarks = [
+        task.remark for task in chosen.values() if isinstance(task, ScoredElsewhere) and task.remark
+    ]
+    return Choice(list(chosen.values()), problems, notes + remarks)
 
 
 def choose_protocols(tasks: Iterable[Task], wanted: Sequence[str]) -> list[tuple[Task, str]]:

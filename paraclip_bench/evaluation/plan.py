@@ -15,6 +15,7 @@ from paraclip_bench.registry import reason_of
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.results.store import result_key, result_path
 from paraclip_bench.tasks.base import Examples, Task
+from paraclip_bench.tasks.scored_elsewhere import ScoredElsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,15 @@ def _reason(name: str, error: BaseException) -> str:
 
 
 def read_examples(task: Task, source: Source, protocol: str, limit: int | None) -> Examples:
-    """The first `limit` (or all) examples of a task, under one protocol."""
+    """The first `limit` (or all) examples of a task, under one protocol.
+
+    Raises `UsageError` for a limit on a task that is scored elsewhere, as a whole.
+    """
+    if limit is not None and isinstance(task, ScoredElsewhere):
+        raise UsageError(
+            f"{task.name} is scored as a whole by {task.scored_by}, so --limit cannot be obeyed; "
+            "leave it or that task out"
+        )
     loaded = task.load(source, protocol)
     examples = loaded if isinstance(loaded, Examples) else Examples(list(loaded), id=task.name)
     rows = list(examples.rows)

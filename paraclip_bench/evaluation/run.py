@@ -9,13 +9,10 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.ranks import RankFailed, Ranks, local_device, ranks
@@ -27,7 +24,6 @@ from paraclip_bench.evaluation.choose import (
     choose_suite,
     choose_tasks,
 )
-from paraclip_bench.evaluation.details import details
 from paraclip_bench.evaluation.plan import (
     Plan,
     Work,
@@ -37,14 +33,14 @@ from paraclip_bench.evaluation.plan import (
     skip_reason,
     title_of,
 )
+from paraclip_bench.evaluation.scoring import measure, score
 from paraclip_bench.files import atomic
-from paraclip_bench.metrics.resampling import estimate
 from paraclip_bench.models.base import Model
 from paraclip_bench.progress import Progress
 from paraclip_bench.reference.compare import comparison
 from paraclip_bench.registry import reason_of
 from paraclip_bench.results.provenance import versions
-from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result, Score
+from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result
 from paraclip_bench.results.store import read, write
 from paraclip_bench.workspace import Workspace
 
@@ -222,16 +218,13 @@ def _run_one(
 ) -> None:
     start = time.perf_counter()
     embed = Embedder(model, spaces, progress, lenient=options.allow_truncated)
-    columns = _columns(work.task.outcomes(work.examples, embed), len(work.examples))
+    found = measure(work.task, work.examples, embed)
     if (how := getattr(model.adapter, "how", None)) and (model.name, how) not in report.said:
         report.said.add((model.name, how))
         progress.say(f"{model.name}: {how}")
     if not ranks().is_first:
         return  # rank 0 alone scores and writes
-    scores = {
-        name: Score(**dataclasses.asdict(estimate(statistic, columns, seed=options.seed)))
-        for name, statistic in work.task.scores.items()
-    }
+    scored = score(work.task, found, seed=options.seed)
     result = Result(
         suite=plan.suite,
         task=work.task.name,
@@ -247,8 +240,8 @@ def _run_one(
             activation=model.activation,
             base=model.base,
         ),
-        scores=scores,
-        details=details(work.task, columns, seed=options.seed),
+        scores=scored.scores,
+        details=scored.details,
         data=DataInfo(
             source=work.source,
             id=work.examples.id,
@@ -268,22 +261,24 @@ def _run_one(
             command=shlex.join(["paraclip-bench", *sys.argv[1:]]),
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             run=report.run,
+            scored_by=scored.scored_by,
         ),
     )
-    write(path, result, columns)
+    write(path, result, scored.columns)
     if embed.cut_off:
         progress.say(
             f"note: {len(set(embed.cut_off))} image files are cut off and were decoded as far as "
             f"they go; {path.name} lists them"
         )
     report.results.append((path, result))
-    main = scores[work.task.main_score]
+    main = scored.scores[work.task.main_score]
     undefined = "undefined, for the outcomes do not vary (does the model give one vector for all?)"
     shown = undefined if main.value is None else f"{100 * main.value:.2f}"
     progress.say(
         f"{model.name} on {work.title}: {work.task.main_score} {shown} "
         f"({len(work.examples)} examples, {result.provenance.seconds:.1f} s, "
         f"{result.provenance.from_store:.0%} of {embed.requested} vectors from the store)"
+        + (f", scored by {scored.scored_by}: no interval" if scored.scored_by else "")
     )
     _compare(result, model, work, progress)
 
@@ -291,18 +286,6 @@ def _run_one(
 def _cut_off(names: Sequence[str]) -> dict[str, Any]:
     """A note that names the images whose files were cut off, where there are any."""
     return {"truncated_images": sorted(set(names))} if names else {}
-
-
-def _columns(raw: Mapping[str, Any], n: int) -> dict[str, npt.NDArray[Any]]:
-    """Outcome columns as arrays of n rows, with the ids that a task may leave out."""
-    columns = {name: np.asarray(values) for name, values in raw.items()}
-    for name in ("example_id", "cluster_id"):
-        columns.setdefault(name, np.array([str(i) for i in range(n)], dtype=object))
-    for name, values in columns.items():
-        if len(values) != n:
-            raise BenchError(f"outcome column {name!r} has {len(values)} rows for {n} examples")
-    first = ("example_id", "cluster_id")
-    return {name: columns[name] for name in (*first, *(c for c in columns if c not in first))}
 
 
 def check_writable(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench import registry
-from paraclip_bench.errors import UsageError
-from paraclip_bench.evaluation.choose import all_tasks
+from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.evaluation.choose import all_tasks, load_task
 from paraclip_bench.leaderboard.published import PublishedRow, check_which, published_rows
 from paraclip_bench.leaderboard.select import (
     BASELINE,
@@ -34,12 +35,16 @@ from paraclip_bench.tasks.base import Task
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A task's score under one protocol on one set of examples, or the mean of a group."""
+    """A task's score under one protocol on one set of examples, or the mean of a group.
+
+    scored_by: who gave the scores, where it was another program: there are then no intervals.
+    """
 
     title: str
     score: str
     measures: tuple[Measure, ...]
     lower_is_better: bool = False
+    scored_by: str = ""
 
     def entries(self, selection: Selection, row: RowKey) -> list[Entry] | None:
         """A model's results, or None where one is missing or they are of several kinds of source.
@@ -125,7 +130,7 @@ def make_board(
         raise UsageError(
             f"no result of suite {suite} can be shown ({selection.left_out[0]}); make some with run"
         )
-    tasks = {task.name: task for task in all_tasks()[0]}
+    tasks = {task.name: task for task in all_tasks()[0]} | _made_by_prefixes(selection)
     columns = _columns(selection, tasks, all_scores)
     base = _baseline(selection, baseline)
     order = sorted(selection.names, key=lambda row: (row != base, selection.names[row].casefold()))
@@ -160,6 +165,17 @@ def make_board(
     )
 
 
+def _made_by_prefixes(selection: Selection) -> dict[str, Task]:
+    """The PREFIX:ARG tasks whose outcomes are resampled here; without one, values stand alone."""
+    tasks = {}
+    for name in {measure.task for measure in selection.measures if ":" in measure.task}:
+        measure = next(m for m in selection.measures if m.task == name)
+        if not selection.any_entry(measure).result.provenance.scored_by:
+            with contextlib.suppress(BenchError):
+                tasks[name] = load_task(name)
+    return tasks
+
+
 def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
     """The row that others are compared to, by label, name or spec; its float32 one of several."""
     labels = {label: row for row, label in selection.names.items()}
@@ -190,6 +206,7 @@ def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> 
                 score,
                 (measure,),
                 lower_is_better=bool(task and score in task.lower_is_better),
+                scored_by=result.provenance.scored_by,
             )
             for score in (result.scores if all_scores else board)
             if score in result.scores
@@ -247,7 +264,8 @@ def _place(result: Result) -> str:
 def _title(selection: Selection, measure: Measure, task: Task | None) -> str:
     """The task; its protocol and its data where there are several; its limit."""
     result = selection.any_entry(measure).result
-    several = task is None or len(task.protocols) > 1
+    # Who scores elsewhere is not asked for the task only to know its protocols.
+    several = len(task.protocols) > 1 if task else not result.provenance.scored_by
     title = f"{measure.task} ({measure.protocol})" if several else measure.task
     tags = [f"first {result.limit}"] if selection.any_entry(measure).is_cut else []
     if sum(other[:2] == measure[:2] for other in selection.measures) > 1:
@@ -302,6 +320,8 @@ class _Estimates:
         seed, so that rows are paired. None where outcomes or their task are not to be had: the
         value stands without an interval.
         """
+        if column.scored_by:
+            return None
         try:
             draws = [
                 self._draws(entry.path, entry.result.task, column.score, seed)

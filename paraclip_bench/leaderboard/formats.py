@@ -48,6 +48,14 @@ def legend(board: Board, best: str = "bold") -> str:
             if board.baseline is None
             else f"Signed numbers are paired differences to {board.baseline}."
         )
+    elsewhere: dict[str, list[str]] = {}
+    for column in board.columns:
+        if column.scored_by and column.title not in elsewhere.setdefault(column.scored_by, []):
+            elsewhere[column.scored_by].append(column.title)
+    parts += [
+        f"Scored by {who}, so without intervals: {', '.join(titles)}."
+        for who, titles in elsewhere.items()
+    ]
     if "demo" in board.sources:
         parts.append(DEMO_NOTICE if board.sources == ("demo",) else f"In part: {DEMO_NOTICE}")
     if board.published is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import inspect
 import os
 import sys
 from pathlib import Path
@@ -35,7 +34,7 @@ def load_model(spec: str, context: Context) -> Model:
         named = getattr(cls, "label", None) or target.name
         return Model(spec, target.adapter, name=named, argument=target.argument)
     arguments = () if argument is None else (argument,)
-    if not _accepts(cls, arguments):
+    if not registry.accepts(cls, arguments):
         wrong = "takes no argument" if arguments else "needs an argument after a colon"
         raise UsageError(f"the model {spec!r} {wrong}; docs/models.md shows how models are named")
     try:
@@ -71,16 +70,6 @@ def suite_of(spec: str, context: Context) -> str | None:
         # The preflight will say why this one cannot be loaded; the others go on.
         return None
     return suite if isinstance(suite, str) else None
-
-
-def _accepts(cls: Any, arguments: tuple[str, ...]) -> bool:
-    try:
-        inspect.signature(cls).bind(*arguments)
-    except TypeError:
-        return False
-    except ValueError:  # a class without a signature, such as one written in C
-        return True
-    return True
 
 
 def _split(spec: str) -> tuple[str, str | None]:

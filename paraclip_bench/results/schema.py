@@ -55,7 +55,8 @@ class Provenance(_Part):
 
     `dtypes` says in what each side that was needed ran: on a CPU the image tower may stay in
     float32 where `dtype` is less. `run` is the same for all results of one call of run, and
-    another for each call.
+    another for each call. `scored_by` names who computed the scores where it was not this package:
+    there are then no outcomes, and no interval can be had.
     """
 
     versions: dict[str, str]
@@ -69,6 +70,7 @@ class Provenance(_Part):
     command: str
     time: str
     run: str = ""
+    scored_by: str = ""
 
 
 class Result(_Part):

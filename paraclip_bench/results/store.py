@@ -40,14 +40,10 @@ def outcomes_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + OUTCOMES)
 
 
-def write(path: Path, result: Result, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write the outcomes, then the result; each whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.table({name: _to_arrow(values) for name, values in columns.items()})
-    with atomic(outcomes_path(path)) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+def write(path: Path, result: Result, columns: Mapping[str, npt.NDArray[Any]] | None) -> None:
+    """Write the outcomes, where there are any, then the result; each whole or not at all."""
+    if columns is not None:
+        _write_outcomes(outcomes_path(path), columns)
     write_text(path, result.model_dump_json(indent=1) + "\n")
 
 
@@ -89,6 +85,15 @@ def read_outcomes(path: Path) -> dict[str, npt.NDArray[Any]]:
         else:
             columns[name] = values.to_numpy(zero_copy_only=False)
     return columns
+
+
+def _write_outcomes(file: Path, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({name: _to_arrow(values) for name, values in columns.items()})
+    with atomic(file) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _to_arrow(values: npt.NDArray[Any]) -> Any:

@@ -51,8 +51,9 @@ class Examples(Sequence[Any]):
     """A task's rows, what they share (a gallery, the classes), and where they are from.
 
     Rows are dataclasses or mappings of plain values and `ImageRef`s, and `shared` are such rows or
-    `ImageRef`s themselves; all of them, in order, make the data's sha256. `id` and `revision` name
-    the data set; `notes` are facts about the data that a reader of the result should know.
+    `ImageRef`s themselves; all of them, in order, make the data's sha256, unless `sha256` itself
+    says which data these are (where the rows are with somebody else). `id` and `revision` name the
+    data set; `notes` are facts about the data that a reader of the result should know.
     """
 
     rows: Sequence[Any]
@@ -61,6 +62,7 @@ class Examples(Sequence[Any]):
     revision: str | None = None
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     protocol: str = ""
+    sha256: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -3,7 +3,17 @@
 import subprocess
 import sys
 
-COMMANDS = ("demo", "finetune", "run", "leaderboard", "models", "tasks", "plugins", "data")
+COMMANDS = (
+    "demo",
+    "finetune",
+    "run",
+    "leaderboard",
+    "models",
+    "tasks",
+    "plugins",
+    "data",
+    "results",
+)
 LINES = [
     ["--help"],
     ["--version"],
@@ -15,7 +25,10 @@ LINES = [
     ["tasks"],
     ["tasks", "--json"],
     ["tasks", "sick-r"],
+    ["results", "show", "--help"],
+    ["results", "export", "--help"],
     ["leaderboard", "--json"],
+    ["results", "show"],
 ]
 CODE = """
 import sys
@@ -26,7 +39,8 @@ for line in {lines}:
     try:
         main()
     except SystemExit as end:
-        expected = 2 if line == ["leaderboard", "--json"] else 0  # there are no results
+        # There are no results.
+        expected = 2 if line in (["leaderboard", "--json"], ["results", "show"]) else 0
         assert (end.code or 0) == expected, (line, end)
     heavy = {{"torch", "open_clip", "mteb", "datasets", "transformers"}} & set(sys.modules)
     assert not heavy, (line, heavy)

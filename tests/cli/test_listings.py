@@ -8,7 +8,9 @@ import importlib_metadata
 import pytest
 
 
-@pytest.mark.parametrize(("command", "name"), [("models", "open_clip"), ("tasks", "SICK-R")])
+@pytest.mark.parametrize(
+    ("command", "name"), [("models", "open_clip"), ("tasks", "SICK-R"), ("tasks", "mteb")]
+)
 def test_a_listing_is_json_or_a_table(cli, command, name):
     listed = cli(command, "--json")
     assert (listed.code, listed.err) == (0, "")
@@ -49,6 +51,12 @@ def test_version(cli):
         (["run", "-m", "clip", "-t", "STS12", "--limit", "x"], "'--limit'"),
         (["leaderboard", "--format", "pdf"], "'--format'"),
         (["tasks", "STS99"], "did you mean"),
+        (["tasks", "mteb"], "'mteb' needs a name after a colon (mteb:NAME)"),
+        (["tasks", "STS12:x"], "'STS12:x' takes no argument"),
+        (["run", "-m", "clip", "-t", "mteb:"], "'mteb:' needs a name after a colon"),
+        (["results", "export"], "missing option '--format'"),
+        (["results", "export", "--format", "csv"], "'--format'"),
+        (["results", "show"], "there are no results in results"),
     ],
 )
 def test_wrong_usage_is_one_sentence(cli, arguments, part):

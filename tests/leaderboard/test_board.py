@@ -272,3 +272,33 @@ def test_a_limit_that_cut_nothing_is_whole(put: Put, tmp_path: Path) -> None:
     put("b", VG, 0.3, limit=7)
     (column,) = make_board(tmp_path).columns
     assert column.title == "vg-relation (aro)"
+
+
+def test_what_is_scored_elsewhere_has_a_column_without_intervals(put: Put, tmp_path: Path) -> None:
+    for task in group("sts"):
+        put("clip", task, 0.3)
+        put("other", task, 0.6)
+    put("clip", "STS13", 0.3, scored_by="mteb 2.1")
+    put("other", "STS13", 0.6, scored_by="mteb 2.1")
+    board = make_board(tmp_path)
+    assert [(c.title, c.scored_by) for c in board.columns] == [
+        ("sts (mean of 7)", ""),
+        ("elsewhere:STS13", "mteb 2.1"),
+    ]
+    assert all(m.task in group("sts") for m in board.columns[0].measures)
+    mean, alone = board.rows[1].cells
+    assert mean is not None
+    assert alone is not None
+    assert mean.difference is not None
+    assert mean.difference.low is not None
+    assert (alone.estimate.low, alone.estimate.high) == (None, None)
+    assert alone.difference is not None
+    assert alone.difference.value == pytest.approx(
+        alone.estimate.value - (board.rows[0].cells[1].estimate.value)  # type: ignore[union-attr]
+    )
+    assert (alone.difference.low, alone.difference.high) == (None, None)
+    shown = " ".join(str(board).split())
+    assert "Scored by mteb 2.1, so without intervals: elsewhere:STS13." in shown
+    verdict = shown.partition("other against clip")[2].split("left out")[0]
+    assert "sts (mean of 7)" in verdict
+    assert "elsewhere" not in verdict

@@ -29,6 +29,43 @@ class Anagrams(Task):
         return {"right": (a * b).sum(1) > (a * c).sum(1)}
 """
 
+PREFIX = """
+from paraclip_bench.metrics.accuracy import mean_of
+from paraclip_bench.tasks import Examples, Measured, Protocol, ScoredElsewhere, Task
+
+class Longer(Task):
+    protocols = {"plain": Protocol(("text",))}
+    scores = {"accuracy": mean_of("right")}
+
+    def __init__(self, words):
+        self.words = words.split(",")
+        vars(self).update(name=f"longer:{words}")
+
+    def load(self, source, protocol):
+        return [{"word": word} for word in self.words]
+
+    def outcomes(self, examples, embed):
+        return {"right": [len(row["word"]) > 3 for row in examples]}
+
+
+class Elsewhere(ScoredElsewhere):
+    protocols = {"plain": Protocol(("text",))}
+    main_score = "norm"
+    scored_by = "somebody 1.2"
+
+    def __init__(self, words):
+        vars(self).update(name=f"elsewhere:{words}")
+        self.words = words.split(",")
+
+    def load(self, source, protocol):
+        return Examples(self.words, id="words", sha256=self.name)
+
+    def measured(self, examples, embed):
+        norms = (embed.texts(list(examples)) ** 2).sum(1)
+        part = {word: (1, {"norm": float(n)}) for word, n in zip(examples, norms)}
+        return Measured({"norm": float(norms.mean()), "nothing": None}, {"word": part})
+"""
+
 
 @pytest.fixture
 def letters(install):
@@ -142,3 +179,40 @@ def test_a_task_that_cannot_be_made_is_broken_and_all_goes_on(install, run):
     done = run("run", "-m", "letters", "-t", "sts", "-t", "Anagrams", "--json")
     assert "note: task 'half' of half 1.0 cannot be made" in done.stderr
     assert [row["task"] for row in json.loads(done.stdout)["results"]] == ["Anagrams"]
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_class_that_takes_an_argument_is_a_prefix_of_task_names(install, run):
+    entries = {"longer": "prefixes:Longer", "elsewhere": "prefixes:Elsewhere"}
+    install("prefixes", PREFIX, tasks=entries)
+    rows = {row["name"]: row for row in json.loads(run("plugins", "--json").stdout)}
+    assert rows["longer"]["state"] == rows["elsewhere"]["state"] == "ok"
+
+    line = ("run", "-m", "letters", "-t", "Longer:abcd,ab", "-t", "longer:abc", "--json")
+    done = run(*line)
+    assert done.returncode == 0, done.stderr
+    found = {row["task"]: row for row in json.loads(done.stdout)["results"]}
+    assert found["longer:abcd,ab"]["value"] == 0.5
+    assert found["longer:abc"]["value"] == 0
+    assert run("run", "-m", "letters", "-t", "longer").returncode == 2
+
+    done = run("run", "-m", "letters", "-t", "elsewhere:abc,de", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "scored by somebody 1.2: no interval" in done.stderr
+    (row,) = json.loads(done.stdout)["results"]
+    assert row["value"] == pytest.approx(1)
+    assert (row["n"], row["low"], row["high"]) == (2, None, None)
+    shown = run("results", "show", row["file"])
+    assert [line.split() for line in shown.stdout.splitlines()[-3:]] == [
+        ["word", "n", "norm"],
+        ["abc", "1", "100.00"],
+        ["de", "1", "100.00"],
+    ]
+    # One run of both, for a model without a fingerprint shows its last run alone.
+    assert run("run", "-m", "letters", "-t", "elsewhere:abc", "-t", "longer:abc").returncode == 0
+    board = json.loads(run("leaderboard", "--json").stdout)
+    marks = {column["title"]: column["scored_by"] for column in board["columns"]}
+    assert marks == {"elsewhere:abc": "somebody 1.2", "longer:abc": ""}
+    limited = run("run", "-m", "letters", "-t", "elsewhere:abc", "--limit", "1")
+    assert limited.returncode == 2
+    assert "scored as a whole by somebody 1.2, so --limit cannot be obeyed" in limited.stderr

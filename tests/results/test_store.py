@@ -104,6 +104,15 @@ def test_the_file_is_the_published_schema(tmp_path: Path) -> None:
     }
 
 
+def test_scores_without_outcomes(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    store.write(path, result(), None)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    assert store.read(path) == result()
+    with pytest.raises(DataError, match=r"a\.outcomes\.parquet is missing"):
+        store.read_outcomes(path)
+
+
 def test_extra_keys_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     raw = result().model_dump()
