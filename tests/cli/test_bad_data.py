@@ -109,3 +109,24 @@ def test_a_gallery_in_shards(cli, tiny, data):
     cli("run", *arguments).fails(1, str(shard), "write that shard again")
     tars.write(shard, members)
     assert cli("run", *arguments).code == 0
+
+
+ITEM = {"filename": "0.png", "caption": "a cat", "negative_caption": "a dog"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "parts"),
+    [
+        ("sugarcrepe/add_obj.json", {"0": {**ITEM, "filename": "x.png"}}, ["item 0", "x.png is"]),
+        ("sugarcrepe/add_objects.json", {"0": ITEM}, ["has none of add_obj.json"]),
+        ("winoground/examples.jsonl", {"id": 0, "image_0": "0"}, ["line 1", "no 'image_1'"]),
+        ("coco-order/cases.jsonl", {"image": "0.png", "captions": ["a"]}, ["a list of 5 texts"]),
+        ("flickr30k-order/cases.jsonl", {"image": "x.png"}, ["line 1", "a list of 5 texts"]),
+    ],
+)
+def test_bad_compositional_data(cli, tiny, data, file, content, parts):
+    task = file.split("/")[0]
+    shutil.copytree(data / "paraphrased-retrieval" / "images", data / task / "images")
+    (data / file).write_text(json.dumps(content))
+    arguments = ("-m", f"local-dir:{tiny}", "-t", task, "--data-dir", data)
+    cli("run", *arguments).fails(1, task, *parts)
