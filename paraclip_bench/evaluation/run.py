@@ -38,7 +38,7 @@ from paraclip_bench.evaluation.plan import (
     title_of,
 )
 from paraclip_bench.files import atomic
-from paraclip_bench.metrics.resampling import estimate
+from paraclip_bench.metrics.resampling import estimates
 from paraclip_bench.models.base import Model
 from paraclip_bench.progress import Progress
 from paraclip_bench.registry import reason_of
@@ -219,8 +219,8 @@ def _run_one(
     if not ranks().is_first:
         return  # rank 0 alone scores and writes
     scores = {
-        name: Score(**dataclasses.asdict(estimate(statistic, columns, seed=options.seed)))
-        for name, statistic in work.task.scores.items()
+        name: Score(**dataclasses.asdict(found))
+        for name, found in estimates(work.task.scores, columns, seed=options.seed).items()
     }
     result = Result(
         suite=plan.suite,
