@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from paraclip_bench.errors import BenchError
 from paraclip_bench.evaluation.details import details
-from paraclip_bench.metrics.resampling import estimate
+from paraclip_bench.metrics.resampling import estimates
 from paraclip_bench.metrics.statistic import Columns
 from paraclip_bench.results.schema import Part, Score
 from paraclip_bench.tasks.base import Embed, Examples, Task
@@ -50,8 +50,8 @@ def score(task: Task, found: Columns | Measured, *, seed: int = 0) -> Scored:
             task.scored_by if isinstance(task, ScoredElsewhere) else "",
         )
     scores = {
-        name: Score(**dataclasses.asdict(estimate(statistic, found, seed=seed)))
-        for name, statistic in task.scores.items()
+        name: Score(**dataclasses.asdict(each))
+        for name, each in estimates(task.scores, found, seed=seed).items()
     }
     return Scored(scores, details(task, found, seed=seed), found)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,8 +84,29 @@ def interval(draws: Floats, level: float = LEVEL) -> tuple[float | None, float |
 
 def estimate(statistic: Statistic, columns: Columns, *, seed: int = 0) -> Estimate:
     """Value and 95% interval of a statistic; no interval from fewer than two clusters."""
-    value = point(statistic, columns)
-    if not math.isfinite(value):
-        return Estimate(None, None, None)
-    low, high = interval(replicates(statistic, columns, seed=seed))
-    return Estimate(value, low, high)
+    return estimates({"": statistic}, columns, seed=seed)[""]
+
+
+def estimates(
+    statistics: Mapping[str, Statistic],
+    columns: Columns,
+    *,
+    seed: int = 0,
+    min_clusters: int = 2,
+) -> dict[str, Estimate]:
+    """`estimate` of several statistics on the same draws, which cost more than most statistics.
+
+    Fewer than `min_clusters` clusters (at least two) have no interval, and nothing is drawn.
+    """
+    values = {name: point(statistic, columns) for name, statistic in statistics.items()}
+    draws: dict[str, list[Floats]] = {name: [] for name in statistics}
+    if len(np.unique(columns["cluster_id"].astype(str))) >= max(2, min_clusters):
+        for weights in cluster_weights(columns["cluster_id"], RESAMPLES, seed):
+            for name, statistic in statistics.items():
+                if math.isfinite(values[name]):
+                    draws[name].append(evaluate(statistic, columns, weights))
+    found = {}
+    for name, value in values.items():
+        low, high = interval(np.concatenate(draws[name])) if draws[name] else (None, None)
+        found[name] = Estimate(value if math.isfinite(value) else None, low, high)
+    return found

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from paraclip_bench.metrics import resampling
 from paraclip_bench.metrics.accuracy import mean_of
 from paraclip_bench.metrics.correlation import spearman_of
-from paraclip_bench.metrics.resampling import Estimate, estimate, replicates
+from paraclip_bench.metrics.resampling import (
+    Estimate,
+    estimate,
+    estimates,
+    interval,
+    point,
+    replicates,
+)
 
 MEAN = mean_of("value")
 
@@ -107,3 +114,20 @@ def test_interval_is_of_percentiles() -> None:
     assert resampling.interval(np.arange(101.0)) == pytest.approx((2.5, 97.5))
     assert resampling.interval(np.array([1.0, np.nan])) == (None, None)
     assert resampling.interval(np.array([1.0])) == (None, None)
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3)), min_size=1, max_size=25))
+def test_several_statistics_share_their_draws(rows: list[tuple[int, int]]) -> None:
+    clusters, values = zip(*rows, strict=True)
+    columns = table(list(values), list(clusters))
+    columns["gold"] = np.arange(len(rows)) % 3
+    statistics = {"mean": MEAN, "rho": spearman_of("value", "gold")}
+    together = estimates(statistics, columns, seed=2)
+    few = estimates(statistics, columns, seed=2, min_clusters=9)
+    for name, statistic in statistics.items():
+        value = point(statistic, columns)
+        low, high = interval(replicates(statistic, columns, seed=2))
+        expected = Estimate(None, None, None) if np.isnan(value) else Estimate(value, low, high)
+        assert together[name] == expected
+        enough = len(set(clusters)) >= 9
+        assert few[name] == (expected if enough else Estimate(expected.value, None, None))
