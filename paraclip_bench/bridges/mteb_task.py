@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from paraclip_bench import registry
@@ -22,6 +24,7 @@ from paraclip_bench.tasks.scored_elsewhere import Measured, ScoredElsewhere, Sco
 
 PREFIX = "mteb:"
 PARTS = "split/subset"
+_REVISION = re.compile(r"[0-9a-f]{40}")
 
 
 class MtebTask(ScoredElsewhere):
@@ -45,6 +48,7 @@ class MtebTask(ScoredElsewhere):
         vars(self).update(
             name=PREFIX + about.name, protocols={"mteb": Protocol(tuple(sides), rule)}
         )
+        self._sizes: dict[str, int] = {}
 
     @property
     def main_score(self) -> str:
@@ -72,7 +76,8 @@ class MtebTask(ScoredElsewhere):
         """Let mteb read its data from the hub, or the hub's cache.
 
         The examples are numbers alone, for mteb keeps the data; their sha256 is over the task's
-        name, data sets, revisions and mteb's version.
+        name, data sets, revisions, sizes and mteb's version. Raises `DataError` where the data
+        cannot be had, or the cache has another revision than mteb asks for.
         """
         if not isinstance(source, HubSource):
             raise DataError(
@@ -84,6 +89,7 @@ class MtebTask(ScoredElsewhere):
         datasets.utils.logging.set_verbosity_error()
         tasks = list(_leaves(self._task))
         sets = [_data_set(task) for task in tasks]
+        sizes: list[dict[str, int]] = []
         for task, (path, revision) in zip(tasks, sets, strict=True):
             try:
                 task.load_data()
@@ -91,9 +97,14 @@ class MtebTask(ScoredElsewhere):
             except Exception as error:
                 what = f"data set {path} @ {revision[:8]}"
                 raise hub.unreachable(what, error, DataError) from error
-        identity = [self._task.metadata.name, sets, mteb_version()]
+            _check_revision(self.name, task.dataset, path, revision)
+            sizes.append(_sizes(task))
+            # mteb reads it again for the scores; many tasks would not fit in memory together.
+            task.unload_data()
+        self._sizes = sizes[0] if len(tasks) == 1 else {}
+        identity = [self._task.metadata.name, sets, sizes, mteb_version()]
         return Examples(
-            range(sum(n for task in tasks for n in _sizes(task).values())),
+            range(sum(n for parts in sizes for n in parts.values())),
             id=", ".join(dict.fromkeys(path for path, _ in sets)),
             revision=", ".join(dict.fromkeys(revision for _, revision in sets)),
             notes={"outcomes": "none, for mteb gives scores alone"},
@@ -121,8 +132,7 @@ class MtebTask(ScoredElsewhere):
         }
         if len(parts) == 1:
             return Measured(next(iter(parts.values())))
-        sizes = _sizes(self._task)
-        table = {name: (sizes.get(name, 0), scores) for name, scores in parts.items()}
+        table = {name: (self._sizes.get(name, 0), scores) for name, scores in parts.items()}
         return Measured(_means(list(parts.values())), {PARTS: table})
 
     def _scores(self, entry: Mapping[str, Any]) -> Scores:
@@ -144,6 +154,25 @@ def _leaves(task: Any) -> Iterator[Any]:
         return
     for part in parts:
         yield from _leaves(part)
+
+
+def _check_revision(name: str, data: Any, path: str, revision: str) -> None:
+    """Raise `DataError` where data were read from a cache of another revision.
+
+    Without a network `datasets` takes the newest copy that it has, whatever was asked for; the
+    folder of the copy is called by its revision.
+    """
+    if isinstance(data, Mapping):
+        for part in data.values():
+            _check_revision(name, part, path, revision)
+        return
+    for file in getattr(data, "cache_files", ()):
+        cached = [part for part in Path(file["filename"]).parts if _REVISION.fullmatch(part)]
+        if cached and revision not in cached:
+            raise DataError(
+                f"{name}: the cache has revision {cached[-1][:8]} of data set {path}, and mteb "
+                f"{mteb_version()} wants {revision[:8]}; run it once with the network"
+            )
 
 
 def _data_set(task: Any) -> tuple[str, str]:
