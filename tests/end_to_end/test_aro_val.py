@@ -255,27 +255,29 @@ def test_a_clip_network(cases: Cases, tmp_path: Path, own_store: Path) -> None:
     tokenizer = open_clip.get_tokenizer(spec)
     network.eval()
 
-    def unit(function: Callable[[Any], Any], batch: Any) -> np.ndarray:
+    def unit(encode: Callable[[Any], Any], items: list[Any]) -> np.ndarray:
         with torch.inference_mode():
-            return torch.nn.functional.normalize(function(batch), dim=-1).numpy()
+            vectors = [encode(items[i : i + 100]) for i in range(0, len(items), 100)]
+            return torch.nn.functional.normalize(torch.cat(vectors), dim=-1).numpy()
 
     captions = sorted({row[key] for row in cases.rows for key in ("true_caption", "false_caption")})
-    texts = {
-        caption: vector
-        for start in range(0, len(captions), 500)
-        for caption, vector in zip(
-            captions[start : start + 500],
-            unit(network.encode_text, tokenizer(captions[start : start + 500])),
-            strict=False,
-        )
-    }
+    of_texts = unit(lambda some: network.encode_text(tokenizer(some)), captions)
+    texts = dict(zip(captions, of_texts, strict=True))
+
+    def pixels(picture: tuple[str, Any]) -> Any:
+        name, box = picture
+        with Image.open(cases.images / name) as file:
+            image = file.convert("RGB")
+        return preprocess(image if box is None else image.crop(box))
+
     for path, result in run(spec, cases, tmp_path):
         pictures = cases.pictures(result.protocol)
-        images = {}
-        for name, box in dict.fromkeys(pictures):
-            with Image.open(cases.images / name) as file:
-                picture = file.convert("RGB") if box is None else file.convert("RGB").crop(box)
-            (images[name, box],) = unit(network.encode_image, preprocess(picture)[None])
+        distinct = list(dict.fromkeys(pictures))
+        of_images = unit(
+            lambda some: network.encode_image(torch.stack([pixels(each) for each in some])),
+            distinct,
+        )
+        images = dict(zip(distinct, of_images, strict=True))
         wanted = np.array(
             [
                 [images[picture] @ texts[row[key]] for key in ("true_caption", "false_caption")]
