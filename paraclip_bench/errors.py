@@ -23,5 +23,9 @@ class ModelError(BenchError):
     """A model cannot be loaded, or gives vectors that cannot be used."""
 
 
+class NotServed(DataError):
+    """A copy of a data set is right, but does not hold what a protocol needs."""
+
+
 class MissingData(DataError):
     """A file or folder of the data layout is not there."""

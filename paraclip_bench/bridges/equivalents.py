@@ -10,12 +10,13 @@ from dataclasses import dataclass
 class Equivalent:
     """A task of mteb's, the protocol of ours that is the same measurement, and the scores' names.
 
-    scores: ours -> mteb's.
+    scores: ours -> mteb's. only_hub: a folder's data may be other than mteb's though as many.
     """
 
     name: str
     protocol: str
     scores: Mapping[str, str]
+    only_hub: bool = False
 
 
 _STS = {"spearman": "cosine_spearman", "pearson": "cosine_pearson"}
@@ -32,8 +33,8 @@ EQUIVALENTS = {
     "SICK-R": Equivalent("SICK-R", "mteb", _STS),
     "vg-relation": Equivalent("AROVisualRelation", "mteb", _PAIRS),
     "vg-attribution": Equivalent("AROVisualAttribution", "mteb", _PAIRS),
-    "coco-order": Equivalent("AROCocoOrder", "mteb", _PAIRS),
-    "flickr30k-order": Equivalent("AROFlickrOrder", "mteb", _PAIRS),
+    "coco-order": Equivalent("AROCocoOrder", "mteb", _PAIRS, only_hub=True),
+    "flickr30k-order": Equivalent("AROFlickrOrder", "mteb", _PAIRS, only_hub=True),
     "sugarcrepe": Equivalent("SugarCrepe", "mteb", _PAIRS),
     "winoground": Equivalent(
         "Winoground", "mteb", {"group": "accuracy", "text": "text_acc", "image": "image_acc"}

@@ -112,6 +112,8 @@ def _of_ours(result: Result) -> _Translation:
         )
     if result.data.source == "demo":
         raise _LeftOut(f"it is on the demo world, and mteb's {equivalent.name} is not")
+    if equivalent.only_hub and result.data.source != "hub":
+        raise _LeftOut(f"its shuffles are a folder's own, and mteb's {equivalent.name} has others")
     task = find_task(equivalent.name)
     (split,) = task.metadata.eval_splits
     expected = (task.metadata.n_samples or {}).get(split)

@@ -23,14 +23,15 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option("--data-dir", help="A folder of data in place of the hub's cache."),
 ]
+PrefetchedOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="A folder that data prefetch --to wrote.")
+]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
 
 
 def list_(
     names: NamesArgument = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="A folder that data prefetch --to wrote.")
-    ] = None,
+    data_dir: PrefetchedOption = None,
     sizes: Annotated[
         bool, typer.Option("--sizes", help="Ask the hub how large what is missing is.")
     ] = False,
@@ -38,12 +39,9 @@ def list_(
 ) -> None:
     """List data sets: examples, size, licence, where from, here or missing. Nothing is fetched."""
     from paraclip_bench.data.pins import data_set_of
-    from paraclip_bench.data.snapshot import folder_bytes, read_manifest, whereabouts
+    from paraclip_bench.data.snapshot import folder_bytes, whereabouts
 
-    if data_dir is not None and read_manifest(data_dir) is None:
-        raise UsageError(
-            f"{data_dir} was not written by data prefetch --to; data verify --data-dir reads any"
-        )
+    _check_prefetched(data_dir)
     rows: list[dict[str, Any]] = []
     for task in _chosen(names):
         data = data_set_of(task)
@@ -148,25 +146,42 @@ def verify(
 
 def path(
     name: Annotated[str, typer.Argument(help="A task.")],
-    data_dir: DataDirOption = None,
+    data_dir: PrefetchedOption = None,
 ) -> None:
     """Print the folder of a data set's files; exit 1 where they are not here."""
     from paraclip_bench.data.pins import data_set_of
     from paraclip_bench.data.snapshot import whereabouts
 
+    _check_prefetched(data_dir)
     for task in _chosen([name]):
         data = data_set_of(task)
         folder = whereabouts(data.pin, data_dir) if data and data.pin else None
-        if folder is None:
+        if folder is None or not folder.is_dir():
             does = "data prefetch fetches it" if data and data.pin else "the hub has no copy of it"
-            raise BenchError(f"the data of {task.name} is not here; {does}")
+            raise BenchError(f"the data of {task.name} is not in {data_dir or 'the cache'}; {does}")
         typer.echo(str(folder))
 
 
-def _chosen(names: list[str] | None) -> list[Task]:
-    from paraclip_bench.evaluation.choose import choose_tasks
+def _check_prefetched(data_dir: Path | None) -> None:
+    from paraclip_bench.data.snapshot import read_manifest
 
-    return choose_tasks(names or ["all"], "paper").tasks
+    if data_dir is not None and read_manifest(data_dir) is None:
+        raise UsageError(
+            f"{data_dir} was not written by data prefetch --to; data verify --data-dir reads any"
+        )
+
+
+def _chosen(names: list[str] | None) -> list[Task]:
+    """The tasks of these names; `BenchError` for one that was named and cannot be had."""
+    from paraclip_bench.evaluation.choose import choose_tasks
+    from paraclip_bench.progress import Progress
+
+    choice = choose_tasks(names or ["all"], "paper")
+    for note in choice.notes:
+        Progress().say(f"note: {note}")
+    if choice.problems:
+        raise BenchError(choice.problems[0])
+    return choice.tasks
 
 
 def _pin(pin: Any) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.pins import Pin
 from paraclip_bench.data.snapshot import check_cached, check_prefetched, other_revisions
 from paraclip_bench.errors import BenchError, DataError
+from paraclip_bench.registry import reason_of
 
 # How long to wait for the hub's first answer. Its libraries would try for 24 seconds a file.
 PATIENCE = 5.0
@@ -100,10 +101,11 @@ def load(pin: Pin, root: Path | None = None) -> Any:
         rows = datasets.load_dataset(str(folder), pin.config, split=pin.split)
     # Its readers raise pyarrow's errors, DatasetGenerationError, NonMatchingSplitsSizesError.
     except Exception as error:
-        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
+        # What happened is the cause; the library's own sentence says only where.
+        why = reason_of(error.__cause__ or error)
         raise DataError(
-            f"the files of data set {pin} in {folder} cannot be read ({type(error).__name__}: "
-            f"{first}); fetch them again (data prefetch)"
+            f"the files of data set {pin} in {folder} cannot be read ({why[:200]}); "
+            "fetch them again (data prefetch)"
         ) from error
     if pin.rows is not None and len(rows) != pin.rows:
         raise DataError(
@@ -212,8 +214,9 @@ def unreachable(
             f"{what} cannot be had: not in the local cache, and {_why_offline}; "
             f"fetch it once with the network, or give {local}"
         )
-    # datasets drops the error that says so by its type.
-    if re.search(r"\bgated (data ?set|repo)", str(error)):
+    # datasets drops the error that says so by its type; what is absent may be "private or gated".
+    gated = r"^(?!.*private or gated).*\bgated (data ?set|repo)"
+    if type(error).__name__ == "GatedRepoError" or re.search(gated, str(error), re.DOTALL):
         return kind(
             f"{what} is gated; accept its licence on its page on the hub, with the account whose "
             f"token is in HF_TOKEN, or give {local}"

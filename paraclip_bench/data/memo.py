@@ -26,14 +26,18 @@ _connections: dict[tuple[int, Path], sqlite3.Connection] = {}
 _locks = [threading.Lock()]
 
 
-def file_sha256(path: Path) -> str:
-    """sha256 (hex) of a file's bytes, read again only if its size or time changed."""
+def file_sha256(path: Path, *, again: bool = False) -> str:
+    """sha256 (hex) of a file's bytes, read again only if its size or time changed, or if asked."""
 
     def digest() -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    return remembered("sha256:" + stamp([path]), digest)
+    key = "sha256:" + stamp([path])
+    if again:
+        _seen[key] = digest()
+        put(key, _seen[key])
+    return remembered(key, digest)
 
 
 def remembered(key: str, make: Callable[[], str]) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.data.hub import fetch
+from filelock import FileLock
+
+from paraclip_bench.data.hub import fetch, load
 from paraclip_bench.data.memo import file_sha256
 from paraclip_bench.data.pins import Pin
 from paraclip_bench.data.snapshot import (
     MANIFEST,
-    check_cached,
     files,
     folder_bytes,
     prefetched_folder,
@@ -31,19 +32,20 @@ def prefetch(pin: Pin, to: Path | None, progress: Progress) -> tuple[Path, int]:
     --data-dir on a machine without a network. What is there already is not fetched or copied
     again. Raises `DataError` where a file cannot be had or is damaged.
     """
+    if to is not None and to.exists() and not to.is_dir():
+        raise DataError(f"--to {to} is a file; name a folder")
+    if to is not None:
+        read_manifest(to)  # a damaged one is said before anything is fetched
     snapshot = fetch(pin, bars=progress.is_shown)
-    check_cached(snapshot, pin)
+    # Reads the hashes and the rows: a copy that is not whole is not passed on.
+    load(pin)
     if to is None:
         return snapshot, folder_bytes(snapshot)
-    if to.exists() and not to.is_dir():
-        raise DataError(f"--to {to} is a file; name a folder")
-    listed = dict(read_manifest(to) or {})
     folder = prefetched_folder(to, pin)
     names = files(snapshot)
     with progress.track(f"copying {pin}", len(names)) as advance:
         found = {name: _copied(snapshot / name, folder / name, advance) for name in names}
-    before = listed.get(pin.id)
-    _write(to, {**listed, pin.id: {"revision": pin.revision, "files": found}})
+    before = _list(to, pin, found)
     if before and before["revision"] != pin.revision:
         shutil.rmtree(folder.parent / before["revision"], ignore_errors=True)
     return folder, sum(entry["bytes"] for entry in found.values())
@@ -64,6 +66,13 @@ def _copied(source: Path, target: Path, advance: Any) -> dict[str, Any]:
     return {"sha256": digest, "bytes": size}
 
 
-def _write(to: Path, data: Mapping[str, Any]) -> None:
-    manifest = {"schema_version": 1, "data": dict(sorted(data.items()))}
-    write_text(to / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+def _list(to: Path, pin: Pin, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Write a data set's files into the manifest; what it said of them before."""
+    # Another prefetch may have written meanwhile, or be about to.
+    with FileLock(to / f".{MANIFEST}.lock"):
+        data = dict(read_manifest(to) or {})
+        before: Mapping[str, Any] | None = data.get(pin.id)
+        data[pin.id] = {"revision": pin.revision, "files": dict(found)}
+        manifest = {"schema_version": 1, "data": dict(sorted(data.items()))}
+        write_text(to / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    return before

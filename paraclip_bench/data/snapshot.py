@@ -40,8 +40,10 @@ def files(folder: Path) -> list[str]:
     return sorted(path.as_posix() for path in found if not path.name.startswith("."))
 
 
-def check_cached(folder: Path, pin: Pin) -> int:
+def check_cached(folder: Path, pin: Pin, *, again: bool = False) -> int:
     """Hash the files of a cached snapshot; returns how many could be checked.
+
+    `again`: also those whose size and time did not change since they were hashed.
 
     The cache names a file's blob by the hub's own checksum: sha256 of a large file, git's sha1 of
     a small one. Where the cache was copied without its links, nothing says what the bytes should
@@ -52,7 +54,7 @@ def check_cached(folder: Path, pin: Pin) -> int:
         blob = (folder / name).resolve()
         if blob.parent.name != "blobs":
             continue
-        found = file_sha256(blob) if len(blob.name) == 64 else git_sha1(blob)
+        found = file_sha256(blob, again=again) if len(blob.name) == 64 else git_sha1(blob)
         if found != blob.name:
             raise DataError(
                 f"{name} of data set {pin} is damaged in the local cache: its hash is "
@@ -86,12 +88,15 @@ def read_manifest(root: Path) -> Mapping[str, Any] | None:
             raise DataError(f"{path} is of a later version; update paraclip-bench")
         data: dict[str, Any] = manifest["data"]
         for entry in data.values():
-            if not isinstance(entry["revision"], str) or not isinstance(entry["files"], dict):
-                raise TypeError("an entry without revision or files")
+            if not isinstance(entry["revision"], str):
+                raise TypeError("a revision is no text")
+            for file in entry["files"].values():
+                if not isinstance(file["sha256"], str) or not isinstance(file["bytes"], int):
+                    raise TypeError("a file without sha256 or bytes")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} is damaged ({type(error).__name__}: {error}); run data prefetch --to "
-            f"{root} again"
+            f"{path} is damaged ({type(error).__name__}: {error}); delete it and run data "
+            f"prefetch --to {root} again, which keeps the files that are right"
         ) from error
     return data
 
@@ -101,27 +106,30 @@ def prefetched_folder(root: Path, pin: Pin) -> Path:
     return root / "hub" / pin.id.replace("/", "--") / pin.revision
 
 
-def check_prefetched(root: Path, pin: Pin) -> Path:
+def check_prefetched(root: Path, pin: Pin, *, again: bool = False) -> Path:
     """The folder of a data set that prefetch wrote, each file's hash checked.
+
+    `again`: also of those whose size and time did not change since they were hashed.
 
     Raises `DataError` where it is missing, of another revision, incomplete or damaged.
     """
-    again = f"run data prefetch --to {root} again where there is a network"
+    mend = f"run data prefetch --to {root} again where there is a network"
     entry = (read_manifest(root) or {}).get(pin.id)
     if entry is None:
-        raise DataError(f"{root} has no data set {pin.id}; {again}")
+        raise DataError(f"{root} has no data set {pin.id}; {mend}")
     if entry["revision"] != pin.revision:
         raise DataError(
             f"{root} has revision {entry['revision'][:8]} of {pin.id}, and this version uses "
-            f"{pin.revision[:8]}; {again}"
+            f"{pin.revision[:8]}; {mend}"
         )
     folder = prefetched_folder(root, pin)
     for name, wanted in entry["files"].items():
         path = folder / name
         if not path.is_file():
-            raise DataError(f"{path} is missing, though {MANIFEST} lists it; {again}")
-        if path.stat().st_size != wanted["bytes"] or file_sha256(path) != wanted["sha256"]:
-            raise DataError(f"{path} is damaged: its hash is not that of {MANIFEST}; {again}")
+            raise DataError(f"{path} is missing, though {MANIFEST} lists it; {mend}")
+        found = file_sha256(path, again=again)
+        if path.stat().st_size != wanted["bytes"] or found != wanted["sha256"]:
+            raise DataError(f"{path} is damaged: its hash is not that of {MANIFEST}; {mend}")
     return folder
 
 

@@ -35,7 +35,13 @@ class HubSource:
         if self.root is None:
             return self
         listed = read_manifest(self.root) or {}
-        return self if pin and pin.id in listed else FolderSource(self.root, id=str(self.root))
+        return self if pin and pin.id in listed else self.layout()
+
+    def layout(self) -> FolderSource:
+        """The layout of --data-dir in a prefetched folder."""
+        if self.root is None:
+            raise DataError("the hub has no layout; give a folder with --data-dir")
+        return FolderSource(self.root, id=str(self.root))
 
     def file(self, relative: str) -> Path:
         """For tasks that read folders alone: `DataError`, for the hub has no such file."""

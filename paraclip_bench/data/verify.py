@@ -7,7 +7,7 @@ import dataclasses
 from paraclip_bench.data.pins import data_set_of
 from paraclip_bench.data.snapshot import check_cached, check_prefetched, files, whereabouts
 from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.errors import BenchError, DataError, MissingData
+from paraclip_bench.errors import BenchError, DataError, MissingData, NotServed
 from paraclip_bench.registry import reason_of
 from paraclip_bench.tasks.base import Task
 
@@ -31,36 +31,37 @@ class Verdict:
 
 
 def verify(task: Task, source: Source) -> list[Verdict]:
-    """Check the files of a task's data and read its examples under each of its protocols."""
+    """Hash the files of a task's data anew and read its examples under each of its protocols."""
     data = data_set_of(task)
-    own = source.of(data.pin if data else None)
-    there = hashed = 0
-    if isinstance(own, HubSource):
-        if data is None or data.pin is None:
-            why = f"the hub has no copy of it that can be used ({data.source if data else '?'})"
-            return [Verdict(task.name, protocol, "missing", why=why) for protocol in task.protocols]
-        if not whereabouts(data.pin, own.root):
+    pin = data.pin if data else None
+    own = source.of(pin)
+    base = Verdict(task.name, "", "right")
+    if isinstance(own, HubSource) and data is not None:
+        if pin is None:
+            why = f"the hub has no copy of it that can be used ({data.source})"
+            return _all(task, dataclasses.replace(base, state="missing", why=why))
+        folder = whereabouts(pin, own.root)
+        if folder is None:
             why = "not here; data prefetch fetches it"
-            return [Verdict(task.name, protocol, "missing", why=why) for protocol in task.protocols]
+            return _all(task, dataclasses.replace(base, state="missing", why=why))
         try:
             if own.root is None:
-                folder = whereabouts(data.pin, None)
-                hashed = check_cached(folder, data.pin) if folder else 0
+                hashed = check_cached(folder, pin, again=True)
             else:
-                folder = check_prefetched(own.root, data.pin)
-                hashed = len(files(folder))
-            there = len(files(folder)) if folder else 0
-            own.rows(data.pin)
+                hashed = len(files(check_prefetched(own.root, pin, again=True)))
+            own.rows(pin)
         except DataError as error:
-            return [
-                Verdict(task.name, protocol, "wrong", why=str(error)) for protocol in task.protocols
-            ]
-    found = []
-    for protocol in task.protocols:
-        expected = data.examples.get(protocol) if data else None
-        base = Verdict(task.name, protocol, "right", None, expected, there, hashed)
-        found.append(_read(task, own, base))
-    return found
+            return _all(task, dataclasses.replace(base, state="wrong", why=str(error)))
+        base = dataclasses.replace(base, files=len(files(folder)), hashed=hashed)
+    expected = data.examples if data else {}
+    return [
+        _read(task, own, dataclasses.replace(v, expected=expected.get(v.protocol)))
+        for v in _all(task, base)
+    ]
+
+
+def _all(task: Task, verdict: Verdict) -> list[Verdict]:
+    return [dataclasses.replace(verdict, protocol=protocol) for protocol in task.protocols]
 
 
 def _read(task: Task, source: Source, verdict: Verdict) -> Verdict:
@@ -70,10 +71,8 @@ def _read(task: Task, source: Source, verdict: Verdict) -> Verdict:
     except Exception as error:
         why = str(error) if isinstance(error, BenchError) else reason_of(error)
         state = "wrong"
-        if isinstance(source, HubSource):
-            state = "other"
-        elif isinstance(error, MissingData):
-            state = "missing"
+        if isinstance(error, NotServed | MissingData):
+            state = "other" if isinstance(error, NotServed) else "missing"
         return dataclasses.replace(verdict, state=state, why=why)
     verdict = dataclasses.replace(verdict, n=n)
     if verdict.expected is not None and n != verdict.expected:

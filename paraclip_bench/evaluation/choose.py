@@ -45,6 +45,11 @@ def load_task(name: str) -> Task:
             f"task {plugin.name!r} of {plugin.origin} is no paraclip_bench.tasks.Task; "
             "mend or uninstall that package"
         )
+    if argument and not task.name.casefold().startswith(f"{plugin.name.casefold()}:"):
+        raise BenchError(
+            f"task {name!r} of {plugin.origin} calls itself {task.name!r}, which does not begin "
+            f"with '{plugin.name}:'; its results would be mixed with others, so mend that package"
+        )
     return task
 
 

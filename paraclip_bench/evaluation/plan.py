@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paraclip_bench.data.pins import data_set_of
-from paraclip_bench.data.source import Source
-from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.data.source import HubSource, Source
+from paraclip_bench.errors import BenchError, MissingData, NotServed, UsageError
 from paraclip_bench.models.base import Context, Model, missing_sides
 from paraclip_bench.models.load import load_model
 from paraclip_bench.registry import reason_of
@@ -96,7 +96,10 @@ def make_plan(
         try:
             data = data_set_of(task)
             own = source.of(data.pin if data else None)
-            examples = read_examples(task, own, protocol, limit)
+            try:
+                examples = read_examples(task, own, protocol, limit)
+            except NotServed as error:
+                own, examples = _beside(task, own, protocol, limit, error)
             digest = examples_sha256(examples)
             work.append(Work(task, protocol, examples, digest, limit, own.kind))
         except UsageError:
@@ -108,6 +111,19 @@ def make_plan(
     return Plan(
         suite, source, models, work, problems, list(notes), idle, missing_models, missing_data
     )
+
+
+def _beside(
+    task: Task, source: Source, protocol: str, limit: int | None, error: NotServed
+) -> tuple[Source, Examples]:
+    """What a prefetched copy does not serve, from the layout in the same folder; else `error`."""
+    if not isinstance(source, HubSource) or source.root is None:
+        raise error
+    layout = source.layout()
+    try:
+        return layout, read_examples(task, layout, protocol, limit)
+    except MissingData:
+        raise error from None
 
 
 def _reason(name: str, error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -89,3 +89,9 @@ class Result(_Part):
     details: dict[str, list[Part]] = {}
     data: DataInfo
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _has_main_score(self) -> Result:
+        if self.main_score not in self.scores:
+            raise ValueError(f"its scores lack {self.main_score}, the main one")
+        return self

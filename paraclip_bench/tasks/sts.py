@@ -17,7 +17,7 @@ import numpy as np
 from paraclip_bench.data.pins import PINS
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.data.text_files import read_tsv
-from paraclip_bench.errors import DataError
+from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.correlation import pearson_of, spearman_of
 from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, Vectors
@@ -177,7 +177,7 @@ class SICKR(_STS):
     def load(self, source: Source, protocol: str) -> Examples:
         """As the other sets; the hub marks no test pairs, so senteval needs a folder."""
         if protocol == "senteval" and isinstance(source, HubSource):
-            raise DataError(
+            raise NotServed(
                 "SICK-R: the hub's copy does not mark the test pairs of the senteval protocol; "
                 "give sts/SICK-R.tsv with --data-dir, or ask for --protocol mteb"
             )

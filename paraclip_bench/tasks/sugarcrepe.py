@@ -18,7 +18,7 @@ from paraclip_bench.data.images import ImageRef, image_in
 from paraclip_bench.data.pins import PINS
 from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.data.text_files import text_field
-from paraclip_bench.errors import DataError
+from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of, mean_within
 from paraclip_bench.metrics.similarity import row_dot
 from paraclip_bench.metrics.statistic import Statistic
@@ -118,7 +118,7 @@ class SugarCrepe(Task):
         require_columns(rows, ("images", "caption", "negative_caption"), self.name)
         column = _subset_column(rows)
         if column is None and protocol != "mteb":
-            raise DataError(
+            raise NotServed(
                 f"{self.name}: no column of the hub's copy names the subsets, which the "
                 f"{protocol} protocol's mean is over; give the authors' files with --data-dir, "
                 "or ask for --protocol mteb"

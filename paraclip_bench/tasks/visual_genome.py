@@ -23,7 +23,7 @@ from paraclip_bench.data.images import ImageRef, checked_box, image_in
 from paraclip_bench.data.pins import PINS
 from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.data.text_files import int_field, read_json_list, text_field
-from paraclip_bench.errors import DataError
+from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
 from paraclip_bench.metrics.similarity import row_dot
 from paraclip_bench.metrics.statistic import Statistic
@@ -141,7 +141,9 @@ class _VisualGenome(Task):
         if protocol == "aro":
             missing |= set(_BOX_FIELDS) - columns
         if missing:
-            raise DataError(
+            # Boxes it may do without, captions not.
+            kind = NotServed if missing <= set(_BOX_FIELDS) else DataError
+            raise kind(
                 f"{self.name}: the hub's copy lacks {', '.join(sorted(missing))}, which the "
                 f"{protocol} protocol needs; give ARO's own files with --data-dir"
                 + ("" if protocol == "mteb" else ", or ask for --protocol mteb")

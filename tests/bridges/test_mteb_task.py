@@ -86,6 +86,17 @@ def test_what_is_not_in_the_cache_is_named_before_anything_is_computed(run: Any)
 
 
 @mteb_is_slow
+def test_another_revision_in_the_cache_is_refused(run: Any, home: Path) -> None:
+    rows = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "score": i % 5} for i in range(9)]
+    hub_cache.put(home, PINS["STS12"].id, "f" * 40, {"test": rows})
+    done = run("run", "-m", "letters.py:Letters", "-t", "mteb:STS12", "--offline")
+    assert done.returncode == 1
+    assert "the cache has revision ffffffff of data set mteb/sts12-sts, and mteb" in done.stderr
+    assert "wants a0d554a6" in done.stderr
+    assert "cosine_spearman" not in done.stdout
+
+
+@mteb_is_slow
 @quiet
 @pytest.mark.parametrize(
     ("name", "part"),
@@ -156,7 +167,9 @@ def test_the_table_of_equivalents_is_mteb_s_own() -> None:
             about.dataset["revision"],
         )
         assert equivalent.scores[task.main_score] == about.main_score
-        assert about.eval_splits == [PINS[ours].split]
+        # SugarCrepe's one split is called train, and mteb renames it.
+        assert about.eval_splits == ["test"]
+        assert PINS[ours].split == ("train" if ours == "sugarcrepe" else "test")
 
 
 class Words:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from paraclip_bench.data.pins import DATA_SETS, PINS
-from tests.hub_stand_in import Files, serve
+from tests.hub_stand_in import Files, serve, write_cache
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 MODEL = """
@@ -188,6 +188,16 @@ def test_fetching_goes_on(command: Command, tmp_path: Path) -> None:
     assert "is damaged in the local cache" in run.stderr
 
 
+def test_verify_tells_wrong_rows_from_other_ones(command: Command, tmp_path: Path) -> None:
+    rows = sts_rows("STS16").replace(b'"score": 5', b'"score": 9')
+    write_cache(tmp_path / "hf" / "hub", PINS["STS16"], {"test.jsonl": rows})
+    done = command("data", "verify", "STS16", "--json")
+    assert done.returncode == 1
+    (row,) = json.loads(done.stdout)
+    assert row["state"] == "wrong"
+    assert "the score 9 is not within 0 to 5" in row["why"]
+
+
 def test_verify_counts_a_folder(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "own-data" / "sts"
     folder.mkdir(parents=True)
@@ -209,7 +219,10 @@ def test_verify_counts_a_folder(command: Command, tmp_path: Path) -> None:
 def test_wrong_names_and_folders(command: Command, tmp_path: Path) -> None:
     for arguments, said in (
         (("data", "prefetch", "STS21"), "did you mean"),
-        (("data", "path", "STS12"), "the data of STS12 is not here; data prefetch fetches it"),
+        (
+            ("data", "path", "STS12"),
+            "STS12 is not in the cache; data prefetch fetches it",
+        ),
         (("data", "list", "--data-dir", str(tmp_path)), "was not written by data prefetch --to"),
     ):
         done = command(*arguments)

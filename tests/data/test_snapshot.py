@@ -1,7 +1,9 @@
 """Files of the hub: their hashes, their revisions, and what a damaged copy is called."""
 
 import dataclasses
+import functools
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,18 @@ import pytest
 from paraclip_bench.data import hub
 from paraclip_bench.data.pins import DATA_SETS, PINS, Pin
 from paraclip_bench.data.prefetch import prefetch
-from paraclip_bench.data.snapshot import MANIFEST, check_cached, files, git_sha1
+from paraclip_bench.data.snapshot import (
+    MANIFEST,
+    check_cached,
+    check_prefetched,
+    files,
+    git_sha1,
+)
 from paraclip_bench.data.source import FolderSource, HubSource, folder_source
 from paraclip_bench.errors import DataError
+from paraclip_bench.evaluation.plan import make_plan
 from paraclip_bench.progress import Progress
+from paraclip_bench.tasks.sts import SICKR
 from tests.hub_stand_in import etag, write_cache
 
 PIN = Pin("somebody/pairs", "a" * 40, rows=3)
@@ -58,6 +68,63 @@ def test_damage_in_the_cache_is_named(cache: Path) -> None:
         with pytest.raises(DataError, match=rf"{name} of data set .* is damaged .*prefetch"):
             hub.load(PIN)
         blob.write_bytes(content)
+
+
+def test_rot_that_leaves_size_and_time_is_found(cache: Path, tmp_path: Path) -> None:
+    snapshot = write_cache(cache, PIN, {"test.jsonl": ROWS})
+    folder, _ = prefetch(PIN, tmp_path / "usb", Progress(quiet=True))
+    for path in ((snapshot / "test.jsonl").resolve(), folder / "test.jsonl"):
+        before = path.stat()
+        path.write_bytes(ROWS.replace(b"2", b"7"))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    # A run trusts what it hashed once; whoever asks for the check gets it.
+    assert check_cached(snapshot, PIN) == 1
+    with pytest.raises(DataError, match="is damaged"):
+        check_cached(snapshot, PIN, again=True)
+    with pytest.raises(DataError, match="is damaged"):
+        check_prefetched(tmp_path / "usb", PIN, again=True)
+
+
+def test_what_is_not_whole_is_not_carried_away(cache: Path, tmp_path: Path) -> None:
+    write_cache(cache, PIN, {"README.md": b"only that", "test.jsonl": ROWS[:19]})
+    with pytest.raises(DataError, match="has 1 rows where there must be 3"):
+        prefetch(PIN, tmp_path / "usb", Progress(quiet=True))
+    assert not (tmp_path / "usb").exists()
+
+
+@pytest.mark.parametrize("entry", [{}, {"revision": "a", "files": {"x": {}}}, [], {"revision": 1}])
+def test_a_damaged_manifest_can_be_mended(cache: Path, tmp_path: Path, entry: object) -> None:
+    write_cache(cache, PIN, {"test.jsonl": ROWS})
+    (tmp_path / MANIFEST).write_text(json.dumps({"schema_version": 1, "data": {PIN.id: entry}}))
+    with pytest.raises(DataError, match=r"prefetched.json is damaged .*delete it and run"):
+        prefetch(PIN, tmp_path, Progress(quiet=True))
+    (tmp_path / MANIFEST).unlink()
+    prefetch(PIN, tmp_path, Progress(quiet=True))
+    assert len(HubSource(root=tmp_path).rows(PIN)) == 3
+
+
+def test_what_the_hub_does_not_serve_may_lie_beside_it(cache: Path, tmp_path: Path) -> None:
+    pin = PINS["SICK-R"]
+    rows = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "score": 1 + i % 5} for i in range(9927)]
+    write_cache(cache, pin, {"test.jsonl": "\n".join(map(json.dumps, rows)).encode()})
+    prefetch(pin, tmp_path / "usb", Progress(quiet=True))
+    plan = functools.partial(
+        make_plan,
+        [],
+        [(SICKR(), "senteval"), (SICKR(), "mteb")],
+        suite="paper",
+        source=folder_source(tmp_path / "usb"),
+        checkpoints=tmp_path,
+        limit=None,
+        device=None,
+        dtype=None,
+    )
+    assert [(w.protocol, w.source) for w in plan().work] == [("mteb", "hub")]
+    assert "does not mark the test pairs" in plan().problems[0]
+    (tmp_path / "usb/sts").mkdir()
+    (tmp_path / "usb/sts/SICK-R.tsv").write_text("score\tsentence1\tsentence2\n1\ta\tb\n2\tc\td\n")
+    found = [(w.protocol, w.source, len(w.examples)) for w in plan().work]
+    assert found == [("senteval", "folder", 2), ("mteb", "hub", 9927)]
 
 
 def test_another_number_of_rows_is_refused(cache: Path) -> None:

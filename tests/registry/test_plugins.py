@@ -184,6 +184,7 @@ def test_a_task_that_cannot_be_made_is_broken_and_all_goes_on(install, run):
 @pytest.mark.usefixtures("letters")
 def test_a_class_that_takes_an_argument_is_a_prefix_of_task_names(install, run):
     entries = {"longer": "prefixes:Longer", "elsewhere": "prefixes:Elsewhere"}
+    entries["nameless"] = "prefixes:Longer"
     install("prefixes", PREFIX, tasks=entries)
     rows = {row["name"]: row for row in json.loads(run("plugins", "--json").stdout)}
     assert rows["longer"]["state"] == rows["elsewhere"]["state"] == "ok"
@@ -195,6 +196,12 @@ def test_a_class_that_takes_an_argument_is_a_prefix_of_task_names(install, run):
     assert found["longer:abcd,ab"]["value"] == 0.5
     assert found["longer:abc"]["value"] == 0
     assert run("run", "-m", "letters", "-t", "longer").returncode == 2
+    wrong = run("run", "-m", "letters", "-t", "nameless:abc", "-t", "longer:abc")
+    assert wrong.returncode == 1
+    assert "calls itself 'longer:abc', which does not begin with 'nameless:'" in wrong.stderr
+    listed = run("data", "list", "nameless:abc")
+    assert listed.returncode == 1
+    assert "calls itself" in listed.stderr
 
     done = run("run", "-m", "letters", "-t", "elsewhere:abc,de", "--json")
     assert done.returncode == 0, done.stderr
