@@ -91,6 +91,7 @@ class MtebTask(ScoredElsewhere):
         sets = [_data_set(task) for task in tasks]
         sizes: list[dict[str, int]] = []
         for task, (path, revision) in zip(tasks, sets, strict=True):
+            was_loaded = task.data_loaded
             try:
                 task.load_data()
             # What the hub's libraries and mteb's own transforms raise may be anything.
@@ -100,7 +101,8 @@ class MtebTask(ScoredElsewhere):
             _check_revision(self.name, task.dataset, path, revision)
             sizes.append(_sizes(task))
             # mteb reads it again for the scores; many tasks would not fit in memory together.
-            task.unload_data()
+            if not was_loaded:
+                task.unload_data()
         self._sizes = sizes[0] if len(tasks) == 1 else {}
         identity = [self._task.metadata.name, sets, sizes, mteb_version()]
         return Examples(
