@@ -25,10 +25,8 @@ def published_for(result: Result) -> list[PublishedScore]:
 
 
 def is_whole_set(result: Result, measure: Measure) -> bool:
-    """Whether a result is of as many examples as the published number is."""
-    notes = result.data.notes
-    same_notes = all(notes.get(name) == value for name, value in measure.notes.items())
-    return result.n == measure.n and same_notes
+    """Whether a result is of as many examples, and as noted, as the published number is."""
+    return not _mismatch(result, measure)
 
 
 def comparison(result: Result, title: str) -> list[str]:
@@ -45,10 +43,9 @@ def comparison(result: Result, title: str) -> list[str]:
         scores = list(group)
         whole = [score for score in scores if is_whole_set(result, score.measure)]
         if not whole:
-            n = scores[0].measure.n
             lines.append(
-                f"{title}: published {_values(scores)} ({label}) on the whole set of {n}, which "
-                "these data are not; not compared"
+                f"{title}: published {_values(scores)} ({label}) "
+                f"{_mismatch(result, scores[0].measure)}; not compared"
             )
             continue
         differences = [text for score in whole if (text := _difference(result, score))]
@@ -67,6 +64,17 @@ def data_remark(data: DataInfo, measure: Measure) -> str:
         return f"the same data, {measure.dataset} @ {theirs[:7]}"
     these = f"these of a {data.source}" if ours is None else f"these @ {ours[:7]}"
     return f"its data are {measure.dataset} @ {theirs[:7]}, {these}; they may differ"
+
+
+def _mismatch(result: Result, measure: Measure) -> str:
+    """How a result's data are known not to be the whole set, or nothing where they may be."""
+    if result.n != measure.n:
+        return f"on the whole set of {measure.n}, which these data are not"
+    for name, theirs in measure.notes.items():
+        if (ours := result.data.notes.get(name)) != theirs:
+            noted = "not noted" if ours is None else ours
+            return f"on data whose {name.replace('_', ' ')} are {theirs}, here {noted}"
+    return ""
 
 
 def _values(scores: Iterable[PublishedScore]) -> str:

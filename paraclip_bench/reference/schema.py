@@ -34,14 +34,14 @@ class Measure(_Fact):
     """A score as our tasks name it, and the data that it was published for, where that is known.
 
     n is the number of examples of the whole set as our task counts them, and notes are what its
-    data's notes say of the whole set, such as the number of classes.
+    data's notes say of the whole set, such as the number of classes and whose names they have.
     """
 
     task: str
     protocol: str
     score: str
     n: int
-    notes: dict[str, int] = {}
+    notes: dict[str, int | str] = {}
     dataset: str | None = None
     dataset_revision: str | None = None
     note: str = ""

@@ -1,10 +1,13 @@
 """What is said of a result that has published numbers."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paraclip_bench.reference.compare import comparison, published_for
+from paraclip_bench.data.class_folders import class_names
+from paraclip_bench.reference.compare import comparison, is_whole_set, published_for
+from paraclip_bench.reference.files import published_scores
 from paraclip_bench.results.schema import Result
 
 REVISION = "7e90230a92c190f1bf69ae9002b8cea547a64cca"
@@ -77,10 +80,39 @@ def test_other_data_are_not_compared() -> None:
         "t: published accuracy 59.90 (vl_compo @ 43e2eae) on the whole set of 23937, which these "
         "data are not; not compared"
     )
-    # 50,000 images are ImageNet's validation part only if they are of its 1,000 classes.
-    cifar = {"notes": {"classes": 100}}
-    images = result("zero-shot-classification", "openai-80", {"accuracy": 0.6}, n=50000, data=cifar)
-    assert "not compared" in comparison(images, "t")[0]
+
+
+@pytest.mark.parametrize(
+    ("notes", "reason"),
+    [
+        # 50,000 images are ImageNet's validation part only if they are of its 1,000 classes,
+        # and other names of them are another task.
+        ({"classes": 100, "class_names": "folders"}, "whose classes are 1000, here 100"),
+        ({"classes": 1000, "class_names": "classes.json"}, "are open_clip, here classes.json"),
+        ({"classes": 1000}, "whose class names are open_clip, here not noted"),
+        ({"classes": 1000, "class_names": "open_clip"}, None),
+    ],
+)
+def test_imagenet_is_of_its_classes_under_their_names(
+    notes: dict[str, Any], reason: str | None
+) -> None:
+    scores: dict[str, float | None] = {"accuracy": 0.6}
+    data = {"notes": notes}
+    images = result("zero-shot-classification", "openai-80", scores, n=50000, data=data)
+    (line,) = comparison(images, "t")
+    measure = published_for(images)[0].measure
+    assert is_whole_set(images, measure) == (reason is None)
+    if reason is None:
+        assert "not compared" not in line
+    else:
+        assert line.endswith(f"{reason}; not compared")
+
+
+def test_the_names_are_noted_as_the_task_notes_them(tmp_path: Path) -> None:
+    wnids = ["n01440764", *(f"n{9000000 + i:08}" for i in range(998)), "n15075141"]
+    measures = [s.measure for s in published_scores()]
+    (names,) = {m.notes["class_names"] for m in measures if m.task == "zero-shot-classification"}
+    assert class_names(wnids, tmp_path / "classes.json").origin == names
 
 
 @pytest.mark.parametrize(
