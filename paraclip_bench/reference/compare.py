@@ -32,8 +32,9 @@ def is_whole_set(result: Result, measure: Measure) -> bool:
 def comparison(result: Result, title: str) -> list[str]:
     """A line for each source with numbers for this model: measured, published, difference x 100.
 
-    `title` is how the line begins. Empty for the demo suite and for a result with a limit; where
-    the data are not the whole set, the line says so and gives no difference.
+    A score that no rerun can meet has no difference. `title` is how the line begins. Empty for the
+    demo suite and for a result with a limit; where the data are not the whole set, the line says
+    why and gives no difference.
     """
     if result.suite != "paper" or result.limit is not None:
         return []
@@ -78,13 +79,21 @@ def _mismatch(result: Result, measure: Measure) -> str:
 
 
 def _values(scores: Iterable[PublishedScore]) -> str:
-    return ", ".join(f"{score.measure.score} {100 * score.value:.2f}" for score in scores)
+    return ", ".join(
+        f"{score.measure.score} {100 * score.value:.2f}"
+        + (" (derived)" if score.measure.mean_of else "")
+        for score in scores
+    )
 
 
 def _difference(result: Result, score: PublishedScore) -> str:
-    name = score.measure.score
-    value = result.scores[name].value
+    """Both values, x 100, and their difference, unless no rerun can be of the same texts."""
+    measure = score.measure
+    value = result.scores[measure.score].value
     if value is None:
         return ""
+    both = f"{measure.score} {100 * value:.2f}, published {100 * score.value:.2f}"
+    if not measure.reproducible:
+        return f"{both}, {measure.remark}: compare roughly"
     change = round(100 * (value - score.value), 2) + 0.0  # no minus before 0.00
-    return f"{name} {100 * value:.2f}, published {100 * score.value:.2f}, {change:+.2f}"
+    return f"{both}{f' ({measure.remark})' if measure.remark else ''}, {change:+.2f}"
