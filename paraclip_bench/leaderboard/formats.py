@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 
-from paraclip_bench.leaderboard.board import Board, Cell
+from paraclip_bench.leaderboard.board import Board, Cell, Column
 from paraclip_bench.leaderboard.published import PublishedRow
 from paraclip_bench.metrics.resampling import Estimate
 
@@ -59,16 +59,22 @@ def legend(board: Board, best: str = "bold") -> str:
     if "demo" in board.sources:
         parts.append(DEMO_NOTICE if board.sources == ("demo",) else f"In part: {DEMO_NOTICE}")
     if board.published is not None:
-        parts.append(published_notice(board.published))
+        parts.append(published_notice(board.columns, board.published))
     return " ".join(parts)
 
 
-def published_notice(rows: Sequence[PublishedRow]) -> str:
-    """What published rows are and where they are from, or that there are none."""
+def published_notice(columns: Sequence[Column], rows: Sequence[PublishedRow]) -> str:
+    """What published rows are, where they are from and which to take with caution, if any."""
     if not rows:
         return "No published number is of what is shown here."
-    sources = sorted({f"{row.source}: {row.url} @ {row.commit}" for row in rows})
-    return f"{PUBLISHED_NOTICE} Sources: {'; '.join(sources)}."
+    sources = sorted({f"{row.source} ({row.paper}): {row.url} @ {row.commit}" for row in rows})
+    cautions = {
+        f"{column.title} {column.score} of {row.source} is {cell.caution}.": None
+        for index, column in enumerate(columns)
+        for row in rows
+        if (cell := row.cells[index]) and cell.caution
+    }
+    return " ".join([PUBLISHED_NOTICE, *cautions, f"Sources: {'; '.join(sources)}."])
 
 
 def verdict(board: Board) -> list[str]:

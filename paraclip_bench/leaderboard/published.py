@@ -21,24 +21,54 @@ WHICH = ("matching", "all")
 
 @dataclasses.dataclass(frozen=True)
 class PublishedCell:
-    """A number that somebody published, a fraction of 1, and what its data are known to be."""
+    """A number that somebody published, a fraction of 1, and what its data are known to be.
+
+    note is a phrase about it, and begins with "derived" for a mean of published numbers;
+    reproducible is false where no rerun can be of the same texts.
+    """
 
     value: float
     dataset: str | None
     dataset_revision: str | None
+    note: str
+    reproducible: bool
+    derived: bool
+
+    @classmethod
+    def of(cls, score: PublishedScore) -> PublishedCell:
+        """The cell of a published number."""
+        measure = score.measure
+        return cls(
+            value=score.value,
+            dataset=measure.dataset,
+            dataset_revision=measure.dataset_revision,
+            note=measure.remark,
+            reproducible=measure.reproducible,
+            derived=bool(measure.mean_of),
+        )
+
+    @property
+    def caution(self) -> str:
+        """What a reader has to know of the number before comparing it, or nothing."""
+        if not self.reproducible:
+            return f"{self.note}, compare roughly"
+        return self.note if self.derived else ""
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedRow:
     """A published model; cells are None where it has no number for a column.
 
-    matches are the names of the board's rows that are this model, revision is the model's.
+    matches are the names of the board's rows that are this model, revision is the model's, and
+    paper and note are what the source says of all its numbers.
     """
 
     name: str
     source: str
     url: str
     commit: str
+    paper: str
+    note: str
     revision: str | None
     matches: tuple[str, ...]
     cells: tuple[PublishedCell | None, ...]
@@ -113,16 +143,15 @@ def _row(
     width: int,
 ) -> PublishedRow:
     cells = [
-        PublishedCell(score.value, score.measure.dataset, score.measure.dataset_revision)
-        if (score := scores.get(index))
-        else None
-        for index in range(width)
+        PublishedCell.of(score) if (score := scores.get(index)) else None for index in range(width)
     ]
     return PublishedRow(
         name=model.name,
         source=source.name,
         url=source.url,
         commit=source.commit,
+        paper=source.paper,
+        note=source.note,
         revision=model.revision,
         matches=matches,
         cells=tuple(cells),

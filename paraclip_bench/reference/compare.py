@@ -25,17 +25,16 @@ def published_for(result: Result) -> list[PublishedScore]:
 
 
 def is_whole_set(result: Result, measure: Measure) -> bool:
-    """Whether a result is of as many examples as the published number is."""
-    notes = result.data.notes
-    same_notes = all(notes.get(name) == value for name, value in measure.notes.items())
-    return result.n == measure.n and same_notes
+    """Whether a result is of as many examples, and as noted, as the published number is."""
+    return not _mismatch(result, measure)
 
 
 def comparison(result: Result, title: str) -> list[str]:
     """A line for each source with numbers for this model: measured, published, difference x 100.
 
-    `title` is how the line begins. Empty for the demo suite and for a result with a limit; where
-    the data are not the whole set, the line says so and gives no difference.
+    A score that no rerun can meet has no difference. `title` is how the line begins. Empty for the
+    demo suite and for a result with a limit; where the data are not the whole set, the line says
+    why and gives no difference.
     """
     if result.suite != "paper" or result.limit is not None:
         return []
@@ -45,10 +44,9 @@ def comparison(result: Result, title: str) -> list[str]:
         scores = list(group)
         whole = [score for score in scores if is_whole_set(result, score.measure)]
         if not whole:
-            n = scores[0].measure.n
             lines.append(
-                f"{title}: published {_values(scores)} ({label}) on the whole set of {n}, which "
-                "these data are not; not compared"
+                f"{title}: published {_values(scores)} ({label}) "
+                f"{_mismatch(result, scores[0].measure)}; not compared"
             )
             continue
         differences = [text for score in whole if (text := _difference(result, score))]
@@ -69,14 +67,33 @@ def data_remark(data: DataInfo, measure: Measure) -> str:
     return f"its data are {measure.dataset} @ {theirs[:7]}, {these}; they may differ"
 
 
+def _mismatch(result: Result, measure: Measure) -> str:
+    """How a result's data are known not to be the whole set, or nothing where they may be."""
+    if result.n != measure.n:
+        return f"on the whole set of {measure.n}, which these data are not"
+    for name, theirs in measure.notes.items():
+        if (ours := result.data.notes.get(name)) != theirs:
+            noted = "not noted" if ours is None else ours
+            return f"on data whose {name.replace('_', ' ')} are {theirs}, here {noted}"
+    return ""
+
+
 def _values(scores: Iterable[PublishedScore]) -> str:
-    return ", ".join(f"{score.measure.score} {100 * score.value:.2f}" for score in scores)
+    return ", ".join(
+        f"{score.measure.score} {100 * score.value:.2f}"
+        + (" (derived)" if score.measure.mean_of else "")
+        for score in scores
+    )
 
 
 def _difference(result: Result, score: PublishedScore) -> str:
-    name = score.measure.score
-    value = result.scores[name].value
+    """Both values, x 100, and their difference, unless no rerun can be of the same texts."""
+    measure = score.measure
+    value = result.scores[measure.score].value
     if value is None:
         return ""
+    both = f"{measure.score} {100 * value:.2f}, published {100 * score.value:.2f}"
+    if not measure.reproducible:
+        return f"{both}, {measure.remark}: compare roughly"
     change = round(100 * (value - score.value), 2) + 0.0  # no minus before 0.00
-    return f"{name} {100 * value:.2f}, published {100 * score.value:.2f}, {change:+.2f}"
+    return f"{both}{f' ({measure.remark})' if measure.remark else ''}, {change:+.2f}"

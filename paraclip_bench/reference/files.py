@@ -33,7 +33,11 @@ def read_file(path: Path) -> ReferenceFile:
     """Read one file; `DataError` for one that is damaged, or of another schema."""
     try:
         found = ReferenceFile.model_validate_json(path.read_bytes())
-        missing = {key for row in found.models for key in row.values} - found.measures.keys()
+        # A derived measure has no values of its own, and is no part of another.
+        given = {key for key, measure in found.measures.items() if not measure.mean_of}
+        named = {key for row in found.models for key in row.values}
+        named |= {key for measure in found.measures.values() for key in measure.mean_of}
+        missing = named - given
         if found.schema_version != SCHEMA_VERSION or missing:
             wrong = f"measure {min(missing)!r}" if missing else f"version {found.schema_version}"
             raise ValueError(f"unknown {wrong}")

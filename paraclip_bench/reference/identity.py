@@ -18,6 +18,7 @@ from paraclip_bench.reference.schema import PublishedModel
 from paraclip_bench.results.schema import ModelInfo
 
 _SUFFIX = "-quickgelu"
+_ACTIVATIONS = ("gelu", "quick_gelu")  # by Network.quick_gelu, as our adapter names them
 _OPEN_CLIP_FAMILIES = ("OpenCLIP", "Scaling")
 
 # OpenAI's repositories hold its three networks in transformers' format; open_clip names others.
@@ -47,7 +48,9 @@ class Identity:
 def identity_of(model: ModelInfo, suite: str) -> Identity:
     """The identity of a model that was measured in a suite.
 
-    A folder, a file, a checkpoint or a class of the user's has none, whatever it is called.
+    A folder, a file, a checkpoint or a class of the user's has none, whatever it is called. Our
+    adapter of open_clip always says which activation it ran: who does not is an object of the
+    user's under such a name, and one that ran another than the network's is another network.
     """
     spec = model.spec
     if spec == "clip":
@@ -56,13 +59,17 @@ def identity_of(model: ModelInfo, suite: str) -> Identity:
     if family == "open_clip" and argument.startswith("hf-hub:"):
         family, _, argument = argument.partition(":")
     if family == "hf-hub":
-        return Identity(argument, _checked(_hub_networks().get(argument), model))
+        known = _hub_networks().get(argument)
+        runs = model.activation in _ACTIVATIONS if known is None else _runs(known, model)
+        return Identity(argument, known) if runs else Identity()
     if family == "sentence-transformers" and model.name == argument and "/" in argument:
         # The plugin names a model of a folder by the folder's last part alone.
         return Identity(argument)
     if family == "open_clip":
         architecture, _, tag = argument.rpartition("/")
-        return Identity(network=_checked(_trained(architecture, tag), model))
+        trained = _trained(architecture, tag)
+        if trained is not None and _runs(trained, model):
+            return Identity(network=trained)
     return Identity()
 
 
@@ -73,14 +80,9 @@ def is_same(measured: Identity, published: PublishedModel) -> bool:
     return measured.network is not None and measured.network == _published_network(published)
 
 
-def _checked(network: Network | None, model: ModelInfo) -> Network | None:
-    """The network, unless what was measured says that it ran another activation.
-
-    An object of the user's may bear any name; it does not say which activation it has.
-    """
-    if network is None:
-        return None
-    return network if (model.activation == "quick_gelu") == network.quick_gelu else None
+def _runs(network: Network, model: ModelInfo) -> bool:
+    """Whether a model says that it ran the network's activation; None says nothing."""
+    return model.activation == _ACTIVATIONS[network.quick_gelu]
 
 
 @functools.cache

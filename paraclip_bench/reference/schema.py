@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,17 +35,27 @@ class Measure(_Fact):
     """A score as our tasks name it, and the data that it was published for, where that is known.
 
     n is the number of examples of the whole set as our task counts them, and notes are what its
-    data's notes say of the whole set, such as the number of classes.
+    data's notes say of the whole set, such as the number of classes and whose names they have.
+    note is a phrase about the number, and reproducible is false where it says why no rerun can be
+    of the same texts. mean_of names the file's measures whose mean this one is: no source gives
+    it, so each model that has all of them has it derived.
     """
 
     task: str
     protocol: str
     score: str
     n: int
-    notes: dict[str, int] = {}
+    notes: dict[str, int | str] = {}
     dataset: str | None = None
     dataset_revision: str | None = None
     note: str = ""
+    reproducible: bool = True
+    mean_of: tuple[str, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """The note, which begins with "derived" where the source does not give the number."""
+        return f"derived: {self.note}" if self.mean_of else self.note
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -98,7 +109,10 @@ class ReferenceFile(Source):
     models: list[ModelValues]
 
     def scores(self) -> list[PublishedScore]:
-        """Every number of the file; `KeyError` for a value whose measure the file lacks."""
+        """Every number of the file, and those derived from them.
+
+        `KeyError` for a value whose measure the file lacks.
+        """
         source = Source(**{name: getattr(self, name) for name in Source.model_fields})
         return [
             PublishedScore(model=model, measure=self.measures[key], value=value, source=source)
@@ -106,5 +120,13 @@ class ReferenceFile(Source):
             for model in [
                 PublishedModel(**{name: getattr(row, name) for name in PublishedModel.model_fields})
             ]
-            for key, value in row.values.items()
+            for key, value in (row.values | self._derived(row.values)).items()
         ]
+
+    def _derived(self, values: dict[str, float]) -> dict[str, float]:
+        """The means of a model's published values, where it has all parts of one."""
+        return {
+            key: statistics.fmean(values[part] for part in measure.mean_of)
+            for key, measure in self.measures.items()
+            if measure.mean_of and values.keys() >= set(measure.mean_of)
+        }

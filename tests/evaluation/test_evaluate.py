@@ -1,5 +1,6 @@
 """Runs of real models of the simple form on small data, through the public function."""
 
+import importlib.resources
 import json
 import math
 import shutil
@@ -12,6 +13,7 @@ from PIL import Image
 from paraclip_bench.api import evaluate
 from paraclip_bench.errors import UsageError
 from paraclip_bench.evaluation.run import Report
+from paraclip_bench.reference.files import published_scores
 from paraclip_bench.results.store import outcomes_path, read, read_outcomes
 
 ALL = ["STS12", "vg-relation", "paraphrased-retrieval"]
@@ -255,3 +257,42 @@ class Told(Both):
     assert calls(models) == []
     go("Told", "STS12", "vg-relation")
     assert calls(models)[0] == "image+text 2"
+
+
+@pytest.mark.parametrize("content", ["{", None])
+def test_damaged_published_numbers_are_a_note_and_no_failure(
+    content: str | None,
+    data: Path,
+    work: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "package" / "results" / "reference"
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "vl_compo.json").write_text(content)
+    monkeypatch.setattr(importlib.resources, "files", lambda _: tmp_path / "package")
+
+    class Named:
+        """One of the user's under the name and activation of a model with published numbers."""
+
+        name, activation = "open_clip:ViT-B-32/openai", "quick_gelu"
+        fingerprint = "named-1"
+
+        def encode_texts(self, texts: list[str]) -> Any:
+            return [[1.0 + text.count(c) for c in "abcdefgh"] for text in texts]
+
+        def encode_images(self, images: list[Any]) -> Any:
+            return [[1.0 + image.size[0], *range(7)] for image in images]
+
+    published_scores.cache_clear()
+    try:
+        report = evaluate([Named()], ALL, data_dir=data, workspace=work)
+    finally:
+        published_scores.cache_clear()
+    assert report.failures == []
+    assert [result.task for _, result in report.results] == ALL
+    said = capsys.readouterr().err
+    assert said.count("note: no result is compared with published numbers") == 1
+    assert said.count("install paraclip-bench again") == 1

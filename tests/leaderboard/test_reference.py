@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -14,7 +15,9 @@ from paraclip_bench.errors import UsageError
 from paraclip_bench.leaderboard import formats, terminal
 from paraclip_bench.leaderboard.board import Board, make_board
 from paraclip_bench.reference.files import published_scores
+from paraclip_bench.tasks.sugarcrepe import SUBSETS
 
+Columns = dict[str, np.ndarray]
 Put = Callable[..., Path]
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 STS13, VG = 1500, 23937
@@ -128,6 +131,40 @@ def test_formats(results: Path) -> None:
     text = terminal.text(board)
     assert text.index("mine") < text.index("published, not measured here")
     assert "80.6" in text.split("published, not measured here")[1]
+
+
+def test_what_is_to_be_known_of_a_number_stands_beside_it(
+    put: Put, made: Callable[..., Columns], tmp_path: Path
+) -> None:
+    clip = {"spec": "clip", "activation": "quick_gelu"}
+    put("clip", "vg-relation", 0.3, n=VG, **clip)
+    subsets = np.array([SUBSETS[i % 7] for i in range(60)], dtype=object)
+    cases = {**made("vg-relation", 0.3), "subset": subsets, "averaged": subsets}
+    put("clip", "coco-order", 0.3, n=25010, columns=cases, **clip)
+    put("clip", "sugarcrepe", 0.3, n=7511, columns=cases, **clip)
+    board = make_board(tmp_path, reference="matching")
+    # A task's own main score has a published cell, though only its parts are published.
+    assert ("ViT-B-32/openai (vl_compo)", "sugarcrepe (sugarcrepe)") in numbers(board)
+    raw = json.loads(formats.as_json(board))
+    (row,) = (row for row in raw["published"] if row["source"] == "vl_compo")
+    assert row["paper"] == "Oh et al. 2024, arXiv 2406.09388"
+    assert "one third party's run of all models" in row["note"]
+    titles = [column["title"] for column in raw["columns"]]
+    cells = dict(zip(titles, row["cells"], strict=True))
+    facts = {
+        title: (cell["note"], cell["reproducible"], cell["derived"])
+        for title, cell in cells.items()
+    }
+    assert facts == {
+        "vg-relation (aro)": ("the mean over relations", True, False),
+        "coco-order (aro)": ("of other shuffles", False, False),
+        "sugarcrepe (sugarcrepe)": ("derived: the mean of the seven published subsets", True, True),
+    }
+    for shown in (formats.markdown(board), " ".join(terminal.text(board).split())):
+        assert "coco-order (aro) accuracy of vl_compo is of other shuffles, compare rough" in shown
+        assert "of vl_compo is derived: the mean of the seven published subsets." in shown
+        assert "the mean over relations" not in shown
+        assert "vl_compo (Oh et al. 2024, arXiv 2406.09388)" in shown
 
 
 def test_in_a_terminal_they_are_dim_and_fit(results: Path) -> None:

@@ -1,10 +1,14 @@
 """What is said of a result that has published numbers."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paraclip_bench.reference.compare import comparison, published_for
+from paraclip_bench.data.class_folders import class_names
+from paraclip_bench.reference.compare import comparison, is_whole_set, published_for
+from paraclip_bench.reference.files import published_scores
 from paraclip_bench.results.schema import Result
 
 REVISION = "7e90230a92c190f1bf69ae9002b8cea547a64cca"
@@ -44,19 +48,21 @@ def minilm(value: float | None, **data: Any) -> Result:
 def test_the_difference_and_the_source() -> None:
     vg = result("vg-relation", "aro", {"accuracy": 0.5994, "accuracy_micro": 0.5, "tie_rate": 0})
     assert comparison(vg, "clip on vg-relation (aro)") == [
-        "clip on vg-relation (aro): accuracy 59.94, published 59.90, +0.04 "
-        "(vl_compo @ 43e2eae; the revision of its data is not published)"
+        "clip on vg-relation (aro): accuracy 59.94, published 59.90 (the mean over relations), "
+        "+0.04 (vl_compo @ 43e2eae; the revision of its data is not published)"
     ]
     mteb = result("vg-relation", "mteb", {"accuracy": 0.5176}, data={"revision": "53c1115" * 6})
     (line,) = comparison(mteb, "clip")
-    assert line.startswith("clip: accuracy 51.76, published 51.76, +0.00 (mteb @ f4cc6c8; ")
+    assert line.startswith(
+        "clip: accuracy 51.76, published 51.76 (mteb's text_acc), +0.00 (mteb @ f4cc6c8; "
+    )
     assert "@ 3867ad4, these @ 53c1115; they may differ" in line
 
 
 def test_what_is_known_of_the_data() -> None:
     (of_folder,) = comparison(minilm(0.8060), "t")
     assert of_folder == (
-        "t: spearman 80.60, published 80.60, +0.00 "
+        "t: spearman 80.60, published 80.60 (mteb's cosine_spearman), +0.00 "
         "(mteb @ f4cc6c8; its data are mteb's STS13 @ 7e90230, these of a folder; they may differ)"
     )
     (same,) = comparison(minilm(0.81, source="hub", revision=REVISION), "t")
@@ -71,16 +77,81 @@ def test_many_scores_are_one_line_for_each_source() -> None:
     assert line.count("50.00") == 3
 
 
+@pytest.mark.parametrize(
+    ("task", "protocol", "data", "n", "why"),
+    [
+        ("coco-order", "aro", {}, 25010, "of other shuffles"),
+        ("flickr30k-order", "aro", {}, 5000, "of other shuffles"),
+        (
+            "zero-shot-classification",
+            "openai-80",
+            {"notes": {"classes": 1000, "class_names": "open_clip"}},
+            50000,
+            "of prompts that are not named",
+        ),
+    ],
+)
+def test_what_no_rerun_can_meet_has_no_difference(
+    task: str, protocol: str, data: dict[str, Any], n: int, why: str
+) -> None:
+    (line,) = comparison(result(task, protocol, {"accuracy": 0.5}, n=n, data=data), "t")
+    assert re.match(
+        rf"t: accuracy 50\.00, published \d\d\.\d\d, {why}: compare roughly \(vl_compo", line
+    )
+    assert not re.search(r"[+-]\d", line)
+    # mteb keeps its shuffles.
+    if task == "coco-order":
+        (line,) = comparison(result(task, "mteb", {"accuracy": 0.5}, n=n), "t")
+        assert re.search(r"[+-]\d+\.\d\d \(mteb", line)
+
+
+def test_a_derived_number_says_so() -> None:
+    crepe = result("sugarcrepe", "sugarcrepe", {"accuracy": 0.5}, n=7511)
+    (line,) = comparison(crepe, "t")
+    assert "(derived: the mean of the seven published subsets), -" in line
+    (line,) = comparison(crepe.model_copy(update={"n": 30}), "t")
+    assert re.search(r"published accuracy \d\d\.\d\d \(derived\) \(vl_compo", line)
+
+
 def test_other_data_are_not_compared() -> None:
     (line,) = comparison(result("vg-relation", "aro", {"accuracy": 0.6}, n=30), "t")
     assert line == (
         "t: published accuracy 59.90 (vl_compo @ 43e2eae) on the whole set of 23937, which these "
         "data are not; not compared"
     )
-    # 50,000 images are ImageNet's validation part only if they are of its 1,000 classes.
-    cifar = {"notes": {"classes": 100}}
-    images = result("zero-shot-classification", "openai-80", {"accuracy": 0.6}, n=50000, data=cifar)
-    assert "not compared" in comparison(images, "t")[0]
+
+
+@pytest.mark.parametrize(
+    ("notes", "reason"),
+    [
+        # 50,000 images are ImageNet's validation part only if they are of its 1,000 classes,
+        # and other names of them are another task.
+        ({"classes": 100, "class_names": "folders"}, "whose classes are 1000, here 100"),
+        ({"classes": 1000, "class_names": "classes.json"}, "are open_clip, here classes.json"),
+        ({"classes": 1000}, "whose class names are open_clip, here not noted"),
+        ({"classes": 1000, "class_names": "open_clip"}, None),
+    ],
+)
+def test_imagenet_is_of_its_classes_under_their_names(
+    notes: dict[str, Any], reason: str | None
+) -> None:
+    scores: dict[str, float | None] = {"accuracy": 0.6}
+    data = {"notes": notes}
+    images = result("zero-shot-classification", "openai-80", scores, n=50000, data=data)
+    (line,) = comparison(images, "t")
+    measure = published_for(images)[0].measure
+    assert is_whole_set(images, measure) == (reason is None)
+    if reason is None:
+        assert "not compared" not in line
+    else:
+        assert line.endswith(f"{reason}; not compared")
+
+
+def test_the_names_are_noted_as_the_task_notes_them(tmp_path: Path) -> None:
+    wnids = ["n01440764", *(f"n{9000000 + i:08}" for i in range(998)), "n15075141"]
+    measures = [s.measure for s in published_scores()]
+    (names,) = {m.notes["class_names"] for m in measures if m.task == "zero-shot-classification"}
+    assert class_names(wnids, tmp_path / "classes.json").origin == names
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ MTEB = {
 
 
 def of_source(name: str) -> list[PublishedScore]:
-    return [score for score in published_scores() if score.source.name == name]
+    """What a source gives itself, without what is derived from it."""
+    return [s for s in published_scores() if s.source.name == name and not s.measure.mean_of]
 
 
 def named(theirs: str) -> tuple[str, str]:
@@ -101,6 +102,48 @@ def test_every_mteb_number(real: Callable[[str], Path]) -> None:
     }
 
 
+def test_the_headline_scores_are_the_means_of_the_published_parts(
+    real: Callable[[str], Path],
+) -> None:
+    raw = json.loads(real("../reference/published_compositional.json").read_text())
+    prefixes = {
+        ("sugarcrepe", "accuracy"): ("sugarcrepe/", 7),
+        ("coco-karpathy", "mean_recall"): ("coco-karpathy/", 6),
+        ("flickr30k-karpathy", "mean_recall"): ("flickr30k-karpathy/", 6),
+    }
+    theirs = {}
+    for row in raw["rows"]:
+        model = (row["architecture"], row["pretrained"], row["family"])
+        for key, (prefix, count) in prefixes.items():
+            parts = [value for name, value in row["scores"].items() if name.startswith(prefix)]
+            assert len(parts) == count
+            theirs[(*model, *key)] = sum(parts) / count / 100
+    derived = [score for score in published_scores() if score.measure.mean_of]
+    ours = {
+        (
+            s.model.architecture,
+            s.model.pretrained,
+            s.model.family,
+            s.measure.task,
+            s.measure.score,
+        ): s.value
+        for s in derived
+    }
+    assert len(derived) == len(ours) == 202 * 3
+    assert ours == pytest.approx(theirs, abs=1e-12)
+    assert all(score.measure.remark.startswith("derived: ") for score in derived)
+
+
+def test_a_model_without_all_parts_has_no_mean() -> None:
+    file = read_file(reference_folder() / "vl_compo.json")
+    whole = file.models[0]
+    part = "sugarcrepe/accuracy/add_att"
+    rest = {key: value for key, value in whole.values.items() if key != part}
+    cut = file.model_copy(update={"models": [whole.model_copy(update={"values": rest})]})
+    derived = {score.measure.task for score in cut.scores() if score.measure.mean_of}
+    assert derived == {"coco-karpathy", "flickr30k-karpathy"}
+
+
 def test_a_measure_of_a_task_that_is_there_is_one_of_its_own() -> None:
     """A protocol or score that no task has would compare nothing, without a word."""
     tasks = {task.name: task for task in all_tasks()[0]}
@@ -123,12 +166,15 @@ def test_values_are_fractions_and_sources_are_named() -> None:
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     good = json.loads((reference_folder() / "mteb.json").read_text())
+    measure = next(iter(good["measures"].values()))
     path = tmp_path / "some.json"
     for change in (
         {"schema_version": 2},
         {"measures": {}},
         {"models": [{"hub_id": "a/b", "values": {next(iter(good["measures"])): 59.9}}]},
         {"unit": "percent"},
+        {"measures": {**good["measures"], "mean": {**measure, "mean_of": ["no such part"]}}},
+        {"measures": {**good["measures"], "mean": {**measure, "mean_of": ["mean"]}}},
     ):
         path.write_text(json.dumps({**good, **change}))
         with pytest.raises(DataError, match=r"some\.json holds no published numbers \(.+; install"):

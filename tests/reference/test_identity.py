@@ -118,6 +118,27 @@ def test_clip_is_another_model_in_the_demo_and_an_object_named_so_may_be_any() -
     assert identity_of(info, "paper") == Identity()
 
 
+@pytest.mark.parametrize(
+    ("spec", "ran"),
+    [
+        ("open_clip:ViT-B-32/laion2b_s34b_b79k", "gelu"),
+        ("hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "gelu"),
+        ("open_clip:hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "gelu"),
+        ("hf-hub:openai/clip-vit-base-patch32", "quick_gelu"),
+        ("open_clip:ViT-B-32/openai", "quick_gelu"),
+        # Published by its repository alone, which open_clip's list does not have.
+        ("hf-hub:jinaai/jina-clip-v1", "gelu"),
+    ],
+)
+def test_only_the_activation_that_the_network_was_published_with(spec: str, ran: str) -> None:
+    assert matches(spec, ran) != set()
+    # An object of the user's may be called so, and says nothing or anything of its activation.
+    assert matches(spec, None) == set()
+    assert matches(spec, "relu") == set()
+    if "jina" not in spec:
+        assert matches(spec, "gelu" if ran == "quick_gelu" else "quick_gelu") == set()
+
+
 def test_a_repository_that_several_networks_name_is_none_of_them() -> None:
     # open_clip gives two tags of laion400m this one repository, and two SigLIPs the other.
     for hub_id in (
