@@ -133,7 +133,8 @@ def test_half_precision_is_near(model: Any, monkeypatch: pytest.MonkeyPatch) -> 
     attention = F.scaled_dot_product_attention
 
     def watched(*args: torch.Tensor, **how: Any) -> torch.Tensor:
-        seen.update(each.dtype for each in (*args, attended := attention(*args, **how)))
+        attended = attention(*args, **how)
+        seen.update(each.dtype for each in (*args, attended))
         return attended
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
