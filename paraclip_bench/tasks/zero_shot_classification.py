@@ -22,7 +22,7 @@ from paraclip_bench.data.class_folders import (
 from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
-from paraclip_bench.metrics.ranking import distinct, recall_of, retrieve
+from paraclip_bench.metrics.ranking import recall_of, retrieve
 from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, Vectors
 
@@ -92,13 +92,11 @@ class ZeroShotClassification(Task):
         """Rank the classes for each image; ties keep the order of the classes."""
         rows: list[LabelledImage] = list(examples)
         classes: list[PromptedClass] = list(examples.shared)
-        # Classes of the same prompts are one vector, so that they tie, whatever the shape.
-        firsts, copies = distinct([own.prompts for own in classes])
-        vectors = class_vectors([classes[index].prompts for index in firsts], embed)
+        vectors = class_vectors([own.prompts for own in classes], embed)
         place = {own.label: index for index, own in enumerate(classes)}
         targets = np.array([place[row.label] for row in rows])
         images = embed.images([row.image for row in rows])
-        nearest, ranks = retrieve(images, vectors, targets, 1, copies)
+        nearest, ranks = retrieve(images, vectors, targets, 1)
         labels = np.array([own.label for own in classes], dtype=object)
         return {
             "example_id": np.array([row.image.id for row in rows], dtype=object),
@@ -116,12 +114,11 @@ def class_vectors(classes: Sequence[Sequence[str]], embed: Embed) -> Vectors:
     Raises `ModelError` where that mean has no direction.
     """
     flat = [prompt for prompts in classes for prompt in prompts]
-    firsts, rows = distinct(flat)
-    texts = embed.texts([flat[index] for index in firsts])
+    texts = embed.texts(flat)
     result = np.empty((len(classes), texts.shape[1]), dtype=np.float32)
     start = 0
     for index, prompts in enumerate(classes):
-        mean = texts[rows[start : start + len(prompts)]].mean(axis=0, dtype=np.float64)
+        mean = texts[start : start + len(prompts)].mean(axis=0, dtype=np.float64)
         norm = np.linalg.norm(mean)
         if norm == 0:
             raise ModelError(

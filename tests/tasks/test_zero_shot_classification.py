@@ -95,7 +95,6 @@ def test_against_loops(source: FolderSource, given: Callable[..., Any], template
     assert {part.name: (part.n, part.scores["accuracy"].value) for part in parts} == {
         label: (len(own), pytest.approx(np.mean(own))) for label, own in top1.items()
     }
-    assert len(embed.asked_texts) == len(set(embed.asked_texts))
     # Images of one content are one cluster.
     assert len(set(columns["cluster_id"])) == 3 + 5 * 7
     assert examples.notes == {
