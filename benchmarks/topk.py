@@ -81,7 +81,7 @@ def measure(way: str, queries: np.ndarray, gallery: np.ndarray) -> dict[str, flo
         np.take_along_axis(first, ordered, axis=1)
     else:
         targets = np.arange(len(queries)) % len(gallery)
-        retrieve(queries, gallery, targets, K, np.arange(len(gallery)))
+        retrieve(queries, gallery, targets, K)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {

@@ -131,7 +131,7 @@ def _reason(name: str, error: BaseException) -> str:
 
 
 def read_examples(task: Task, source: Source, protocol: str, limit: int | None) -> Examples:
-    """The first `limit` (or all) examples of a task, under one protocol.
+    """All examples of a task, or the `limit` that it keeps of them, under one protocol.
 
     Raises `UsageError` for a limit on a task that is scored elsewhere, as a whole.
     """
@@ -143,9 +143,9 @@ def read_examples(task: Task, source: Source, protocol: str, limit: int | None) 
     loaded = task.load(source, protocol)
     examples = loaded if isinstance(loaded, Examples) else Examples(list(loaded), id=task.name)
     rows = list(examples.rows)
-    return dataclasses.replace(
-        examples, rows=rows if limit is None else rows[:limit], protocol=protocol
-    )
+    if limit is not None:
+        rows = list(task.limited(rows, limit))
+    return dataclasses.replace(examples, rows=rows, protocol=protocol)
 
 
 def title_of(task: Task, protocol: str) -> str:

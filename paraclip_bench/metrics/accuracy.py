@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
+from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched, derived
 
 
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
@@ -19,7 +20,7 @@ def mean_of(column: str) -> Statistic:
 
     @batched
     def mean(columns: Columns, weights: Floats) -> Floats:
-        return weighted_mean(columns[column].astype(np.float64), weights)
+        return weighted_mean(_floats(columns, column), weights)
 
     return mean
 
@@ -32,8 +33,10 @@ def mean_within(column: str, group: str, name: str) -> Statistic:
 
     @batched
     def mean(columns: Columns, weights: Floats) -> Floats:
-        inside = (columns[group].astype(str) == name).astype(np.float64)
-        return weighted_mean(columns[column].astype(np.float64), weights * inside)
+        inside = derived(
+            columns, ("within", group, name), lambda: np.flatnonzero(_names(columns, group) == name)
+        )
+        return weighted_mean(_floats(columns, column)[inside], weights[..., inside])
 
     return mean
 
@@ -47,14 +50,10 @@ def macro_mean_of(column: str, group: str) -> Statistic:
 
     @batched
     def macro(columns: Columns, weights: Floats) -> Floats:
-        names = columns[group].astype(str)
-        order = np.flatnonzero(names != "")
-        order = order[np.argsort(names[order], kind="stable")]
-        names = names[order]
+        order, starts = derived(columns, ("runs", group), lambda: _runs(_names(columns, group)))
         # Sums over runs, not a product with a matrix of members: ImageNet's would be 400 MB.
-        starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]][: len(names)])
         total = weights[..., order]
-        right = np.add.reduceat(total * columns[column][order].astype(np.float64), starts, axis=-1)
+        right = np.add.reduceat(total * _floats(columns, column)[order], starts, axis=-1)
         total = np.add.reduceat(total, starts, axis=-1)
         with np.errstate(invalid="ignore", divide="ignore"):
             means = np.where(total > 0, right / total, np.nan)
@@ -62,3 +61,19 @@ def macro_mean_of(column: str, group: str) -> Statistic:
             return np.asarray(np.nansum(means, axis=-1) / np.where(drawn > 0, drawn, np.nan))
 
     return macro
+
+
+def _floats(columns: Columns, column: str) -> npt.NDArray[np.float64]:
+    return derived(columns, ("floats", column), lambda: columns[column].astype(np.float64))
+
+
+def _names(columns: Columns, group: str) -> npt.NDArray[np.str_]:
+    return derived(columns, ("names", group), lambda: columns[group].astype(str))
+
+
+def _runs(names: npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows of named groups, group by group, and where in them each group starts."""
+    order = np.flatnonzero(names != "")
+    order = order[np.argsort(names[order], kind="stable")]
+    names = names[order]
+    return order, np.flatnonzero(np.r_[True, names[1:] != names[:-1]][: len(names)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,60 +13,64 @@ from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
 # Scores held at once, 256 MB of them: a gallery of a million is scored 64 queries at a time.
 _SCORES = 1 << 26
 _MOST_QUERIES = 128
+# Cells of a gallery held in float64 at once, 256 MB of them; a larger one is converted in parts.
+_CELLS = 1 << 25
+_PART = 1 << 14
+# Steps in 1 of what vectors are rounded to.
+_STEPS = float(1 << 26)
 
 
 def retrieve(
-    queries: Floats,
-    gallery: Floats,
-    targets: npt.NDArray[Any],
-    k: int,
-    copies: npt.NDArray[Any],
+    queries: Floats, gallery: Floats, targets: npt.NDArray[Any], k: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
     """First k gallery indices [q, k] and target ranks [q] of queries [q, d] in a gallery [g, d].
 
-    Scores are dot products in the vectors' own precision. targets [q] are gallery indices, -1
-    where there is none. copies [n]: the gallery's row of each item, first ones in order, for equal
-    items share a row and so tie; targets and results count items. Memory does not grow with q.
+    Scores are dot products of unit vectors, exact but for the rounding of components to 2^-26 and
+    of the sum to float32. Equal vectors tie, and a query's result depends on no other query.
+    targets [q] are gallery indices, -1 where there is none. Memory does not grow with q.
     """
     firsts = np.empty((len(queries), k), dtype=np.intp)
     ranks = np.empty(len(queries), dtype=np.int64)
-    for block, similarities in _blocks(queries, gallery, copies):
+    for block, similarities in _blocks(queries, gallery):
         firsts[block] = top(similarities, k)
         ranks[block] = target_ranks(similarities, targets[block])
     return firsts, ranks
 
 
-def places(
-    queries: Floats, gallery: Floats, targets: npt.NDArray[Any], copies: npt.NDArray[Any]
-) -> npt.NDArray[np.int64]:
+def places(queries: Floats, gallery: Floats, targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Ranks [q, t] of several targets of each query, 0 for target -1; otherwise as `retrieve`."""
     ranks = np.empty(targets.shape, dtype=np.int64)
-    for block, similarities in _blocks(queries, gallery, copies):
+    for block, similarities in _blocks(queries, gallery):
         for column in range(targets.shape[1]):
             ranks[block, column] = target_ranks(similarities, targets[block, column])
     return ranks
 
 
-def distinct(keys: Sequence[Hashable]) -> tuple[list[int], npt.NDArray[np.intp]]:
-    """The index of the first of equal keys, in order, and each key's row [n] among those.
-
-    The rows are the `copies` of `retrieve` and `places` for a gallery of the firsts.
-    """
-    row: dict[Hashable, int] = {}
-    copies = np.array([row.setdefault(key, len(row)) for key in keys], dtype=np.intp)
-    return np.unique(copies, return_index=True)[1].tolist(), copies
-
-
-def _blocks(
-    queries: Floats, gallery: Floats, copies: npt.NDArray[Any]
-) -> Iterator[tuple[slice, Floats]]:
-    """A few queries at a time, and their similarities [b, n] to every item."""
-    size = len(copies)
-    step = max(1, min(_MOST_QUERIES, _SCORES // size))
+def _blocks(queries: Floats, gallery: Floats) -> Iterator[tuple[slice, Floats]]:
+    """A few queries at a time, and 2^52 times their float32 similarities [b, g] to the gallery."""
+    step = max(1, min(_MOST_QUERIES, _SCORES // len(gallery)))
+    held = _whole(gallery) if gallery.size <= _CELLS else None
     for start in range(0, len(queries), step):
         block = slice(start, start + step)
-        similarities = queries[block] @ gallery.T
-        yield block, similarities[:, copies] if size > len(gallery) else similarities
+        asked = _whole(queries[block])
+        similarities = np.empty((len(asked), len(gallery)), dtype=np.float32)
+        for first in range(0, len(gallery), _PART):
+            part = slice(first, first + _PART)
+            similarities[:, part] = (
+                asked @ (_whole(gallery[part]) if held is None else held[part]).T
+            )
+        yield block, similarities
+
+
+def _whole(vectors: Floats) -> npt.NDArray[np.float64]:
+    """Unit vectors [n, d] as whole numbers of steps, so that float64 has their products exactly.
+
+    How a matrix product orders its sums depends on the machine, its threads, the matrix's shape and
+    the place in it. Of these no order matters: all partial sums are whole, and below 2^53 because
+    the sum of |a b| is at most |a| |b|.
+    """
+    scaled = np.multiply(vectors, _STEPS, dtype=np.float64)
+    return np.rint(scaled, out=scaled)
 
 
 def top(similarities: Floats, k: int) -> npt.NDArray[np.intp]:

@@ -7,6 +7,7 @@ since examples that share an image or a pair are not independent.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, evaluate
+from paraclip_bench.metrics.statistic import Columns, Floats, Resampled, Statistic, evaluate
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -39,13 +40,24 @@ def cluster_weights(
     The same clusters, number and seed give the same draws, so that two models are paired.
     """
     names, index = np.unique(clusters.astype(str), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    chances = np.full(len(names), 1 / len(names))
     block = max(1, _BLOCK_CELLS // max(1, len(index)))
-    for start in range(0, resamples, block):
-        count = min(block, resamples - start)
-        drawn = rng.multinomial(len(names), chances, size=count)
+    draw = _few if len(names) * resamples <= _BLOCK_CELLS else _draws
+    for drawn in draw(len(names), resamples, block, seed):
         yield drawn[:, index].astype(np.float64)
+
+
+def _draws(clusters: int, resamples: int, block: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """How often each cluster is drawn, `block` resamples [b, c] at a time."""
+    rng = np.random.default_rng(seed)
+    chances = np.full(clusters, 1 / clusters)
+    for start in range(0, resamples, block):
+        yield rng.multinomial(clusters, chances, size=min(block, resamples - start))
+
+
+@functools.lru_cache(maxsize=4)
+def _few(clusters: int, resamples: int, block: int, seed: int) -> tuple[npt.NDArray[np.int64], ...]:
+    """`_draws` kept: ImageNet's thousand classes have fifty images each, and so the same draws."""
+    return tuple(_draws(clusters, resamples, block, seed))
 
 
 def replicates(
@@ -61,6 +73,7 @@ def replicates(
     """
     if len(np.unique(columns["cluster_id"].astype(str))) < 2:
         return np.full(resamples, np.nan)
+    columns = Resampled(columns)
     blocks = cluster_weights(columns["cluster_id"], resamples, seed)
     return np.concatenate([evaluate(statistic, columns, weights) for weights in blocks])
 
@@ -98,6 +111,7 @@ def estimates(
 
     Fewer than `min_clusters` clusters (at least two) have no interval, and nothing is drawn.
     """
+    columns = Resampled(columns)
     values = {name: point(statistic, columns) for name, statistic in statistics.items()}
     draws: dict[str, list[Floats]] = {name: [] for name in statistics}
     if len(np.unique(columns["cluster_id"].astype(str))) >= max(2, min_clusters):

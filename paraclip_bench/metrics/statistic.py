@@ -6,7 +6,7 @@ weighs three, one that was not drawn weighs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +18,28 @@ Statistic = Callable[[Columns, Floats], Any]
 """(columns, weights[n]) -> float; a `batched` one also takes weights[b, n] and gives [b]."""
 
 S = TypeVar("S", bound=Statistic)
+T = TypeVar("T")
+
+
+class Resampled(dict[str, npt.NDArray[Any]]):
+    """Outcome columns of many calls, with what `derived` made of them; nobody writes to them."""
+
+    def __init__(self, columns: Columns) -> None:
+        super().__init__(columns)
+        self.made: dict[Hashable, Any] = {}
+
+
+def derived(columns: Columns, key: Hashable, make: Callable[[], T]) -> T:
+    """What `make` gives of the columns alone, made once where they are `Resampled`.
+
+    For what does not depend on the weights and costs more than they do, such as a sort of names.
+    """
+    if not isinstance(columns, Resampled):
+        return make()
+    if key not in columns.made:
+        columns.made[key] = make()
+    found: T = columns.made[key]
+    return found
 
 
 def batched(statistic: S) -> S:

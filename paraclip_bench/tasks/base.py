@@ -114,6 +114,10 @@ class Task(ABC):
     def load(self, source: Source, protocol: str) -> Examples | Sequence[Any]:
         """Read and check the examples; `DataError` names what is missing or wrong."""
 
+    def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:
+        """The n rows that `--limit n` keeps; `limits.spread` is for rows in order of their part."""
+        return rows[:n]
+
     @abstractmethod
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Measure every example: columns of equal length, one row an example.

@@ -15,7 +15,7 @@ import numpy as np
 from paraclip_bench.data.captioned_images import CaptionedImage, read_captions, read_karpathy
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.ranking import distinct, places, recall_of
+from paraclip_bench.metrics.ranking import places, recall_of
 from paraclip_bench.metrics.statistic import Statistic, mean_over
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
 
@@ -76,18 +76,13 @@ class _CaptionedRetrieval(Task):
         counts = np.array([len(row.captions) for row in rows])
         owner = np.repeat(np.arange(len(rows)), counts)
         slot = np.arange(len(captions)) - np.repeat(np.cumsum(counts) - counts, counts)
-        # Copies are scored once, then expanded: equal images or captions tie, whatever the shape.
-        first_texts, text_copies = distinct(captions)
-        first_images, image_copies = distinct([row.image.content for row in rows])
-        texts = embed.texts([captions[index] for index in first_texts])
-        images = embed.images([rows[index].image for index in first_images])
+        texts = embed.texts(captions)
+        images = embed.images([row.image for row in rows])
         of_captions = np.zeros((len(rows), counts.max()), dtype=np.int64)
-        of_captions[owner, slot] = places(
-            texts[text_copies], images, owner[:, np.newaxis], image_copies
-        )[:, 0]
+        of_captions[owner, slot] = places(texts, images, owner[:, np.newaxis])[:, 0]
         targets = np.full(of_captions.shape, -1)
         targets[owner, slot] = np.arange(len(captions))
-        of_images = places(images[image_copies], texts, targets, text_copies)
+        of_images = places(images, texts, targets)
         return {
             "example_id": np.array([row.image.id for row in rows], dtype=object),
             "cluster_id": np.array([row.image.sha256 for row in rows], dtype=object),

@@ -22,7 +22,7 @@ from paraclip_bench.metrics.agreement import (
     overlaps,
     rank_biased_overlap_of,
 )
-from paraclip_bench.metrics.ranking import distinct, recall_of, retrieve
+from paraclip_bench.metrics.ranking import recall_of, retrieve
 from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task
 
@@ -115,9 +115,7 @@ class ParaphrasedRetrieval(Task):
         """Rank the gallery for both phrasings of each query."""
         queries: list[Query] = list(examples)
         gallery = list(examples.shared)
-        # Copies of one image are scored once, then expanded: equal images tie, whatever the shape.
-        firsts_of, copies = distinct([image.content for image in gallery])
-        images = embed.images([gallery[index] for index in firsts_of])
+        images = embed.images(gallery)
         texts = embed.texts([q.query for q in queries] + [q.paraphrase for q in queries])
         targets = np.array([q.target for q in queries])
         firsts, ranks = {}, {}
@@ -125,7 +123,7 @@ class ParaphrasedRetrieval(Task):
             ("query", texts[: len(queries)]),
             ("paraphrase", texts[len(queries) :]),
         ):
-            firsts[side], ranks[side] = retrieve(vectors, images, targets, DEPTH, copies)
+            firsts[side], ranks[side] = retrieve(vectors, images, targets, DEPTH)
         names = np.array([image.id for image in gallery], dtype=object)
         clusters = [
             f"pair-{index}" if q.target < 0 else gallery[q.target].sha256

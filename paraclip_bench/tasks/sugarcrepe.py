@@ -8,7 +8,7 @@ seven subsets; `mteb` counts a tie as right and averages over cases.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,9 +20,10 @@ from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.data.text_files import text_field
 from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of, mean_within
-from paraclip_bench.metrics.similarity import row_dot
 from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
+from paraclip_bench.tasks.limits import spread
+from paraclip_bench.tasks.pairwise import compare
 from paraclip_bench.tasks.subset_files import missing_subsets, read_items, subset_files
 
 SUBSETS = (
@@ -72,25 +73,25 @@ class SugarCrepe(Task):
             return self._from_hub(source, protocol)
         return self._from_folder(source)
 
+    def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:
+        """The first case of each subset, then the second of each, and so on."""
+        return spread(rows, [row.subset for row in rows], n)
+
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Compare the image's similarities to both captions of each case."""
         cases: list[Case] = list(examples)
-        images = embed.images([case.image for case in cases])
-        # One request, so that equal captions are one vector and tie.
-        captions = embed.texts(
-            [case.caption for case in cases] + [case.negative_caption for case in cases]
-        )
-        true = row_dot(images, captions[: len(cases)])
-        false = row_dot(images, captions[len(cases) :])
         subsets = np.array([case.subset for case in cases], dtype=object)
         is_mteb = examples.protocol == "mteb"
         return {
             "example_id": np.array([case.id for case in cases], dtype=object),
             "cluster_id": np.array([case.image.sha256 for case in cases], dtype=object),
-            "similarity_true": true,
-            "similarity_false": false,
-            "correct": true >= false if is_mteb else true > false,
-            "tie": true == false,
+            **compare(
+                [case.image for case in cases],
+                [case.caption for case in cases],
+                [case.negative_caption for case in cases],
+                embed,
+                tie_is_right=is_mteb,
+            ),
             "subset": subsets,
             "averaged": np.full(len(cases), "all", dtype=object) if is_mteb else subsets,
         }

@@ -8,7 +8,7 @@ asks with the image: it is nearer to P1 and to P2 than to N. A tie is wrong, as 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of, mean_within
 from paraclip_bench.metrics.similarity import row_dot
 from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
+from paraclip_bench.tasks.limits import spread
 from paraclip_bench.tasks.subset_files import missing_subsets, read_items, subset_files
 
 SUBSETS = ("swap_obj", "swap_att", "replace_obj", "replace_att", "replace_rel")
@@ -58,6 +59,7 @@ class SugarCrepePP(Task):
         "accuracy_micro": mean_of("correct"),
         **{f"accuracy/{subset}": mean_within("correct", "subset", subset) for subset in SUBSETS},
     }
+    breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {"subset": ("accuracy_micro",)}
 
     def load(self, source: Source, protocol: str) -> Examples:
         """The items of whichever subsets a folder has."""
@@ -74,6 +76,10 @@ class SugarCrepePP(Task):
         ]
         notes = missing_subsets(SUBSETS, list(there))
         return Examples(items, id=f"{source.id}:{self.name}", notes=notes)
+
+    def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:
+        """The first case of each subset, then the second of each, and so on."""
+        return spread(rows, [row.subset for row in rows], n)
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Compare the similarities of each item."""

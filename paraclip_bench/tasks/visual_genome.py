@@ -25,9 +25,9 @@ from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.data.text_files import int_field, read_json_list, text_field
 from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
-from paraclip_bench.metrics.similarity import row_dot
 from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task
+from paraclip_bench.tasks.pairwise import compare
 
 _BOX_FIELDS = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 # The authors average over attribute pairs with at least 25 cases.
@@ -104,18 +104,15 @@ class _VisualGenome(Task):
                 f"{self.name}: none of these {len(cases)} cases is of a group that the aro "
                 "protocol counts; raise --limit, or ask for --protocol mteb"
             )
-        images = embed.images([case.image for case in cases])
-        captions = embed.texts(
-            [case.true_caption for case in cases] + [case.false_caption for case in cases]
-        )
-        true = row_dot(images, captions[: len(cases)])
-        false = row_dot(images, captions[len(cases) :])
         return {
             "cluster_id": np.array([case.image.sha256 for case in cases], dtype=object),
-            "similarity_true": true,
-            "similarity_false": false,
-            "correct": true > false if examples.protocol == "aro" else true >= false,
-            "tie": true == false,
+            **compare(
+                [case.image for case in cases],
+                [case.true_caption for case in cases],
+                [case.false_caption for case in cases],
+                embed,
+                tie_is_right=examples.protocol == "mteb",
+            ),
             "group": np.array([case.group for case in cases], dtype=object),
             "counted_group": np.array([case.counted_group for case in cases], dtype=object),
         }

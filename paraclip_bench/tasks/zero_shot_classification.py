@@ -22,11 +22,14 @@ from paraclip_bench.data.class_folders import (
 from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
-from paraclip_bench.metrics.ranking import distinct, recall_of, retrieve
-from paraclip_bench.metrics.statistic import Statistic
+from paraclip_bench.metrics.ranking import recall_of, retrieve
+from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, Vectors
+from paraclip_bench.tasks.limits import spread
 
 DEFAULT_TEMPLATE = "a photo of a {}."
+# Unit vectors rounded to half precision cancel out to about this, and no closer.
+_NO_DIRECTION = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,13 @@ class PromptedClass:
 
     label: str
     prompts: tuple[str, ...]
+
+
+@batched
+def _accuracy_at_5(columns: Columns, weights: Floats) -> Floats:
+    """Share of images with their class among the first five; NaN where there are no more."""
+    found = recall_of("rank", 5)(columns, weights)
+    return np.asarray(np.where(columns["classes"][0] > 5, found, np.nan))
 
 
 class ZeroShotClassification(Task):
@@ -51,7 +61,7 @@ class ZeroShotClassification(Task):
     }
     scores: ClassVar[Mapping[str, Statistic]] = {
         "accuracy": mean_of("correct"),
-        "accuracy@5": recall_of("rank", 5),
+        "accuracy@5": _accuracy_at_5,
         "accuracy_per_class": macro_mean_of("correct", "label"),
     }
     breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {"label": ("accuracy",)}
@@ -88,17 +98,19 @@ class ZeroShotClassification(Task):
             },
         )
 
+    def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:
+        """The first image of each class, then the second of each, and so on."""
+        return spread(rows, [row.label for row in rows], n)
+
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Rank the classes for each image; ties keep the order of the classes."""
         rows: list[LabelledImage] = list(examples)
         classes: list[PromptedClass] = list(examples.shared)
-        # Classes of the same prompts are one vector, so that they tie, whatever the shape.
-        firsts, copies = distinct([own.prompts for own in classes])
-        vectors = class_vectors([classes[index].prompts for index in firsts], embed)
+        vectors = class_vectors([own.prompts for own in classes], embed)
         place = {own.label: index for index, own in enumerate(classes)}
         targets = np.array([place[row.label] for row in rows])
         images = embed.images([row.image for row in rows])
-        nearest, ranks = retrieve(images, vectors, targets, 1, copies)
+        nearest, ranks = retrieve(images, vectors, targets, 1)
         labels = np.array([own.label for own in classes], dtype=object)
         return {
             "example_id": np.array([row.image.id for row in rows], dtype=object),
@@ -106,6 +118,7 @@ class ZeroShotClassification(Task):
             "label": labels[targets],
             "predicted": labels[nearest[:, 0]],
             "rank": ranks,
+            "classes": np.full(len(rows), len(classes)),
             "correct": ranks == 1,
         }
 
@@ -116,14 +129,13 @@ def class_vectors(classes: Sequence[Sequence[str]], embed: Embed) -> Vectors:
     Raises `ModelError` where that mean has no direction.
     """
     flat = [prompt for prompts in classes for prompt in prompts]
-    firsts, rows = distinct(flat)
-    texts = embed.texts([flat[index] for index in firsts])
+    texts = embed.texts(flat)
     result = np.empty((len(classes), texts.shape[1]), dtype=np.float32)
     start = 0
     for index, prompts in enumerate(classes):
-        mean = texts[rows[start : start + len(prompts)]].mean(axis=0, dtype=np.float64)
+        mean = texts[start : start + len(prompts)].mean(axis=0, dtype=np.float64)
         norm = np.linalg.norm(mean)
-        if norm == 0:
+        if norm < _NO_DIRECTION:
             raise ModelError(
                 f"the vectors of the prompts of a class ({prompts[0]!r} and so on) cancel out, so "
                 "it has no direction; use other templates"

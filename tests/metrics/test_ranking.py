@@ -6,14 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip_bench.metrics import ranking
-from paraclip_bench.metrics.ranking import (
-    distinct,
-    places,
-    recall_of,
-    retrieve,
-    target_ranks,
-    top,
-)
+from paraclip_bench.metrics.ranking import places, recall_of, retrieve, target_ranks, top
 from paraclip_bench.metrics.statistic import mean_over
 
 
@@ -44,30 +37,85 @@ def test_ties_keep_gallery_order(search: tuple[list[list[int]], list[int]], k: i
     assert score == pytest.approx(np.mean(found) if found else np.nan, nan_ok=True)
 
 
+def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    raw = rng.standard_normal((n, d), dtype=np.float32)
+    return raw / np.linalg.norm(raw, axis=1, keepdims=True)
+
+
 @given(
     st.integers(1, 40),
     st.lists(st.integers(0, 4), min_size=1, max_size=30),
     st.integers(0, 2**32 - 1),
 )
 def test_blocks_give_what_the_whole_matrix_gives(n: int, items: list[int], seed: int) -> None:
-    # Small whole numbers: every sum is exact, so that ties are ties in any block.
     rng = np.random.default_rng(seed)
-    rows = {item: row for row, item in enumerate(dict.fromkeys(items))}
-    copies = np.array([rows[item] for item in items])
-    gallery = rng.integers(-2, 3, (len(rows), 3)).astype(np.float32)
-    queries = rng.integers(-2, 3, (n, 3)).astype(np.float32)
+    gallery = unit(rng, 5, 3)[items]
+    queries = unit(rng, n, 3)
     targets = rng.integers(-1, len(items), n)
     k = int(rng.integers(1, len(items) + 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_SCORES", len(items) * 3)
-        firsts, places = retrieve(queries, gallery, targets, k, copies)
-    whole = (queries @ gallery.T)[:, copies]
-    expected = [sorted(range(len(items)), key=lambda i: (-row[i], i)) for row in whole.tolist()]
-    assert firsts.tolist() == [order[:k] for order in expected]
+        patch.setattr(ranking, "_CELLS", 30)
+        patch.setattr(ranking, "_PART", 4)
+        firsts, places = retrieve(queries, gallery, targets, k)
+    orders = [exact_order(query, gallery) for query in queries]
+    assert firsts.tolist() == [order[:k] for order in orders]
     assert places.tolist() == [
         0 if target < 0 else order.index(target) + 1
-        for order, target in zip(expected, targets, strict=True)
+        for order, target in zip(orders, targets, strict=True)
     ]
+
+
+def exact_order(query: np.ndarray, gallery: np.ndarray) -> list[int]:
+    """By Python's whole numbers, then rounded to float32."""
+    steps = lambda vector: [round(float(v) * 2**26) for v in vector]  # noqa: E731
+    asked = steps(query)
+    scores = [
+        np.float32(sum(a * b for a, b in zip(asked, steps(item), strict=True))) for item in gallery
+    ]
+    return sorted(range(len(gallery)), key=lambda i: (-scores[i], i))
+
+
+@pytest.mark.parametrize("n", [1, 2, 127, 128, 129])
+@pytest.mark.parametrize("size", [1, 25, 101, 5001])
+def test_equal_vectors_tie_in_any_shape(n: int, size: int) -> None:
+    rng = np.random.default_rng(n)
+    gallery = np.repeat(unit(rng, 1, 512), size, axis=0)
+    k = min(10, size)
+    firsts, ranks = retrieve(unit(rng, n, 512), gallery, np.full(n, size - 1), k)
+    assert (firsts == np.arange(k)).all()
+    assert (ranks == size).all()
+
+
+@pytest.mark.parametrize("size", [25, 1001])
+def test_a_query_does_not_depend_on_the_others(size: int) -> None:
+    """Nor on where it stands: what its scores are is the same to the last bit."""
+    rng = np.random.default_rng(size)
+    gallery, queries = unit(rng, size, 512), unit(rng, 129, 512)
+    # All but equal: the last bit decides their order.
+    gallery[size // 2 :] = gallery[0] + rng.integers(-1, 2, (size - size // 2, 512)) * 2.0**-24
+    targets = rng.integers(0, size, 129)
+    bits = similarities(queries, gallery)
+    found = retrieve(queries, gallery, targets, 10)
+    for n in (1, 2, 127, 128, 129):
+        for chosen in (np.arange(n), rng.permutation(129)[:n]):
+            assert (similarities(queries[chosen], gallery) == bits[chosen]).all()
+            again = retrieve(queries[chosen], gallery, targets[chosen], 10)
+            assert all((a == b[chosen]).all() for a, b in zip(again, found, strict=True))
+    items = rng.permutation(size)
+    assert (similarities(queries, gallery[items]) == bits[:, items]).all()
+
+
+def similarities(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    return np.concatenate([scores for _, scores in ranking._blocks(queries, gallery)])
+
+
+def test_scores_are_dot_products() -> None:
+    rng = np.random.default_rng(0)
+    queries, gallery = unit(rng, 40, 512), unit(rng, 300, 512)
+    expected = queries.astype(np.float64) @ gallery.astype(np.float64).T
+    # Half a step of each component, and float32's rounding of the sum.
+    assert np.abs(similarities(queries, gallery) / 2.0**52 - expected).max() < 6e-8
 
 
 def test_recall_weighs_queries() -> None:
@@ -81,16 +129,14 @@ def test_recall_weighs_queries() -> None:
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.integers(0, 2**32 - 1))
 def test_several_targets_have_each_its_place(items: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
-    firsts, copies = distinct(items)
-    assert [items[first] for first in firsts] == list(dict.fromkeys(items))
-    assert [items[firsts[row]] for row in copies] == items
-    gallery = rng.integers(-2, 3, (len(firsts), 3)).astype(np.float32)
+    # Small whole numbers, so that numpy's own product is exact too.
+    gallery = rng.integers(-2, 3, (5, 3)).astype(np.float32)[items]
     queries = rng.integers(-2, 3, (7, 3)).astype(np.float32)
     targets = rng.integers(-1, len(items), (7, 4))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_SCORES", len(items) * 3)
-        found = places(queries, gallery, targets, copies)
-    whole = (queries @ gallery.T)[:, copies].tolist()
+        found = places(queries, gallery, targets)
+    whole = (queries @ gallery.T).tolist()
     orders = [sorted(range(len(items)), key=lambda i: (-row[i], i)) for row in whole]
     assert found.tolist() == [
         [0 if target < 0 else order.index(target) + 1 for target in own]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip_bench.metrics import resampling
-from paraclip_bench.metrics.accuracy import mean_of
+from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of, mean_within
 from paraclip_bench.metrics.correlation import spearman_of
 from paraclip_bench.metrics.resampling import (
     Estimate,
@@ -131,3 +131,45 @@ def test_several_statistics_share_their_draws(rows: list[tuple[int, int]]) -> No
         assert together[name] == expected
         enough = len(set(clusters)) >= 9
         assert few[name] == (expected if enough else Estimate(expected.value, None, None))
+
+
+class Name:
+    """A group's name that counts how often it is spelt out."""
+
+    spelt = 0
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __str__(self) -> str:
+        Name.spelt += 1
+        return self.name
+
+
+def test_names_are_sorted_once_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    names = rng.choice(["", "a", "b", "c"], 60)
+    columns = table(rng.normal(size=60).tolist(), list(range(60)))
+    statistics = {"macro": macro_mean_of("value", "group"), "a": mean_within("value", "group", "a")}
+    columns["group"] = names.astype(object)
+    expected = estimates(statistics, columns, seed=1)
+    plain = {name: point(statistic, columns) for name, statistic in statistics.items()}
+    monkeypatch.setattr(resampling, "_BLOCK_CELLS", 60 * 100)
+    columns["group"] = np.array([Name(name) for name in names], dtype=object)
+    Name.spelt = 0
+    found = estimates(statistics, columns, seed=1)
+    # numpy spells each out twice: for the longest, and to copy it.
+    assert 60 <= Name.spelt <= 2 * 60
+    for name, each in found.items():
+        assert each.value == plain[name] == expected[name].value
+        assert (each.low, each.high) == pytest.approx((expected[name].low, expected[name].high))
+
+
+def test_parts_of_as_many_clusters_share_their_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    resampling._few.cache_clear()
+    parts = [table([float(i % 3) for i in range(50)], list(range(k, k + 50))) for k in (0, 7, 90)]
+    shared = [estimate(MEAN, part, seed=6) for part in parts]
+    assert resampling._few.cache_info().misses == 1
+    assert resampling._few.cache_info().hits == 2
+    monkeypatch.setattr(resampling, "_few", resampling._draws)
+    assert [estimate(MEAN, part, seed=6) for part in parts] == shared

@@ -72,9 +72,6 @@ def test_against_loops(tmp_path: Path, captions: Captions, given: Callable[..., 
     examples = TASK.load(place(tmp_path, captions), "karpathy")
     columns = {key: np.asarray(values) for key, values in TASK.outcomes(examples, embed).items()}
     of_captions, of_images = ranks(captions, embed.of_text, coarse_image)
-    # Equal scores of unlike things, beside the copies: the order decides often.
-    assert len(embed.asked_images) == 10
-    assert len(embed.asked_texts) == len(set(embed.asked_texts)) <= 60
 
     assert columns["example_id"].tolist() == list(captions)
     assert [row[row > 0].tolist() for row in columns["rank_text_to_image"]] == of_captions

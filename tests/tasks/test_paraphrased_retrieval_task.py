@@ -49,7 +49,6 @@ def test_against_loops(tmp_path: Path, given: Callable[..., Any]) -> None:
     embed = given(texts.__getitem__, lambda image: images[image.path.read_bytes()])
     columns = TASK.outcomes(examples, embed)
 
-    assert len(embed.asked_images) == 15  # each content is scored once
     assert examples.notes == {"queries_without_target": sum("image_id" not in r for r in rows)}
     ao, js = [], []
     ranks: dict[str, list[int]] = {"query": [], "paraphrase": []}

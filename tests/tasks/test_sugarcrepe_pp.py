@@ -12,6 +12,7 @@ from PIL import Image
 from paraclip_bench.api import evaluate
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError
+from paraclip_bench.evaluation.details import details
 from paraclip_bench.metrics.resampling import estimate, point
 from paraclip_bench.tasks.sugarcrepe_pp import SUBSETS, SugarCrepePP
 
@@ -76,6 +77,10 @@ def test_a_brute_force_agrees(folder: Path, given: Callable[..., Any], protocol:
             assert found.low <= found.value <= found.high
         else:
             assert found.value is found.low is None
+    parts = details(task, columns)["subset"]
+    assert {part.name: (part.n, part.scores["accuracy_micro"].value) for part in parts} == {
+        subset: (len(values), pytest.approx(np.mean(values))) for subset, values in right.items()
+    }
     assert embed.asked_images == [] if protocol == "tot" else len(embed.asked_images) == 100
     assert examples.notes == {"subsets_missing": "swap_att, replace_obj"}
 

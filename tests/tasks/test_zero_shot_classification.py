@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from paraclip_bench.data.class_folders import fill
 from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.evaluation.details import details
-from paraclip_bench.metrics.resampling import point
+from paraclip_bench.evaluation.plan import read_examples
+from paraclip_bench.metrics.resampling import Estimate, estimate, point
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.tasks.zero_shot_classification import ZeroShotClassification, class_vectors
 
@@ -95,7 +97,6 @@ def test_against_loops(source: FolderSource, given: Callable[..., Any], template
     assert {part.name: (part.n, part.scores["accuracy"].value) for part in parts} == {
         label: (len(own), pytest.approx(np.mean(own))) for label, own in top1.items()
     }
-    assert len(embed.asked_texts) == len(set(embed.asked_texts))
     # Images of one content are one cluster.
     assert len(set(columns["cluster_id"])) == 3 + 5 * 7
     assert examples.notes == {
@@ -174,9 +175,38 @@ def test_class_vectors_are_open_clips(tmp_path: Path) -> None:
 
 
 def test_prompts_that_cancel_out(given: Callable[..., Any]) -> None:
-    embed = given(lambda text: [1.0, 0.0] if text == "a" else [-1.0, 0.0])
-    with pytest.raises(ModelError, match=r"a class \('a' and so on\) cancel out"):
-        class_vectors([["a", "b"]], embed)
+    for rest in (0.0, 1e-7, 1e-4):
+        embed = given(lambda text, rest=rest: [1.0, rest] if text == "a" else [-1.0, rest])
+        with pytest.raises(ModelError, match=r"a class \('a' and so on\) cancel out"):
+            class_vectors([["a", "b"]], embed)
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_five_guesses_at_five_classes_say_nothing(
+    tmp_path: Path, given: Callable[..., Any], count: int
+) -> None:
+    source = place(tmp_path, dict.fromkeys(CLASSES[:count], 4))
+    raw = TASK.outcomes(TASK.load(source, "templates"), given())
+    columns = {key: np.asarray(values) for key, values in raw.items()}
+    found = estimate(TASK.scores["accuracy@5"], columns)
+    if count == 5:
+        assert found == Estimate(None, None, None)
+    else:
+        assert found.value == pytest.approx(np.mean(columns["rank"] <= 5)) != 1
+        assert found.low < found.value
+
+
+def test_a_limit_takes_from_every_class(source: FolderSource) -> None:
+    whole = list(read_examples(TASK, source, "templates", None))
+    for n in (1, 8, 11, 30, 1000):
+        taken = list(read_examples(TASK, source, "templates", n))
+        assert taken == [row for row in whole if row in taken]
+        assert len(taken) == min(n, len(whole))
+        counts = Counter(row.label for row in taken)
+        most = max(counts.values())
+        # Of a class that has fewer than another, nothing more is left, or its turn is to come.
+        for label in CLASSES:
+            assert counts[label] >= min(most - 1, sum(row.label == label for row in whole))
 
 
 @each(st.text(alphabet="ab{}c ", max_size=12), st.text(alphabet="x{}c", max_size=4))
