@@ -13,8 +13,7 @@ from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
 # Scores held at once, 256 MB of them: a gallery of a million is scored 64 queries at a time.
 _SCORES = 1 << 26
 _MOST_QUERIES = 128
-# Cells of a gallery held in float64 at once, 256 MB of them; a larger one is converted in parts.
-_CELLS = 1 << 25
+# Gallery items that are scored exactly at once.
 _PART = 1 << 14
 # Steps in 1 of what vectors are rounded to.
 _STEPS = float(1 << 26)
@@ -31,7 +30,7 @@ def retrieve(
     """
     firsts = np.empty((len(queries), k), dtype=np.intp)
     ranks = np.empty(len(queries), dtype=np.int64)
-    for block, similarities in _blocks(queries, gallery):
+    for block, similarities in _blocks(queries, gallery, targets[:, None], k):
         firsts[block] = top(similarities, k)
         ranks[block] = target_ranks(similarities, targets[block])
     return firsts, ranks
@@ -40,26 +39,64 @@ def retrieve(
 def places(queries: Floats, gallery: Floats, targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Ranks [q, t] of several targets of each query, 0 for target -1; otherwise as `retrieve`."""
     ranks = np.empty(targets.shape, dtype=np.int64)
-    for block, similarities in _blocks(queries, gallery):
+    for block, similarities in _blocks(queries, gallery, targets, 0):
         for column in range(targets.shape[1]):
             ranks[block, column] = target_ranks(similarities, targets[block, column])
     return ranks
 
 
-def _blocks(queries: Floats, gallery: Floats) -> Iterator[tuple[slice, Floats]]:
-    """A few queries at a time, and 2^52 times their float32 similarities [b, g] to the gallery."""
+def _blocks(
+    queries: Floats, gallery: Floats, targets: npt.NDArray[Any], k: int
+) -> Iterator[tuple[slice, Floats]]:
+    """A few queries at a time, and their float32 similarities [b, g] to the gallery.
+
+    Exact are those that a float32 product leaves open: near the k-th, and near each of the targets
+    [q, t]. The others are wrong in their last digits, and far enough away for it not to matter.
+    """
     step = max(1, min(_MOST_QUERIES, _SCORES // len(gallery)))
-    held = _whole(gallery) if gallery.size <= _CELLS else None
+    margin = _margin(queries, gallery)
     for start in range(0, len(queries), step):
         block = slice(start, start + step)
+        similarities = np.asarray(queries[block] @ gallery.T, dtype=np.float32)
+        open_ = _undecided(similarities, targets[block], k, margin)
+        items = np.flatnonzero(open_.any(axis=0))
         asked = _whole(queries[block])
-        similarities = np.empty((len(asked), len(gallery)), dtype=np.float32)
-        for first in range(0, len(gallery), _PART):
-            part = slice(first, first + _PART)
-            similarities[:, part] = (
-                asked @ (_whole(gallery[part]) if held is None else held[part]).T
-            )
+        for first in range(0, len(items), _PART):
+            part = items[first : first + _PART]
+            exact = (asked @ _whole(gallery[part]).T / _STEPS**2).astype(np.float32)
+            similarities[:, part] = np.where(open_[:, part], exact, similarities[:, part])
         yield block, similarities
+
+
+def _undecided(
+    similarities: Floats, targets: npt.NDArray[Any], k: int, margin: float
+) -> npt.NDArray[np.bool_]:
+    """Which [b, g] may, if they are wrong by up to half of `margin`, change a place that counts."""
+    result = np.zeros(similarities.shape, dtype=np.bool_)
+    last = similarities.shape[1] - k
+    for row, scores in enumerate(similarities):
+        if k:
+            result[row] = scores >= np.partition(scores, last)[last] - margin
+        for target in targets[row]:
+            if target >= 0:
+                result[row] |= np.abs(scores - scores[target]) <= margin
+    return result
+
+
+def _margin(queries: Floats, gallery: Floats) -> float:
+    """How far two float32 scores must be apart for their order to be certain.
+
+    A dot product of d terms in any order is wrong by at most d u / (1 - d u) times the sum of
+    |a b|, u = 2^-24 (Higham 2002, section 3.1), rounded components add less than 2^-26 sqrt(d) and
+    the last rounding u; two scores are compared, each as large as the vectors' lengths.
+    """
+    d, unit = gallery.shape[1], 2.0**-24
+    sizes = [
+        max(float(np.linalg.norm(v[i : i + _PART], axis=1).max()) for i in range(0, len(v), _PART))
+        for v in (queries, gallery)
+    ]
+    wrong = d * unit / (1 - d * unit) + d**0.5 * 2.0**-26 + unit
+    return float(2.0 * wrong * max(1.0, sizes[0] * sizes[1]))
 
 
 def _whole(vectors: Floats) -> npt.NDArray[np.float64]:

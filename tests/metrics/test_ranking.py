@@ -55,7 +55,6 @@ def test_blocks_give_what_the_whole_matrix_gives(n: int, items: list[int], seed:
     k = int(rng.integers(1, len(items) + 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_SCORES", len(items) * 3)
-        patch.setattr(ranking, "_CELLS", 30)
         patch.setattr(ranking, "_PART", 4)
         firsts, places = retrieve(queries, gallery, targets, k)
     orders = [exact_order(query, gallery) for query in queries]
@@ -107,7 +106,27 @@ def test_a_query_does_not_depend_on_the_others(size: int) -> None:
 
 
 def similarities(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    return np.concatenate([scores for _, scores in ranking._blocks(queries, gallery)])
+    """All of them exact, for of a top k of all every one is open."""
+    none = np.empty((len(queries), 0), dtype=int)
+    blocks = ranking._blocks(queries, gallery, none, len(gallery))
+    return np.concatenate([scores for _, scores in blocks])
+
+
+def test_only_what_is_open_is_scored_exactly() -> None:
+    """Few items of a large gallery are; the places are those of exact scores all the same."""
+    rng = np.random.default_rng(3)
+    gallery, queries = unit(rng, 20_000, 64), unit(rng, 70, 64)
+    gallery[::7] = gallery[3]
+    targets = rng.integers(-1, len(gallery), len(queries))
+    with pytest.MonkeyPatch.context() as patch:
+        settled: list[int] = []
+        whole = ranking._whole
+        patch.setattr(ranking, "_whole", lambda v: settled.append(len(v)) or whole(v))
+        firsts, ranks = retrieve(queries, gallery, targets, 10)
+    assert sum(settled) < 0.3 * len(gallery)
+    exact = similarities(queries, gallery)
+    assert (firsts == ranking.top(exact, 10)).all()
+    assert (ranks == target_ranks(exact, targets)).all()
 
 
 def test_scores_are_dot_products() -> None:
@@ -115,7 +134,7 @@ def test_scores_are_dot_products() -> None:
     queries, gallery = unit(rng, 40, 512), unit(rng, 300, 512)
     expected = queries.astype(np.float64) @ gallery.astype(np.float64).T
     # Half a step of each component, and float32's rounding of the sum.
-    assert np.abs(similarities(queries, gallery) / 2.0**52 - expected).max() < 6e-8
+    assert np.abs(similarities(queries, gallery) - expected).max() < 6e-8
 
 
 def test_recall_weighs_queries() -> None:
