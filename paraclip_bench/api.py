@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paraclip_bench.errors import UsageError
 from paraclip_bench.progress import Progress
 from paraclip_bench.workspace import Workspace
 
@@ -74,6 +75,8 @@ def evaluate(
     place = Workspace(Path(workspace))
     several = models if isinstance(models, list | tuple) else [models]
     names = [tasks] if isinstance(tasks, str) else tasks
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise UsageError("tasks are given by name; docs/plugins.md shows how to register your own")
     plan = plan_run(_named(several), names, options, place)
     return execute(plan, options, place, Progress(quiet=quiet))
 

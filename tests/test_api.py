@@ -12,6 +12,7 @@ import pytest
 
 import paraclip_bench
 from paraclip_bench.api import evaluate, finetune, leaderboard
+from paraclip_bench.errors import UsageError
 
 WAYS = [
     "from paraclip_bench import {0}; f = {0}",
@@ -99,3 +100,11 @@ def test_objects_of_one_class_are_models_of_their_own(tmp_path: Path) -> None:
     assert len({file for file, _ in report.results}) == 2
     first, second = (result.scores["pearson"].value for _, result in report.results)
     assert first != second
+
+
+def test_tasks_are_given_by_name() -> None:
+    for tasks in (object(), [object()], 3):
+        with pytest.raises(UsageError, match=r"tasks are given by name; docs/plugins\.md"):
+            evaluate("clip", tasks)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"'mine\.py:Task' is a file's, .* docs/plugins\.md"):
+        evaluate("clip", "mine.py:Task")

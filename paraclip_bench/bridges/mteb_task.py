@@ -16,7 +16,7 @@ from typing import Any
 from paraclip_bench import registry
 from paraclip_bench.bridges.installed import find_task, import_mteb, mteb_version
 from paraclip_bench.data import hub
-from paraclip_bench.data.pins import PINS
+from paraclip_bench.data.pins import PINS, DataSet
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Side
@@ -46,7 +46,9 @@ class MtebTask(ScoredElsewhere):
         rule = f"{about.type} as mteb has it; no intervals"
         # What is a class's elsewhere: each name makes another task.
         vars(self).update(
-            name=PREFIX + about.name, protocols={"mteb": Protocol(tuple(sides), rule)}
+            name=PREFIX + about.name,
+            protocols={"mteb": Protocol(tuple(sides), rule)},
+            data_set=DataSet(str(about.license or "unknown"), "mteb fetches it when it runs"),
         )
         self._sizes: dict[str, int] = {}
 
@@ -97,7 +99,9 @@ class MtebTask(ScoredElsewhere):
             # What the hub's libraries and mteb's own transforms raise may be anything.
             except Exception as error:
                 what = f"data set {path} @ {revision[:8]}"
-                raise hub.unreachable(what, error, DataError) from error
+                raise hub.unreachable(
+                    what, error, DataError, local="a cache (HF_HOME) that has it"
+                ) from error
             _check_revision(self.name, task.dataset, path, revision)
             sizes.append(_sizes(task))
             # mteb reads it again for the scores; many tasks would not fit in memory together.

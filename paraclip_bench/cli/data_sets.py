@@ -104,7 +104,8 @@ def prefetch(
             continue
         progress.say(f"{task.name}: {size_text(size)}, {data.pin}")
         rows.append({"data set": task.name, "bytes": size, "path": str(folder)})
-    typer.echo(json.dumps(rows, indent=1) if as_json else table(rows))
+    if as_json or rows:
+        typer.echo(json.dumps(rows, indent=1) if as_json else table(rows))
     if to is not None and rows:
         progress.say(f"use it with: paraclip-bench run --data-dir {to} --offline …")
     if failed:
@@ -118,7 +119,7 @@ def verify(
 ) -> None:
     """Hash every file and count the examples of every task. Nothing is fetched.
 
-    Exit 1 if something is wrong, or is missing that was asked for by name.
+    Exit 1 if something is wrong or not whole, or is missing that was asked for by name.
     """
     from paraclip_bench.data.hub import go_offline
     from paraclip_bench.data.source import HubSource, folder_source
@@ -138,9 +139,11 @@ def verify(
     else:
         wide = ("task", "protocol", "state", "n", "expected", "files", "hashed", "why")
         typer.echo(table([{name: row[name] for name in wide} for row in rows]))
-    wrong = [v for v in found if v.state == "wrong" or (names and v.state == "missing")]
+    bad = {"wrong", "partial", "missing"} if names else {"wrong", "partial"}
+    wrong = {(v.task, v.why): v for v in found if v.state in bad}
+    for verdict in wrong.values():
+        progress.say(f"error: {verdict.task} ({verdict.protocol}): {verdict.why}")
     if wrong:
-        progress.say(f"error: {wrong[0].task} ({wrong[0].protocol}): {wrong[0].why}")
         raise typer.Exit(1)
 
 

@@ -16,8 +16,9 @@ from paraclip_bench.tasks.base import Task
 class Verdict:
     """What was found of one task's data under one protocol.
 
-    state: "right"; "wrong", with the reason in `why`; "missing"; or "other" where this copy does
-    not serve the protocol. hashed is how many of its files could be compared with a checksum.
+    state: "right"; "wrong", with the reason in `why`; "partial" for fewer examples than the whole
+    set has; "missing"; or "other" where this copy does not serve the protocol. hashed is how many
+    of its files could be compared with a checksum.
     """
 
     task: str
@@ -77,5 +78,7 @@ def _read(task: Task, source: Source, verdict: Verdict) -> Verdict:
     verdict = dataclasses.replace(verdict, n=n)
     if verdict.expected is not None and n != verdict.expected:
         why = f"{n:,} examples where the whole set has {verdict.expected:,}"
-        return dataclasses.replace(verdict, state="wrong", why=why)
+        # A folder may hold a part of a set, or a set of the user's own.
+        state = "partial" if n < verdict.expected else "wrong"
+        return dataclasses.replace(verdict, state=state, why=why)
     return verdict

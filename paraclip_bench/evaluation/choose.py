@@ -24,6 +24,11 @@ def load_task(name: str) -> Task:
     Raises `UsageError` for an unknown name, `BenchError` for a plugin that cannot be used.
     """
     head, colon, argument = name.partition(":")
+    if head.endswith(".py"):
+        raise UsageError(
+            f"the task {name!r} is a file's, and tasks are entry points; docs/plugins.md shows how "
+            "to register your own"
+        )
     plugin = registry.find("task", head)
     cls = plugin.load()
     arguments = (argument,) if argument else ()

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from paraclip_bench.data.pins import data_set_of
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.ranks import RankFailed, Ranks, local_device, ranks
 from paraclip_bench.encoding.spaces import Spaces
@@ -285,11 +286,20 @@ def _run_one(
     shown = undefined if main.value is None else f"{100 * main.value:.2f}"
     progress.say(
         f"{model.name} on {work.title}: {work.task.main_score} {shown} "
-        f"({len(work.examples)} examples, {result.provenance.seconds:.1f} s, "
+        f"({_examples(work)}, {result.provenance.seconds:.1f} s, "
         f"{result.provenance.from_store:.0%} of {embed.requested} vectors from the store)"
         + (f", scored by {scored.scored_by}: no interval" if scored.scored_by else "")
     )
     _compare(result, model, work, progress, report)
+
+
+def _examples(work: Work) -> str:
+    """How many there are, and of how many where they are not the whole set."""
+    data = data_set_of(work.task)
+    whole = data.examples.get(work.protocol) if data and work.source != "demo" else None
+    shown = f"{len(work.examples)} examples"
+    is_part = whole is not None and work.limit is None and len(work.examples) != whole
+    return f"{shown}, where the published set has {whole}" if is_part else shown
 
 
 def _cut_off(names: Sequence[str]) -> dict[str, Any]:

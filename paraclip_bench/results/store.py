@@ -59,10 +59,12 @@ def read(path: Path) -> Result:
                 f"{SCHEMA_VERSION}; update paraclip-bench"
             )
         return Result.model_validate(raw)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; results show lists what there is") from error
     except (ValidationError, ValueError, OSError) as error:
         first = str(error).splitlines()[0]
         raise DataError(
-            f"{path} is not a result ({first}); delete it, or run again with --force"
+            f"{path} is not a result of run ({first}); what was one is made anew by run --force"
         ) from error
 
 

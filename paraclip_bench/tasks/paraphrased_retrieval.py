@@ -89,7 +89,11 @@ class ParaphrasedRetrieval(Task):
             if target is not None and place is None:
                 raise DataError(
                     f"{where}: the target image {target!r} is not in {gallery.where}; "
-                    "put it there or drop image_id"
+                    + (
+                        "write COCO's number without quotes"
+                        if isinstance(target, str) and target.isdigit()
+                        else "put it there or drop image_id"
+                    )
                 )
             id = _id(row, where)
             if lines and (id is None) != (None in lines):

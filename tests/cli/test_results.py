@@ -69,7 +69,7 @@ def test_wrong_usage(shown, arguments, part):
 
 
 def test_a_file_that_is_no_result(shown):
-    shown("results", "show", "none.json").fails(1, "none.json is not a result")
+    shown("results", "show", "none.json").fails(1, "none.json does not exist")
 
 
 def test_a_damaged_file_is_named_and_the_others_are_shown(shown):
