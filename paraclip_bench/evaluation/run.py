@@ -299,7 +299,7 @@ def _examples(work: Work) -> str:
     whole = data.examples.get(work.protocol) if data and work.source != "demo" else None
     shown = f"{len(work.examples)} examples"
     is_part = whole is not None and work.limit is None and len(work.examples) != whole
-    return f"{shown}, where the published set has {whole}" if is_part else shown
+    return f"{shown}, where the whole set has {whole}" if is_part else shown
 
 
 def _cut_off(names: Sequence[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench import registry
+from paraclip_bench.data.pins import data_set_of
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.evaluation.choose import all_tasks, load_task
 from paraclip_bench.leaderboard.published import PublishedRow, check_which, published_rows
@@ -88,7 +89,8 @@ class Row:
 class Board:
     """A leaderboard; left_out says which results it does not show, and why.
 
-    sources are the kinds of data that its results are on: hub, folder, demo. published are rows
+    sources are the kinds of data that its results are on: hub, folder, demo. partial names sets of
+    another size than the published ones. published are rows
     of others' numbers, apart from `rows`; None where they were not asked for.
     """
 
@@ -99,6 +101,7 @@ class Board:
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
     published: tuple[PublishedRow, ...] | None = None
+    partial: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         from paraclip_bench.leaderboard.terminal import text
@@ -162,7 +165,22 @@ def make_board(
         tuple(rows),
         tuple(selection.left_out),
         None if reference is None else published_rows(selection, columns, reference),
+        _partial(selection, tasks),
     )
+
+
+def _partial(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
+    """The measures on another number of examples than the published set has, with both numbers."""
+    found = []
+    for measure in selection.measures:
+        entry, task = selection.any_entry(measure), tasks.get(measure.task)
+        data = data_set_of(task) if task else None
+        whole = data.examples.get(measure.protocol) if data else None
+        own = entry.is_cut or entry.result.data.source == "demo"
+        if whole is not None and entry.result.n != whole and not own:
+            title = _title(selection, measure, task)
+            found.append(f"{title} ({entry.result.n:,} examples, not {whole:,})")
+    return tuple(found)
 
 
 def _made_by_prefixes(selection: Selection) -> dict[str, Task]:

@@ -58,6 +58,8 @@ def legend(board: Board, best: str = "bold") -> str:
     ]
     if "demo" in board.sources:
         parts.append(DEMO_NOTICE if board.sources == ("demo",) else f"In part: {DEMO_NOTICE}")
+    if board.partial:
+        parts.append(f"Not the published set: {', '.join(board.partial)}.")
     if board.published is not None:
         parts.append(published_notice(board.columns, board.published))
     return " ".join(parts)

@@ -24,6 +24,16 @@ def board(put: Put, tmp_path: Path) -> Board:
     return make_board(tmp_path)
 
 
+def test_sets_of_another_size_are_named(board: Board) -> None:
+    assert board.partial == (
+        "vg-attribution (aro) (60 examples, not 28,748)",
+        "vg-relation (aro) (60 examples, not 23,937)",
+    )
+    said = f"Not the published set: {', '.join(board.partial)}."
+    assert said in formats.legend(board)
+    assert said in formats.markdown(board)
+
+
 def test_json_is_the_whole_board(board: Board) -> None:
     raw = json.loads(formats.as_json(board))
     assert raw["suite"] == "paper"
