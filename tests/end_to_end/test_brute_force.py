@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -359,7 +360,19 @@ def brute_sts(plain: Plain, file: Path) -> dict[str, float]:
     }
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One text at a time is little work for two threads: on a busy machine they wait for each
+    other, and a text takes five times as long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path: Path) -> None:
     report = evaluate(
