@@ -51,8 +51,8 @@ def test_run_and_leaderboard_show_what_mteb_published(
     done = program(*run, "--json")
     said = [line for line in done.stderr.splitlines() if "published" in line]
     assert said == [
-        f"{NAME} on STS13: spearman 80.60, published 80.60, +0.00 (mteb @ f4cc6c8; its data are "
-        "mteb's STS13 @ 7e90230, these of a folder; they may differ)"
+        f"{NAME} on STS13: spearman 80.60, published 80.60 (mteb's cosine_spearman), +0.00 (mteb @ "
+        "f4cc6c8; its data are mteb's STS13 @ 7e90230, these of a folder; they may differ)"
     ]
     (row,) = json.loads(done.stdout)["results"]
     assert row["value"] == pytest.approx(0.806032, abs=5e-5)
