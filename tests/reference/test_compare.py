@@ -162,7 +162,10 @@ def test_the_names_are_noted_as_the_task_notes_them(tmp_path: Path) -> None:
         {"protocol": "mteb2"},
         {"task": "vg-relations"},
         {"scores": {"accuracy": {"value": None, "low": None, "high": None}}},
-        {"scores": {"accuracy_micro": {"value": 0.5, "low": None, "high": None}}},
+        {
+            "main_score": "accuracy_micro",
+            "scores": {"accuracy_micro": {"value": 0.5, "low": None, "high": None}},
+        },
     ],
 )
 def test_nothing_is_said(fields: dict[str, Any]) -> None:
