@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import machine
 import numpy as np
@@ -68,17 +69,21 @@ def draw(folder: Path, count: int) -> None:
 
 def run(folder: Path, environment: dict[str, str]) -> tuple[float, float, float]:
     """Peak MB of a process that encodes a folder, peak MB of its workers, seconds it took."""
-    process = subprocess.Popen(
+    own, workers = watched(
         [sys.executable, __file__, "--child", str(folder)],
-        env={**environment, "PARACLIP_CACHE": str(folder / "cache")},
-        stdout=subprocess.PIPE,
-        text=True,
+        {**environment, "PARACLIP_CACHE": str(folder / "cache")},
     )
-    peaks = {"workers": 0.0}
+    return own["peak_mb"], workers, own["seconds"]
+
+
+def watched(command: list[str], environment: dict[str, str]) -> tuple[dict[str, Any], float]:
+    """The JSON that a command ends with, and the peak of its children's resident memory, MB."""
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    peaks = [0.0]
 
     def watch() -> None:
         while process.poll() is None:
-            peaks["workers"] = max(peaks["workers"], sum(map(resident, children(process.pid))))
+            peaks.append(sum(map(resident, children(process.pid))))
             time.sleep(0.2)
 
     watcher = threading.Thread(target=watch)
@@ -87,8 +92,8 @@ def run(folder: Path, environment: dict[str, str]) -> tuple[float, float, float]
     watcher.join()
     if process.returncode:
         raise SystemExit(process.returncode)
-    own = json.loads(out.splitlines()[-1])
-    return own["peak_mb"], peaks["workers"], own["seconds"]
+    found: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return found, max(peaks)
 
 
 def encode(folder: Path) -> None:

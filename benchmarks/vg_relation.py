@@ -17,10 +17,8 @@ import contextlib
 import json
 import logging
 import os
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -30,7 +28,7 @@ from typing import Any
 import machine
 import numpy as np
 from finetune import peak_kb
-from images import children, resident
+from images import watched
 from PIL import Image
 
 CASES, IMAGES = 23_937, 5_316
@@ -228,27 +226,11 @@ def save_model(folder: Path, architecture: str) -> None:
 
 def run(folder: Path, way: str, first: int) -> dict[str, Any]:
     """A way's figures, measured in a process of its own; `workers_peak_gb` are its children's."""
-    process = subprocess.Popen(
+    found, workers = watched(
         [sys.executable, __file__, "--child", way, str(folder), str(first)],
-        env={**os.environ, "PARACLIP_CACHE": str(folder / f"cache-{way}")},
-        stdout=subprocess.PIPE,
-        text=True,
+        {**os.environ, "PARACLIP_CACHE": str(folder / f"cache-{way}")},
     )
-    peaks = [0.0]
-
-    def watch() -> None:
-        while process.poll() is None:
-            peaks.append(sum(map(resident, children(process.pid))))
-            time.sleep(0.2)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    out, _ = process.communicate()
-    watcher.join()
-    if process.returncode:
-        raise SystemExit(process.returncode)
-    found: dict[str, Any] = json.loads(out.splitlines()[-1])
-    found["workers_peak_gb"] = max(peaks) * 1024**2 / 1e9
+    found["workers_peak_gb"] = workers * 1024**2 / 1e9
     print(f"{way}: {found}", flush=True)
     return found
 

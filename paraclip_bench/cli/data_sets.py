@@ -152,15 +152,15 @@ def path(
     data_dir: PrefetchedOption = None,
 ) -> None:
     """Print the folder of a data set's files; exit 1 where they are not here."""
-    from paraclip_bench.data.pins import data_set_of
+    from paraclip_bench.data.pins import pin_of
     from paraclip_bench.data.snapshot import whereabouts
 
     _check_prefetched(data_dir)
     for task in _chosen([name]):
-        data = data_set_of(task)
-        folder = whereabouts(data.pin, data_dir) if data and data.pin else None
+        pin = pin_of(task)
+        folder = whereabouts(pin, data_dir) if pin else None
         if folder is None or not folder.is_dir():
-            does = "data prefetch fetches it" if data and data.pin else "the hub has no copy of it"
+            does = "data prefetch fetches it" if pin else "the hub has no copy of it"
             raise BenchError(f"the data of {task.name} is not in {data_dir or 'the cache'}; {does}")
         typer.echo(str(folder))
 

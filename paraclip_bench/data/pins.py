@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from paraclip_bench.tasks.base import Task
@@ -40,12 +40,14 @@ class DataSet:
     pin: Pin | None = None
 
 
+def _pinned(licence: str, source: str, pin: Pin, *protocols: str, **others: int) -> DataSet:
+    """The hub's whole split under each of these protocols; `others` have another size."""
+    examples = {**others, **dict.fromkeys(protocols, pin.rows or 0)}
+    return DataSet(licence, source, examples, pin)
+
+
 def _sts(id: str, revision: str, rows: int, source: str, licence: str = "research") -> DataSet:
-    return DataSet(licence, source, {"all": rows}, Pin(f"mteb/{id}", revision, rows=rows))
-
-
-def _both(rows: int, *protocols: str) -> dict[str, Any]:
-    return dict.fromkeys(protocols, rows)
+    return _pinned(licence, source, Pin(f"mteb/{id}", revision, rows=rows), "all")
 
 
 # By task. Revisions, and rows where PROTOCOLS has none, as mteb 2.26 has them (task metadata).
@@ -62,61 +64,68 @@ DATA_SETS: dict[str, DataSet] = {
         "SemEval 2012 to 2017",
         "CC BY-SA 4.0",
     ),
-    "SICK-R": DataSet(
+    "SICK-R": _pinned(
         "CC BY-NC-SA 3.0",
         "SICK (Marelli et al. 2014)",
-        {"senteval": 4927, "mteb": 9927},
         Pin("mteb/sickr-sts", "20a6d6f312dd54037fe07a32d58e5e168867909d", rows=9927),
+        "mteb",
+        senteval=4927,
     ),
-    "vg-relation": DataSet(
+    "vg-relation": _pinned(
         "MIT, images CC BY 4.0",
         "ARO (Yuksekgonul et al. 2023)",
-        _both(23937, "aro", "mteb"),
         Pin("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d", rows=23937),
+        "aro",
+        "mteb",
     ),
-    "vg-attribution": DataSet(
+    "vg-attribution": _pinned(
         "MIT, images CC BY 4.0",
         "ARO (Yuksekgonul et al. 2023)",
-        _both(28748, "aro", "mteb"),
         Pin("mteb/ARO-Visual-Attribution", "25fe9b460426ff67cdb0608a737c94f8f49a901e", rows=28748),
+        "aro",
+        "mteb",
     ),
-    "coco-order": DataSet(
+    "coco-order": _pinned(
         "MIT, captions CC BY 4.0",
         "ARO (Yuksekgonul et al. 2023)",
-        _both(25010, "aro", "mteb"),
         Pin("mteb/ARO-COCO-order", "53c20afc02a87fed8c0245dde2e00f054da4b861", rows=25010),
+        "aro",
+        "mteb",
     ),
-    "flickr30k-order": DataSet(
+    "flickr30k-order": _pinned(
         "MIT, images for research",
         "ARO (Yuksekgonul et al. 2023)",
-        _both(5000, "aro", "mteb"),
         Pin("mteb/ARO-Flickr-Order", "e5d7f3502345b2c398a6645b4d09b44e650287bf", rows=5000),
+        "aro",
+        "mteb",
     ),
-    "sugarcrepe": DataSet(
+    "sugarcrepe": _pinned(
         "MIT",
         "SugarCrepe (Hsieh et al. 2023)",
-        _both(7511, "sugarcrepe", "mteb"),
         # Its only split is called train; mteb tests on it.
         Pin("mteb/SUGARCREPE_fmt", "e9e0e3ce40c94023c819d3413edb5d090ec9f0d8", "train", rows=7511),
+        "sugarcrepe",
+        "mteb",
     ),
     "sugarcrepe-pp": DataSet(
-        "CC BY 4.0", "SugarCrepe++ (Dumpala et al. 2024)", _both(4757, "tot", "itt")
+        "CC BY 4.0", "SugarCrepe++ (Dumpala et al. 2024)", {"tot": 4757, "itt": 4757}
     ),
-    "winoground": DataSet(
+    "winoground": _pinned(
         "Meta's own, to be accepted on the hub",
         "Winoground (Thrush et al. 2022)",
-        _both(400, "winoground", "mteb"),
         Pin("facebook/winoground", "b400e173549071916ad1b3d449293bc8d8b4b763", rows=400),
+        "winoground",
+        "mteb",
     ),
     "coco-karpathy": DataSet(
         "captions CC BY 4.0, images Flickr's terms",
         "COCO val2014, split of Karpathy and Fei-Fei (2015)",
-        _both(5000, "karpathy"),
+        {"karpathy": 5000},
     ),
     "flickr30k-karpathy": DataSet(
         "research",
         "Flickr30k, split of Karpathy and Fei-Fei (2015)",
-        _both(1000, "karpathy"),
+        {"karpathy": 1000},
     ),
     "zero-shot-classification": DataSet(
         "that of your images", "folders of your own, or ImageNet's"
@@ -131,6 +140,18 @@ DATA_SETS: dict[str, DataSet] = {
 def data_set_of(task: Task) -> DataSet | None:
     """What a task says of its data: a plugin's by itself, a built-in's here."""
     return task.data_set or DATA_SETS.get(task.name)
+
+
+def pin_of(task: Task) -> Pin | None:
+    """The hub's copy of a task's data, where there is one that can be used."""
+    data = data_set_of(task)
+    return data.pin if data else None
+
+
+def whole_size(task: Task, protocol: str) -> int | None:
+    """How many examples the whole set has under a protocol, where that is known."""
+    data = data_set_of(task)
+    return data.examples.get(protocol) if data else None
 
 
 PINS = {name: data.pin for name, data in DATA_SETS.items() if data.pin is not None}

@@ -32,9 +32,9 @@ def prefetch(pin: Pin, to: Path | None, progress: Progress) -> tuple[Path, int]:
     --data-dir on a machine without a network. What is there already is not fetched or copied
     again. Raises `DataError` where a file cannot be had or is damaged.
     """
-    if to is not None and to.exists() and not to.is_dir():
-        raise DataError(f"--to {to} is a file; name a folder")
     if to is not None:
+        if to.exists() and not to.is_dir():
+            raise DataError(f"--to {to} is a file; name a folder")
         read_manifest(to)  # a damaged one is said before anything is fetched
     snapshot = fetch(pin, bars=progress.is_shown)
     # Reads the hashes and the rows: a copy that is not whole is not passed on.

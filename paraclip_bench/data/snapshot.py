@@ -19,19 +19,21 @@ MANIFEST = "prefetched.json"
 
 def cached(pin: Pin) -> Path | None:
     """The snapshot's folder in the hub's cache, or None; the network is not asked."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    folder = Path(HF_HUB_CACHE) / f"datasets--{pin.id.replace('/', '--')}/snapshots/{pin.revision}"
+    folder = _snapshots(pin) / pin.revision
     return folder if folder.is_dir() and any(files(folder)) else None
 
 
 def other_revisions(pin: Pin) -> list[str]:
     """Revisions of the data set that the hub's cache has and this version does not use."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    folder = Path(HF_HUB_CACHE) / f"datasets--{pin.id.replace('/', '--')}/snapshots"
+    folder = _snapshots(pin)
     there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     return [revision for revision in there if revision != pin.revision]
+
+
+def _snapshots(pin: Pin) -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE) / f"datasets--{pin.id.replace('/', '--')}" / "snapshots"
 
 
 def files(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from paraclip_bench.data.pins import data_set_of
+from paraclip_bench.data.pins import data_set_of, pin_of, whole_size
 from paraclip_bench.data.snapshot import check_cached, check_prefetched, files, whereabouts
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.errors import BenchError, DataError, MissingData, NotServed
@@ -33,8 +33,7 @@ class Verdict:
 
 def verify(task: Task, source: Source) -> list[Verdict]:
     """Hash the files of a task's data anew and read its examples under each of its protocols."""
-    data = data_set_of(task)
-    pin = data.pin if data else None
+    data, pin = data_set_of(task), pin_of(task)
     own = source.of(pin)
     base = Verdict(task.name, "", "right")
     if isinstance(own, HubSource) and data is not None:
@@ -54,11 +53,7 @@ def verify(task: Task, source: Source) -> list[Verdict]:
         except DataError as error:
             return _all(task, dataclasses.replace(base, state="wrong", why=str(error)))
         base = dataclasses.replace(base, files=len(files(folder)), hashed=hashed)
-    expected = data.examples if data else {}
-    return [
-        _read(task, own, dataclasses.replace(v, expected=expected.get(v.protocol)))
-        for v in _all(task, base)
-    ]
+    return [_read(task, own, verdict) for verdict in _all(task, base)]
 
 
 def _all(task: Task, verdict: Verdict) -> list[Verdict]:
@@ -66,6 +61,7 @@ def _all(task: Task, verdict: Verdict) -> list[Verdict]:
 
 
 def _read(task: Task, source: Source, verdict: Verdict) -> Verdict:
+    verdict = dataclasses.replace(verdict, expected=whole_size(task, verdict.protocol))
     try:
         n = len(task.load(source, verdict.protocol))
     # A plugin's task may raise anything.

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from paraclip_bench.data.pins import data_set_of
+from paraclip_bench.data.pins import pin_of
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.errors import BenchError, MissingData, NotServed, UsageError
 from paraclip_bench.models.base import Context, Model, missing_sides
@@ -94,8 +94,7 @@ def make_plan(
             idle.append((task, protocol))
             continue
         try:
-            data = data_set_of(task)
-            own = source.of(data.pin if data else None)
+            own = source.of(pin_of(task))
             try:
                 examples = read_examples(task, own, protocol, limit)
             except NotServed as error:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.data.pins import data_set_of
+from paraclip_bench.data.pins import whole_size
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.ranks import RankFailed, Ranks, local_device, ranks
 from paraclip_bench.encoding.spaces import Spaces
@@ -295,10 +295,10 @@ def _run_one(
 
 def _examples(work: Work) -> str:
     """How many there are, and of how many where they are not the whole set."""
-    data = data_set_of(work.task)
-    whole = data.examples.get(work.protocol) if data and work.source != "demo" else None
+    whole = whole_size(work.task, work.protocol)
     shown = f"{len(work.examples)} examples"
-    is_part = whole is not None and work.limit is None and len(work.examples) != whole
+    is_compared = whole is not None and work.limit is None and work.source != "demo"
+    is_part = is_compared and len(work.examples) != whole
     return f"{shown}, where the whole set has {whole}" if is_part else shown
 
 

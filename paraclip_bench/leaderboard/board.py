@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench import registry
-from paraclip_bench.data.pins import data_set_of
+from paraclip_bench.data.pins import whole_size
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.evaluation.choose import all_tasks, load_task
 from paraclip_bench.leaderboard.published import PublishedRow, check_which, published_rows
@@ -174,8 +174,7 @@ def _partial(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
     found = []
     for measure in selection.measures:
         entry, task = selection.any_entry(measure), tasks.get(measure.task)
-        data = data_set_of(task) if task else None
-        whole = data.examples.get(measure.protocol) if data else None
+        whole = whole_size(task, measure.protocol) if task else None
         own = entry.is_cut or entry.result.data.source == "demo"
         if whole is not None and entry.result.n != whole and not own:
             title = _title(selection, measure, task)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.hub import HubBytes
+from paraclip_bench.data.hub import with_images
 from paraclip_bench.data.images import ImageRef, checked_box, image_in
 from paraclip_bench.data.pins import PINS
 from paraclip_bench.data.source import FolderSource, HubSource, Source
@@ -146,12 +146,9 @@ class _VisualGenome(Task):
                 + ("" if protocol == "mteb" else ", or ask for --protocol mteb")
             )
         cases, partly_outside = [], 0
-        images = rows.select_columns(["image"])
-        for index, row in enumerate(rows.remove_columns(["image"])):
+        for index, row, (image,) in with_images(rows, ["image"], self.name):
             where = f"{self.name} of the hub, row {index}"
-            ref = ImageRef(
-                id=str(row.get("image_path") or index), read=HubBytes(images, index, self.name)
-            )
+            ref = dataclasses.replace(image, id=str(row.get("image_path") or index))
             case = self._case(row, ref, protocol, where)
             partly_outside += not checked_box(case.image, where)
             cases.append(case)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hub_stand_in import Files, serve, write_cache
 from PIL import Image
 
 from paraclip_bench.data.pins import DATA_SETS, PINS
-from tests.hub_stand_in import Files, serve, write_cache
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 MODEL = """

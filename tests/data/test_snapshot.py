@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hub_stand_in import etag, write_cache
 
 from paraclip_bench.data import hub
 from paraclip_bench.data.pins import DATA_SETS, PINS, Pin
@@ -23,7 +24,6 @@ from paraclip_bench.errors import DataError
 from paraclip_bench.evaluation.plan import make_plan
 from paraclip_bench.progress import Progress
 from paraclip_bench.tasks.sts import SICKR
-from tests.hub_stand_in import etag, write_cache
 
 PIN = Pin("somebody/pairs", "a" * 40, rows=3)
 ROWS = "".join(json.dumps({"text": f"text {i}"}) + "\n" for i in range(3)).encode()

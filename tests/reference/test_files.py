@@ -34,6 +34,12 @@ def of_source(name: str) -> list[PublishedScore]:
     return [s for s in published_scores() if s.source.name == name and not s.measure.mean_of]
 
 
+def key_of(score: PublishedScore) -> tuple[str | None, ...]:
+    """What a source's row and its score's name say."""
+    model, measure = score.model, score.measure
+    return model.architecture, model.pretrained, model.family, measure.task, measure.score
+
+
 def named(theirs: str) -> tuple[str, str]:
     if theirs in COMPOSITIONAL:
         return COMPOSITIONAL[theirs]
@@ -51,16 +57,7 @@ def test_every_compositional_number(real: Callable[[str], Path]) -> None:
         for row in raw["rows"]
         for name, value in row["scores"].items()
     }
-    ours = {
-        (
-            s.model.architecture,
-            s.model.pretrained,
-            s.model.family,
-            s.measure.task,
-            s.measure.score,
-        ): s.value
-        for s in of_source("vl_compo")
-    }
+    ours = {key_of(s): s.value for s in of_source("vl_compo")}
     assert len(ours) == len(of_source("vl_compo")) == 202 * 27
     assert ours == theirs
     source = of_source("vl_compo")[0].source
@@ -119,16 +116,7 @@ def test_the_headline_scores_are_the_means_of_the_published_parts(
             assert len(parts) == count
             theirs[(*model, *key)] = sum(parts) / count / 100
     derived = [score for score in published_scores() if score.measure.mean_of]
-    ours = {
-        (
-            s.model.architecture,
-            s.model.pretrained,
-            s.model.family,
-            s.measure.task,
-            s.measure.score,
-        ): s.value
-        for s in derived
-    }
+    ours = {key_of(s): s.value for s in derived}
     assert len(derived) == len(ours) == 202 * 3
     assert ours == pytest.approx(theirs, abs=1e-12)
     assert all(score.measure.remark.startswith("derived: ") for score in derived)
