@@ -1,6 +1,7 @@
 """What every test shares: a cache of its own, and the real data where it is there."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,24 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARACLIP_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def own_network() -> Iterator[None]:
+    """A test that forbids the hub's libraries the network forbids it to no other test."""
+    modules = ("huggingface_hub.constants", "datasets.config", "paraclip_bench.data.hub")
+    switches = ("HF_HUB_OFFLINE", "_why_offline", "_is_dry")
+    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:  # set so that it is put back, whoever changes it
+            patch.setenv(name, os.environ.get(name, ""))
+            if not os.environ[name]:
+                patch.delenv(name)
+        for module in (sys.modules[name] for name in modules if name in sys.modules):
+            for switch in switches:
+                if hasattr(module, switch):
+                    patch.setattr(module, switch, getattr(module, switch))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -33,8 +33,16 @@ _ABSENT = {
     "OfflineModeIsEnabled",
     "OSError",
 }
-_why_offline = "HF_HUB_OFFLINE is set"
+# The first that is set decides, as in huggingface_hub.
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+_why_offline: str | None = None
 _is_dry = False
+
+
+def offline_by() -> str | None:
+    """The environment variable that forbids the hub's libraries the network, None where none."""
+    name = next((name for name in _OFFLINE if os.environ.get(name)), _OFFLINE[0])
+    return name if os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} else None
 
 
 def go_offline(why: str = "--offline forbids the network", *, dry: bool = False) -> None:
@@ -55,7 +63,7 @@ def go_offline(why: str = "--offline forbids the network", *, dry: bool = False)
 @functools.cache
 def once_reachable() -> bool:
     """Ask once, briefly, whether the hub can be reached; where not, only its cache is used."""
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
+    if offline_by():
         return False
     url = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     proxies = urllib.request.getproxies()
@@ -204,14 +212,16 @@ def unreachable(
     what: str, error: Exception, kind: type[BenchError], *, local: str = "a local copy"
 ) -> BenchError:
     """One sentence for whatever a hub library raises; `local` is what would do instead."""
-    absent = os.environ.get("HF_HUB_OFFLINE") == "1" and type(error).__name__ in _ABSENT
+    offline = offline_by()
+    absent = offline is not None and type(error).__name__ in _ABSENT
     if absent and _is_dry:
         later = kind(f"{what} is not in the local cache; a run fetches it from the hub")
         later.fetchable = True
         return later
     if absent:
+        why = _why_offline or f"{offline} is set"
         return kind(
-            f"{what} cannot be had: not in the local cache, and {_why_offline}; "
+            f"{what} cannot be had: not in the local cache, and {why}; "
             f"fetch it once with the network, or give {local}"
         )
     # datasets drops the error that says so by its type; what is absent may be "private or gated".

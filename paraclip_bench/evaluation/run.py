@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import secrets
 import shlex
 import sys
@@ -87,11 +86,11 @@ def plan_run(
     `dry`: fetch nothing; what a run would fetch is no problem.
     """
     if options.offline or dry:
-        from paraclip_bench.data.hub import go_offline
+        from paraclip_bench.data.hub import go_offline, offline_by
 
         if options.offline:
             go_offline()
-        elif os.environ.get("HF_HUB_OFFLINE") != "1":
+        elif not offline_by():
             go_offline(dry=True)
     suite = choose_suite(options.suite, models, workspace.checkpoints)
     choice = choose_tasks(tasks, suite)

@@ -48,7 +48,7 @@ def cli(
     for name in ("huggingface_hub.constants", "datasets.config"):
         if name in sys.modules:  # put back afterwards, for --offline writes there
             monkeypatch.setattr(sys.modules[name], "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(hub, "_why_offline", "HF_HUB_OFFLINE is set")
+    monkeypatch.setattr(hub, "_why_offline", None)
 
     def run(*arguments: Any) -> Ended:
         monkeypatch.setattr(sys, "argv", ["paraclip-bench", *map(str, arguments)])

@@ -74,7 +74,11 @@ def command(tmp_path: Path) -> Command:
     def run(
         *arguments: str, hub: str | None = None, home: str = "hf"
     ) -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if key[:3] != "HF_"}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("HF_") and not name.endswith("_OFFLINE")
+        }
         environment |= {"HF_HOME": str(tmp_path / home), "PARACLIP_CACHE": str(tmp_path / "own")}
         environment |= {"HF_ENDPOINT": hub} if hub else {"PYTHONPATH": str(cut)}
         return subprocess.run(

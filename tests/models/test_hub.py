@@ -85,6 +85,20 @@ def test_a_gated_repository_wants_its_licence_accepted():
         )
 
 
+@pytest.mark.parametrize("word", ["1", "true", "ON", "Yes"])
+def test_whoever_forbids_the_network_is_named(monkeypatch, word):
+    """As huggingface_hub reads them: the first that is set decides."""
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", word)
+    assert hub.offline_by() is None
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert hub.offline_by() == "TRANSFORMERS_OFFLINE"
+    assert ask() is False
+    said = str(hub.unreachable("set X", FileNotFoundError("gone"), DataError))
+    assert "not in the local cache, and TRANSFORMERS_OFFLINE is set" in said
+    monkeypatch.setenv("HF_HUB_OFFLINE", word)
+    assert hub.offline_by() == "HF_HUB_OFFLINE"
+
+
 def test_offline_says_so():
     hub.go_offline()
     assert ask() is False
