@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Before torch is imported: processes side by side have a core each.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The same examples each time and no clock: two people share two cores, and CI has fewer.
 settings.register_profile("paraclip", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("paraclip")

@@ -115,6 +115,7 @@ def test_what_is_done_is_written_when_a_user_stops_the_run(server, command, tmp_
     assert 0 < len((tmp_path / "p.jsonl").read_text().splitlines()) < 3000
 
 
+@pytest.mark.slow
 def test_a_service_that_is_down_pauses_the_run_with_one_message(server, command, tmp_path):
     captions = tmp_path / "captions.txt"
     captions.write_text("".join(f"picture number {i} of many\n" for i in range(200)))

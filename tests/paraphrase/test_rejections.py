@@ -23,6 +23,7 @@ ARGUMENTS = ("-o", "p.jsonl", "--llm", "tiny")
         (401, "refuses the key (401: Insufficient balance)"),
     ],
 )
+@pytest.mark.slow
 def test_a_service_that_rejects_all_spoils_nothing(
     captions, command, server, tmp_path, status, said
 ) -> None:
@@ -40,6 +41,7 @@ def test_a_service_that_rejects_all_spoils_nothing(
     assert len(json_lines.read(tmp_path / "p.jsonl")) == 60
 
 
+@pytest.mark.slow
 def test_errors_with_status_200_pause_the_run(captions, command, server) -> None:
     refusing = server("--status", "200")
     done = command(captions, *ARGUMENTS, "--base-url", refusing.url, "--patience", "1")
@@ -51,6 +53,7 @@ def test_errors_with_status_200_pause_the_run(captions, command, server) -> None
     assert len(refusing.requests()) < 300
 
 
+@pytest.mark.slow
 def test_questions_that_always_fail_do_not_stop_the_others(
     captions, command, server, tmp_path
 ) -> None:
