@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unittest.mock
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,18 +32,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def own_network() -> Iterator[None]:
     """A test that forbids the hub's libraries the network forbids it to no other test."""
-    modules = ("huggingface_hub.constants", "datasets.config", "paraclip_bench.data.hub")
-    switches = ("HF_HUB_OFFLINE", "_why_offline", "_is_dry")
-    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in names:  # set so that it is put back, whoever changes it
-            patch.setenv(name, os.environ.get(name, ""))
-            if not os.environ[name]:
-                patch.delenv(name)
-        for module in (sys.modules[name] for name in modules if name in sys.modules):
-            for switch in switches:
-                if hasattr(module, switch):
-                    patch.setattr(module, switch, getattr(module, switch))
+    switches = (
+        ("huggingface_hub.constants", "HF_HUB_OFFLINE"),
+        ("datasets.config", "HF_HUB_OFFLINE"),
+        ("paraclip_bench.data.hub", "_why_offline"),
+        ("paraclip_bench.data.hub", "_is_dry"),
+    )
+    with pytest.MonkeyPatch.context() as patch, unittest.mock.patch.dict(os.environ):
+        for module, switch in switches:
+            if module in sys.modules:  # set so that it is put back, whoever changes it
+                patch.setattr(sys.modules[module], switch, getattr(sys.modules[module], switch))
         yield
 
 

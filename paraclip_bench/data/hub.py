@@ -41,8 +41,10 @@ _is_dry = False
 
 def offline_by() -> str | None:
     """The environment variable that forbids the hub's libraries the network, None where none."""
-    name = next((name for name in _OFFLINE if os.environ.get(name)), _OFFLINE[0])
-    return name if os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} else None
+    for name in _OFFLINE:
+        if value := os.environ.get(name):
+            return name if value.upper() in {"1", "ON", "YES", "TRUE"} else None
+    return None
 
 
 def go_offline(why: str = "--offline forbids the network", *, dry: bool = False) -> None:

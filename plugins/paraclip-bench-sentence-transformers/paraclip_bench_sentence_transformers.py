@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paraclip_bench.data import memo
-from paraclip_bench.data.hub import once_reachable, unreachable
+from paraclip_bench.data.hub import offline_by, once_reachable, unreachable
 from paraclip_bench.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class SentenceTransformers:
                 self._model = SentenceTransformer(
                     self.path_or_name,
                     device=self.device,
-                    local_files_only=self.folder is not None or bool(os.getenv("HF_HUB_OFFLINE")),
+                    local_files_only=self.folder is not None or offline_by() is not None,
                     model_kwargs={"torch_dtype": self.dtype},
                 )
             except Exception as error:

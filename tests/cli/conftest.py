@@ -12,7 +12,6 @@ import tiny_clip
 from PIL import Image
 
 from paraclip_bench.cli import main
-from paraclip_bench.data import hub
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +47,6 @@ def cli(
     for name in ("huggingface_hub.constants", "datasets.config"):
         if name in sys.modules:  # put back afterwards, for --offline writes there
             monkeypatch.setattr(sys.modules[name], "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(hub, "_why_offline", None)
 
     def run(*arguments: Any) -> Ended:
         monkeypatch.setattr(sys, "argv", ["paraclip-bench", *map(str, arguments)])

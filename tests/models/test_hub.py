@@ -14,7 +14,7 @@ OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
-    """Nothing of the caller's network settings, and nothing left behind."""
+    """Nothing of the caller's network settings."""
     for name in OFFLINE:
         monkeypatch.setenv(name, "0")
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
@@ -22,7 +22,6 @@ def clean(monkeypatch):
     for name in ("huggingface_hub.constants", "datasets.config"):
         if name in sys.modules:
             monkeypatch.setattr(sys.modules[name], "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub, "_why_offline", hub._why_offline)
 
 
 @pytest.fixture
