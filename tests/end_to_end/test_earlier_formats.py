@@ -1,0 +1,118 @@
+"""Results, outcomes, a store, checkpoints and paraphrases of version 0.1.0 go on working."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import paraclip_bench
+
+KEPT = Path(__file__).parents[1] / "support/formats_0_1"
+MODELS = ["bags.py:Bags", "paraclip:checkpoint"]
+TASKS = ["STS12", "vg-relation", "paraphrased-retrieval"]
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the files as they were, as the working directory, with their store."""
+    folder = tmp_path / "kept"
+    shutil.copytree(KEPT, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PARACLIP_CACHE", str(folder / "cache"))
+    return folder
+
+
+def results(folder: Path) -> dict[str, dict[str, Any]]:
+    """The results of a workspace by file, provenance apart; data are named by their file alone."""
+    found = {}
+    for path in sorted(folder.glob("results/*/*/*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        del result["provenance"]
+        result["data"]["id"] = result["data"]["id"].rpartition(":")[2]
+        found[str(path.relative_to(folder))] = result
+    return found
+
+
+def run(force: bool = False) -> Any:
+    return paraclip_bench.evaluate(
+        MODELS, TASKS, suite="paper", data_dir="data", force=force, quiet=True
+    )
+
+
+def test_what_is_there_is_not_measured_again(kept: Path) -> None:
+    before = {path: path.read_bytes() for path in sorted(kept.glob("results/*/*/*"))}
+    report = run()
+    assert (report.failures, report.skipped) == ([], [])
+    assert len(report.results) == len(MODELS) * len(TASKS)
+    # Not a file more: every key is what it was.
+    assert {path: path.read_bytes() for path in sorted(kept.glob("results/*/*/*"))} == before
+
+
+def test_the_same_is_measured_from_the_same_store(kept: Path) -> None:
+    report = run(force=True)
+    assert report.failures == []
+    assert {result.provenance.from_store for _, result in report.results} == {1.0}
+    assert results(kept) == results(KEPT)
+    for path in kept.glob("results/*/*/*.outcomes.parquet"):
+        old = pq.read_table(KEPT / path.relative_to(kept)).to_pydict()
+        new = pq.read_table(path).to_pydict()
+        for name, values in old.items():
+            assert new[name] == values, (path.name, name)
+
+
+def test_the_board_is_the_same(kept: Path) -> None:
+    board = paraclip_bench.leaderboard(baseline="Bags")
+    old = json.loads((KEPT / "board.json").read_text(encoding="utf-8"))
+    assert [(c.title, c.score) for c in board.columns] == [
+        (c["title"], c["score"]) for c in old["columns"]
+    ]
+    for row, before in zip(board.rows, old["rows"], strict=True):
+        assert row.name == before["name"]
+        for cell, was in zip(row.cells, before["cells"], strict=True):
+            for estimate, values in (
+                (cell.estimate, was["estimate"]),
+                (cell.difference, was["difference"]),
+            ):
+                assert (estimate is None) == (values is None)
+                if values is not None:
+                    found = (estimate.value, estimate.low, estimate.high)
+                    assert found == tuple(values[name] for name in ("value", "low", "high"))
+
+
+def test_an_unfinished_run_goes_on(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = paraclip_bench.finetune(
+        base="local-dir:checkpoint",
+        data="pairs.jsonl",
+        images="data/vg-relation/images",
+        recipe="unfinished.toml",
+        out="unfinished",
+        resume=True,
+    )
+    assert "going on after step 4" in capsys.readouterr().err
+    before = (KEPT / "unfinished/losses.jsonl").read_text().splitlines()
+    lines = (folder / "losses.jsonl").read_text().splitlines()
+    assert lines[:4] == before[:4]
+    assert len(lines) == 6
+    assert json.loads((folder / "provenance.json").read_text())["steps"] == 6
+
+
+def test_a_finished_run_is_not_repeated(kept: Path) -> None:
+    weights = kept / "checkpoint/open_clip_model.safetensors"
+    assert (
+        paraclip_bench.load_model("paraclip:checkpoint").fingerprint
+        == (json.loads((kept / "unfinished/begun.json").read_text())["base"])
+    )
+    assert weights.read_bytes() == (KEPT / "checkpoint/open_clip_model.safetensors").read_bytes()
+
+
+def test_an_output_of_paraphrase_is_gone_on_with(kept: Path) -> None:
+    before = (kept / "reworded.jsonl").read_bytes()
+    with Path("captions.txt").open("a", encoding="utf-8") as file:
+        file.write("a photo of a red ball and a blue box\n")
+    report = paraclip_bench.paraphrase("captions.txt", "reworded.jsonl", llm="demo", quiet=True)
+    after = Path("reworded.jsonl").read_bytes()
+    assert after.startswith(before)
+    assert report["rows"] == {"written": 3, "dropped": 1, "unfinished": 0}
