@@ -21,8 +21,8 @@ import machine
 import numpy as np
 
 from paraclip_bench import evaluate, finetune
-from paraclip_bench.demo.store import recipe_file
-from paraclip_bench.finetune.recipe import find_recipe, read_recipe, shipped
+from paraclip_bench.demo.suite import recipe_file
+from paraclip_bench.training.recipe import find_recipe, read_recipe, shipped
 
 SCORES = {
     "paraphrased-retrieval": ("js@10", "ao@10", "recall@1/query", "recall@1/paraphrase"),

@@ -30,9 +30,9 @@ import torch.nn.functional as F
 
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
-from paraclip_bench.encoding.store.vector_store import VectorStore
+from paraclip_bench.encoding.vector_store import VectorStore
 from paraclip_bench.metrics.correlation import spearman
-from paraclip_bench.models.base import Context
+from paraclip_bench.models.adapter import Context
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import linear, packed
 from paraclip_bench.models.open_clip.network import save_folder

@@ -31,14 +31,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from paraclip_bench.encoding.ranks import Ranks
-from paraclip_bench.finetune.losses import info_nce
-from paraclip_bench.finetune.prepare import without_padding
-from paraclip_bench.finetune.recipe import TEXT_VIEWS, Recipe
-from paraclip_bench.finetune.step import Objective, gradients
-from paraclip_bench.finetune.texts import Texts
+from paraclip_bench.distributed import Ranks
 from paraclip_bench.models.open_clip.linear import TrainedOneDNN
 from paraclip_bench.models.open_clip.packed import PackedText
+from paraclip_bench.training.losses import info_nce
+from paraclip_bench.training.prepare import without_padding
+from paraclip_bench.training.recipe import TEXT_VIEWS, Recipe
+from paraclip_bench.training.step import Objective, gradients
+from paraclip_bench.training.trainable import Texts
 
 RECIPE = Recipe()
 

@@ -101,10 +101,10 @@ def encode(folder: Path) -> None:
     import resource
 
     from paraclip_bench.data.images import ImageRef
-    from paraclip_bench.demo.store import base_folder
+    from paraclip_bench.demo.suite import base_folder
     from paraclip_bench.encoding.engine import Embedder
     from paraclip_bench.encoding.spaces import Spaces
-    from paraclip_bench.models.base import Context
+    from paraclip_bench.models.adapter import Context
     from paraclip_bench.models.load import load_model
     from paraclip_bench.progress import Progress
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from paraclip_bench.models.open_clip.timing import processor
+from paraclip_bench.models.open_clip.autotune import processor
 
 
 def describe() -> dict[str, Any]:

@@ -24,11 +24,11 @@ from typing import Any
 
 import openai
 
-from paraclip_bench.paraphrase.prompts import STEPS, prompts
-from paraclip_bench.paraphrase.settings import SAMPLING
+from paraclip_bench.paraphrasing.job import SAMPLING
+from paraclip_bench.paraphrasing.prompts import STEPS, prompts
 
 ROOT = Path(__file__).parents[1]
-SERVER = ROOT / "tests" / "llm_server.py"
+SERVER = ROOT / "tests/support/llm_server.py"
 LATENCY = 0.2
 CONCURRENCY = 64
 

@@ -30,9 +30,9 @@ from paraclip_bench import evaluate, finetune, leaderboard, load_model
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.evaluation.run import Options
-from paraclip_bench.finetune.sweep import sweep
 from paraclip_bench.progress import Progress
 from paraclip_bench.results.store import read_outcomes
+from paraclip_bench.training.merge import sweep
 from paraclip_bench.workspace import Workspace
 
 ARMS = {"it": "it", "it3": "it3", "para": "paraclip"}
@@ -163,7 +163,7 @@ def tune(
     loss: str | None = None,
 ) -> Path:
     """A checkpoint by finetune, `checkpoints/NAME`."""
-    from paraclip_bench.finetune.recipe import find_recipe, read_recipe
+    from paraclip_bench.training.recipe import find_recipe, read_recipe
 
     recipe = place / "recipes" / f"{name}.toml"
     recipe.parent.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,8 @@ from typing import Any
 
 __all__ = ["evaluate", "finetune", "leaderboard", "load_model", "load_task", "paraphrase"]
 
-# Packages of these names are the functions too (see paraclip_bench.callable_module).
-_PACKAGES = ("finetune", "leaderboard", "paraphrase")
-
 
 def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        return importlib.import_module(f"paraclip_bench.{name}")
     if name in __all__:
         return getattr(importlib.import_module("paraclip_bench.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,25 +12,25 @@ from paraclip_bench.progress import Progress
 from paraclip_bench.workspace import Workspace
 
 if TYPE_CHECKING:
+    from paraclip_bench.boards.board import Board
     from paraclip_bench.evaluation.run import Report
-    from paraclip_bench.leaderboard.board import Board
-    from paraclip_bench.models.base import Model
+    from paraclip_bench.models.adapter import Model
     from paraclip_bench.tasks.base import Task
 
 
 def load_model(spec: str, *, suite: str = "paper", workspace: str | Path = ".") -> Model:
     """The model that a spec names; weights load when they are first needed."""
     from paraclip_bench.models import load
-    from paraclip_bench.models.base import Context
+    from paraclip_bench.models.adapter import Context
 
     return load.load_model(spec, Context(suite, Workspace(Path(workspace)).checkpoints))
 
 
 def load_task(name: str) -> Task:
     """The task of that name (case-blind)."""
-    from paraclip_bench.evaluation import choose
+    from paraclip_bench.tasks import catalog
 
-    return choose.load_task(name)
+    return catalog.load_task(name)
 
 
 def evaluate(
@@ -101,11 +101,11 @@ def finetune(
     Without `data` it is the embedded recipe on the demo world. `recipe` is a file or the name of a
     shipped one; `skip_bad` leaves out rows that cannot be trained on.
     """
-    from paraclip_bench.finetune import run
-    from paraclip_bench.finetune.job import make_job
+    from paraclip_bench.training import finetune
+    from paraclip_bench.training.recipe import make_job
 
     job = make_job(base=base, data=_path(data), images=_path(images), recipe=recipe, seed=seed)
-    return run.finetune(
+    return finetune.finetune(
         job,
         Workspace(Path(workspace)),
         Progress(quiet=quiet),
@@ -137,11 +137,9 @@ def paraphrase(
     `prompts` are files by step, 1 and 2; `sampling` replaces temperature, top_p and max_tokens.
     `gave_up` is in the report where questions were given up: call again to ask them.
     """
-    from paraclip_bench.paraphrase.asking import Manners
-    from paraclip_bench.paraphrase.job import Access
-    from paraclip_bench.paraphrase.make import make_job
-    from paraclip_bench.paraphrase.run import paraphrase as run
-    from paraclip_bench.paraphrase.settings import SAMPLING
+    from paraclip_bench.paraphrasing.job import SAMPLING, Access, make_job
+    from paraclip_bench.paraphrasing.paraphrase import paraphrase as run
+    from paraclip_bench.paraphrasing.retrying import Manners
 
     job = make_job(
         Path(captions),
@@ -172,7 +170,7 @@ def leaderboard(
     `reference` adds published numbers in rows apart (`board.published`): "matching" for those of
     the measured models, "all" for every one that is of a column.
     """
-    from paraclip_bench.leaderboard.board import make_board
+    from paraclip_bench.boards.board import make_board
 
     return make_board(
         Workspace(Path(workspace)).results,
@@ -190,7 +188,7 @@ def _path(path: str | Path | None) -> Path | None:
 
 def _named(models: Sequence[Any]) -> list[str | Model]:
     """Specs as they are, objects as models of their class's name, numbered where it repeats."""
-    from paraclip_bench.models.base import Model
+    from paraclip_bench.models.adapter import Model
 
     named: list[str | Model] = []
     count: Counter[str] = Counter()

@@ -1,4 +1,11 @@
-"""What a user did, or what their files hold, told in one sentence."""
+"""What a user did, or what their files hold, told in one sentence.
+
+Names become objects through entry points; the built-ins come through the same door.
+
+Listing reads package metadata alone; a plugin is imported when its name is asked for.
+"""
+
+from __future__ import annotations
 
 
 class BenchError(Exception):
@@ -29,3 +36,9 @@ class NotServed(DataError):
 
 class MissingData(DataError):
     """A file or folder of the data layout is not there."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The kind of an exception and the first line of what it says, for one sentence."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import importlib_metadata
 
-from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.errors import BenchError, UsageError, reason_of
 
 Kind = Literal["model", "task"]
 # So many known names are listed in an error, and no more.
@@ -119,12 +119,6 @@ def accepts(made: Any, arguments: tuple[str, ...]) -> bool:
     except ValueError:  # a class without a signature, such as one written in C
         return True
     return True
-
-
-def reason_of(error: BaseException) -> str:
-    """The kind of an exception and the first line of what it says, for one sentence."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _fold(kind: Kind, name: str) -> str:

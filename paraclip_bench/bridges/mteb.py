@@ -1,4 +1,6 @@
-"""Any model of the registry as an encoder of mteb: `mteb.evaluate(MtebEncoder("clip"), tasks)`.
+"""mteb, where it is installed.
+
+Any model of the registry as an encoder of mteb: `mteb.evaluate(MtebEncoder("clip"), tasks)`.
 
 Items come through the engine and its store: mteb may ask one by one, or for the same texts again
 and again, and each distinct one is encoded once. Needs mteb (`pip install "paraclip-bench[mteb]"`).
@@ -11,19 +13,52 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import importlib_metadata
 import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
-from paraclip_bench.errors import BenchError, ModelError
+from paraclip_bench.errors import BenchError, ModelError, reason_of
 from paraclip_bench.files import slug
-from paraclip_bench.models.base import Context, Model
+from paraclip_bench.models.adapter import Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.progress import Progress
+from paraclip_bench.registry import unknown
 from paraclip_bench.tasks.base import Embed
 from paraclip_bench.workspace import Workspace
+
+
+def import_mteb(what: str) -> Any:
+    """The package mteb; `BenchError` that says how to install it for `what`."""
+    try:
+        import mteb
+    except ImportError as error:
+        raise BenchError(
+            f"{what} needs mteb, which cannot be imported ({reason_of(error)}); "
+            'pip install "paraclip-bench[mteb]"'
+        ) from error
+    return mteb
+
+
+def mteb_version() -> str:
+    """The version of the installed mteb."""
+    return str(importlib_metadata.version("mteb"))
+
+
+def find_task(name: str) -> Any:
+    """mteb's task of that name (case-blind); `UsageError` with near names for an unknown one."""
+    mteb = import_mteb(f"mteb:{name}")
+    try:
+        return mteb.get_task(name)
+    except KeyError:
+        tasks = mteb.get_tasks(exclude_superseded=False, exclude_private=False)
+        names = {task.metadata.name.casefold(): task.metadata.name for task in tasks}
+    if name.casefold() in names:
+        return mteb.get_task(names[name.casefold()])
+    raise unknown("task", name, names.values(), "in mteb")
+
 
 Vectors = npt.NDArray[np.float32]
 ORGANISATION = "paraclip-bench"

@@ -12,13 +12,19 @@ from typing import Any
 
 import importlib_metadata
 
+from paraclip_bench.boards.selection import Entry, choose_board_suite, select
 from paraclip_bench.bridges.equivalents import EQUIVALENTS
-from paraclip_bench.bridges.installed import find_task, import_mteb, mteb_version
-from paraclip_bench.bridges.mteb import NO_REVISION, model_meta, mteb_name
+from paraclip_bench.bridges.mteb import (
+    NO_REVISION,
+    find_task,
+    import_mteb,
+    model_meta,
+    mteb_name,
+    mteb_version,
+)
 from paraclip_bench.bridges.mteb_task import PARTS, PREFIX
 from paraclip_bench.errors import UsageError
 from paraclip_bench.files import atomic, write_text
-from paraclip_bench.leaderboard.select import Entry, choose_board_suite, select
 from paraclip_bench.results.schema import Result, Score
 
 

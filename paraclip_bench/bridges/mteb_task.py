@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench import registry
-from paraclip_bench.bridges.installed import find_task, import_mteb, mteb_version
+from paraclip_bench.bridges.mteb import find_task, import_mteb, mteb_version
 from paraclip_bench.data import hub
-from paraclip_bench.data.pins import PINS, DataSet
+from paraclip_bench.data.data_set import PINS, DataSet
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.tasks.base import Embed, Examples, Protocol, Side
-from paraclip_bench.tasks.scored_elsewhere import Measured, ScoredElsewhere, Scores
+from paraclip_bench.tasks.base import (
+    Embed,
+    Examples,
+    Measured,
+    Protocol,
+    ScoredElsewhere,
+    Scores,
+    Side,
+)
 
 PREFIX = "mteb:"
 PARTS = "split/subset"

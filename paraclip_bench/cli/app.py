@@ -1,4 +1,6 @@
-"""The program: its commands, and what an error looks like."""
+"""A group of commands of which one needs no name, as in `paraphrase captions.txt`.
+
+The program: its commands, and what an error looks like."""
 
 from __future__ import annotations
 
@@ -6,23 +8,33 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from paraclip_bench.cli import (
-    build,
     data,
-    data_sets,
     demo,
-    export,
     finetune,
     leaderboard,
     listings,
-    merge,
+    pairs,
     paraphrase,
     results,
     run,
 )
-from paraclip_bench.cli.default_command import DefaultCommand
 from paraclip_bench.errors import BenchError
+
+
+class DefaultCommand(TyperGroup):
+    """Puts `default` in front of a command line that names none of the group's commands."""
+
+    default = "make"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click's Group."""
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     name="paraclip-bench",
@@ -33,41 +45,41 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("demo", short_help="Everything, on the embedded world, offline.")(demo.demo)
-pairs = typer.Typer(
+rewording = typer.Typer(
     cls=DefaultCommand, no_args_is_help=True, rich_markup_mode=None, add_completion=False
 )
-paraphrase.add_to(pairs)
+rewording.command("make", short_help="The default: paraphrase captions.")(paraphrase.make)
+rewording.command("report", short_help="What a file of pairs is like.")(pairs.report)
+rewording.command("convert", short_help="From one format of pairs to another.")(pairs.convert)
 app.add_typer(
-    pairs,
+    rewording,
     name="paraphrase",
     help="Captions become paraphrases: paraphrase CAPTIONS -o PAIRS --llm MODEL [--base-url URL]. "
     "All options: paraphrase make --help.",
     short_help="Captions become paraphrases.",
 )
 app.command("finetune", short_help="Make a ParaCLIP checkpoint.")(finetune.finetune)
-app.command("merge", short_help="Interpolate a base and its checkpoint.")(merge.merge)
+app.command("merge", short_help="Interpolate a base and its checkpoint.")(finetune.merge)
 app.command("run", short_help="Measure models on tasks.")(run.run)
 app.command(
     "leaderboard", cls=leaderboard.BareReference, short_help="Compare results in one table."
 )(leaderboard.leaderboard)
 kept = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 kept.command("show", short_help="List results, or show one whole.")(results.show)
-kept.command("export", short_help="Write results in mteb's format.")(export.export)
+kept.command("export", short_help="Write results in mteb's format.")(results.export)
 app.add_typer(kept, name="results", help="Results: what was measured, and other formats of it.")
 app.command("models", short_help="List the models that can be named.")(listings.models)
 app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
 app.command("plugins", short_help="Check every plugin.")(listings.plugins)
 stored = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
-stored.command("list", short_help="The tasks' data sets: here, or missing.")(data_sets.list_)
-stored.command("prefetch", short_help="Fetch data sets while there is a network.")(
-    data_sets.prefetch
-)
-stored.command("verify", short_help="Check hashes and numbers of examples.")(data_sets.verify)
-stored.command("path", short_help="Where a data set's files are.")(data_sets.path)
+stored.command("list", short_help="The tasks' data sets: here, or missing.")(data.list_)
+stored.command("prefetch", short_help="Fetch data sets while there is a network.")(data.prefetch)
+stored.command("verify", short_help="Check hashes and numbers of examples.")(data.verify)
+stored.command("path", short_help="Where a data set's files are.")(data.path)
 stored.command("cache", short_help="Show or prune the stored embeddings.")(data.cache)
 building = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 building.command("paraphrased-retrieval", short_help="Queries with paraphrases on images.")(
-    build.paraphrased_retrieval
+    data.paraphrased_retrieval
 )
 stored.add_typer(building, name="build", help="Make a task's data from your own.")
 app.add_typer(stored, name="data", help="Data: what is here, fetching, checking and making some.")
@@ -114,7 +126,7 @@ def _show_usage(error: Any) -> int:
 
 def _is_told_here(error: BenchError) -> bool:
     """Whether this process says it: of torchrun's, rank 0 does, and who else failed alone."""
-    from paraclip_bench.encoding.ranks import is_known_to_all, ranks
+    from paraclip_bench.distributed import is_known_to_all, ranks
 
     return ranks().is_first or not (is_known_to_all(error) or error.exit_code == 2)
 

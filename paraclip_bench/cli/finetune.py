@@ -1,4 +1,6 @@
-"""`paraclip-bench finetune`: make a ParaCLIP checkpoint."""
+"""`paraclip-bench finetune`: make a ParaCLIP checkpoint.
+
+`paraclip-bench merge`: between a base and its checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from paraclip_bench.cli.options import DeviceOption, WorkspaceOption
+from paraclip_bench.cli.shared import DeviceOption, WorkspaceOption
 
 
 def finetune(
@@ -60,11 +62,11 @@ def finetune(
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Fine-tune a CLIP's text tower on paraphrases; without --data, on the embedded demo world."""
-    from paraclip_bench.encoding.ranks import ranks
+    from paraclip_bench.distributed import ranks
     from paraclip_bench.errors import UsageError
-    from paraclip_bench.finetune import run
-    from paraclip_bench.finetune.job import BAD_ROWS, make_job
     from paraclip_bench.progress import Progress
+    from paraclip_bench.training import finetune
+    from paraclip_bench.training.recipe import BAD_ROWS, make_job
     from paraclip_bench.workspace import Workspace
 
     if bad_rows not in BAD_ROWS:
@@ -79,7 +81,7 @@ def finetune(
         typer.echo(job.recipe.dump(), nl=False)
         return
     is_first = ranks().is_first
-    folder = run.finetune(
+    folder = finetune.finetune(
         job,
         Workspace(workspace),
         Progress(quiet=not is_first),
@@ -91,3 +93,92 @@ def finetune(
     )
     if is_first:
         typer.echo(str(folder))
+
+
+def merge(
+    base: Annotated[str, typer.Argument(help="The base's spec.")],
+    checkpoint: Annotated[str, typer.Argument(help="The checkpoint's: paraclip, paraclip:DIR.")],
+    alpha: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--alpha", help="Share of the checkpoint; several with --sweep.", show_default="0.5"
+        ),
+    ] = None,
+    do_sweep: Annotated[
+        bool,
+        typer.Option("--sweep", help="Measure paraphrased retrieval along the way, and draw it."),
+    ] = False,
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="paper or demo.", show_default="the checkpoint's")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder with the task's data, for --sweep.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="The first examples alone, for --sweep.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder to write; with --sweep the table's and the picture's name.",
+            show_default="checkpoints/CHECKPOINT-alpha-ALPHA or -sweep",
+        ),
+    ] = None,
+    device: DeviceOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Interpolate the weights of a base and its checkpoint (WiSE-FT)."""
+    import json
+
+    from paraclip_bench.cli.shared import table
+    from paraclip_bench.errors import UsageError
+    from paraclip_bench.evaluation.run import Options
+    from paraclip_bench.models.adapter import Context
+    from paraclip_bench.models.load import load_model
+    from paraclip_bench.progress import Progress
+    from paraclip_bench.training import merge
+    from paraclip_bench.training import merge as merging
+    from paraclip_bench.workspace import Workspace
+
+    if offline:
+        from paraclip_bench.data.hub import go_offline
+
+        go_offline()
+    place, progress = Workspace(workspace), Progress()
+    fine_tuned = load_model(checkpoint, Context(suite or "paper", place.checkpoints))
+    suite = suite or getattr(fine_tuned.adapter, "suite", None) or "paper"
+    if not do_sweep:
+        if len(alpha or []) > 1:
+            raise UsageError("several --alpha are for --sweep; give one, or say --sweep")
+        if data_dir is not None or limit is not None:
+            raise UsageError("--data-dir and --limit are for --sweep; say that too")
+        share = alpha[0] if alpha else 0.5
+        folder = merging.merge(base, checkpoint, share, place, suite=suite, out=out)
+        typer.echo(json.dumps({"checkpoint": str(folder)}) if as_json else str(folder))
+        return
+    options = Options(suite=suite, data_dir=data_dir, limit=limit, offline=offline, device=device)
+    target = out or merge.default_out(fine_tuned.name, place)
+    rows = merge.sweep(base, checkpoint, alpha or merge.ALPHAS, options, place, progress, target)
+    progress.say(
+        f"merge: {merge.file_of(target, 'json')} and {merge.file_of(target, 'svg')} written"
+    )
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    names = [name for name in merge.SCORES if name in rows[0]]
+    shown = [
+        {"alpha": f"{row['alpha']:g}", **{name: _cell(row[name]) for name in names}} for row in rows
+    ]
+    typer.echo(table(shown))
+
+
+def _cell(score: dict[str, float | None]) -> str:
+    value, low, high = (score[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "undefined"
+    interval = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * value:.1f}{interval}"

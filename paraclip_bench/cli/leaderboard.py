@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from paraclip_bench.cli.options import JsonOption, SuiteOption, WorkspaceOption
+from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption
 
 
 class Format(StrEnum):
@@ -70,10 +70,10 @@ def leaderboard(
     as_json: JsonOption = False,
 ) -> None:
     """Show one row a model and one column a task's score, with intervals and differences."""
+    from paraclip_bench.boards import formats
+    from paraclip_bench.boards.board import make_board
+    from paraclip_bench.boards.terminal import remarks, show, text
     from paraclip_bench.files import write_text
-    from paraclip_bench.leaderboard import formats
-    from paraclip_bench.leaderboard.board import make_board
-    from paraclip_bench.leaderboard.terminal import remarks, show, text
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from paraclip_bench import registry
-from paraclip_bench.cli.options import JsonOption
-from paraclip_bench.cli.show import table
+from paraclip_bench.cli.shared import JsonOption, table
 from paraclip_bench.errors import BenchError
 
 
@@ -28,7 +27,7 @@ def tasks(
     if name is None:
         _print(_names("task"), as_json)
         return
-    from paraclip_bench.evaluation.choose import choose_tasks
+    from paraclip_bench.tasks.catalog import choose_tasks
 
     choice = choose_tasks([name], "paper")
     if choice.problems:
@@ -49,7 +48,7 @@ def tasks(
 
 def plugins(as_json: JsonOption = False) -> None:
     """Import every plugin and say which are broken, and why."""
-    from paraclip_bench.evaluation.choose import load_task, takes_argument
+    from paraclip_bench.tasks.catalog import load_task, takes_argument
 
     rows: list[dict[str, Any]] = []
     for kind in registry.GROUPS:

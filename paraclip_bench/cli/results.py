@@ -1,15 +1,69 @@
-"""`paraclip-bench results show`: results in a table, or one of them whole."""
+"""One result, whole: what it is of, its scores, and a table for each kind of part.
+
+`paraclip-bench results show`: results in a table, or one of them whole.
+
+`paraclip-bench results export`: results as files of another benchmark's format."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from paraclip_bench.cli.options import JsonOption, SuiteOption, WorkspaceOption
-from paraclip_bench.errors import UsageError
+from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption, table
+from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.results.schema import Result, Score
+
+
+def result_text(path: Path, result: Result) -> str:
+    """The result as text, scores x 100."""
+    about = result.model_dump(exclude={"scores", "details"})
+    blocks = [
+        str(path),
+        table([{"field": name, "value": value} for name, value in _flat(about)]),
+        table([{"score": name, **_percent(score)} for name, score in result.scores.items()]),
+    ]
+    for kind, parts in result.details.items():
+        rows = [
+            {
+                kind: part.name,
+                "n": part.n,
+                **{k: v for name, score in part.scores.items() for k, v in _named(name, score)},
+            }
+            for part in parts
+        ]
+        blocks.append(table(rows))
+    return "\n\n".join(blocks)
+
+
+def _percent(score: Score) -> dict[str, float | None]:
+    values = {"value": score.value, "low": score.low, "high": score.high}
+    return {name: None if value is None else 100 * value for name, value in values.items()}
+
+
+def _named(name: str, score: Score) -> list[tuple[str, float | None]]:
+    """A part's score with its interval, where it has one, as columns of its row."""
+    values = _percent(score)
+    columns = [(name, values.pop("value"))]
+    if score.low is not None or score.high is not None:
+        columns += [(f"{name} {bound}", value) for bound, value in values.items()]
+    return columns
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Fields of fields as model.name; what is empty is left out."""
+    rows = []
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{name}.")
+        elif value not in (None, "", [], ()):
+            # As text: a number of seconds is no score.
+            rows.append((prefix + name, str(value)))
+    return rows
 
 
 def show(
@@ -28,11 +82,9 @@ def show(
 
     Scores are x 100, with --json fractions.
     """
-    from paraclip_bench.cli.show import result_rows, table
-    from paraclip_bench.cli.show_result import result_text
+    from paraclip_bench.cli.shared import result_rows, table
     from paraclip_bench.progress import Progress
-    from paraclip_bench.results.listing import list_results
-    from paraclip_bench.results.store import read
+    from paraclip_bench.results.store import list_results, read
     from paraclip_bench.workspace import Workspace
 
     if file is not None:
@@ -48,3 +100,47 @@ def show(
     typer.echo(json.dumps(rows, indent=1) if as_json else table(rows))
     for reason in damaged:
         Progress().say(f"left out: {reason}")
+
+
+class ExportFormat(StrEnum):
+    """Whose format."""
+
+    MTEB = "mteb"
+
+
+def export(
+    form: Annotated[ExportFormat, typer.Option("--format", help="Whose format.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder to write to.", show_default="mteb/results"),
+    ] = None,
+    suite: SuiteOption = None,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Write DIR/MODEL/REVISION/TASK.json for the results that mteb has the same measurement of.
+
+    mteb.ResultCache reads a DIR that is called `results`. What has no equivalent is named.
+    """
+    from paraclip_bench.bridges.mteb_export import export as write
+    from paraclip_bench.cli.shared import table
+    from paraclip_bench.progress import Progress
+    from paraclip_bench.workspace import Workspace
+
+    place, progress = Workspace(workspace), Progress()
+    done = write(place.results, out or place.root / "mteb" / "results", suite=suite)
+    rows = [
+        {"model": result.model.name, "task": result.task, "file": str(path)}
+        for path, result in done.written.items()
+    ]
+    for line in done.remarks:
+        progress.say(f"note: {line}")
+    for line in done.left_out:
+        progress.say(f"left out: {line}")
+    if not rows:
+        raise BenchError(f"{form.value} has none of these measurements, so nothing was written")
+    typer.echo(
+        json.dumps({"written": rows, "left_out": done.left_out}, indent=1)
+        if as_json
+        else table(rows)
+    )

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from paraclip_bench.cli.options import DeviceOption, JsonOption, SuiteOption, WorkspaceOption
+from paraclip_bench.cli.shared import DeviceOption, JsonOption, SuiteOption, WorkspaceOption
 
 
 def run(
@@ -52,8 +52,8 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Measure models on tasks; what is already there is not measured again."""
-    from paraclip_bench.cli.show import result_rows, suite_line, table
-    from paraclip_bench.encoding.ranks import ranks
+    from paraclip_bench.cli.shared import result_rows, suite_line, table
+    from paraclip_bench.distributed import ranks
     from paraclip_bench.evaluation.plan import describe
     from paraclip_bench.evaluation.run import Options, execute, plan_run
     from paraclip_bench.progress import Progress

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paraclip_bench.data.images import IMAGE_SUFFIXES, ImageRef
+from paraclip_bench.data.row_files import is_torn, read_text
 from paraclip_bench.data.tar_files import tar_members
-from paraclip_bench.data.text_files import is_torn, read_text
 from paraclip_bench.errors import DataError
 
 _FOLDERS = ("images", "val2014", "val2017")

@@ -1,4 +1,6 @@
-"""A reference to an image, and the only place where images are opened."""
+"""A stretch of a file that is read when it is needed, such as an image in a tar.
+
+A reference to an image, and the only place where images are opened."""
 
 from __future__ import annotations
 
@@ -13,10 +15,34 @@ from pathlib import Path
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from paraclip_bench.data.file_part import FilePart
-from paraclip_bench.data.memo import file_sha256
-from paraclip_bench.data.text_files import is_torn
+from paraclip_bench.data import digest_cache
+from paraclip_bench.data.digest_cache import file_sha256
+from paraclip_bench.data.row_files import is_torn
 from paraclip_bench.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class FilePart:
+    """`size` bytes of a file from `offset` on; calling it reads them. Picklable."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def __call__(self) -> bytes:
+        """The bytes; `DataError` where the file has become too short for them."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read(self.size)
+        if len(data) < self.size:
+            raise DataError(f"{self.path} changed while it was used; run the command again")
+        return data
+
+    def sha256(self) -> str:
+        """sha256 (hex) of the bytes, read again only if the file's size or time changed."""
+        key = f"sha256:{digest_cache.stamp([self.path])}:{self.offset}:{self.size}"
+        return digest_cache.remembered(key, lambda: hashlib.sha256(self()).hexdigest())
+
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels, as PIL crops."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.data.memo import file_sha256
-from paraclip_bench.data.pins import Pin
+from paraclip_bench.data.data_set import Pin
+from paraclip_bench.data.digest_cache import file_sha256
 from paraclip_bench.errors import DataError
 
 MANIFEST = "prefetched.json"

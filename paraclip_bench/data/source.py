@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.data.pins import Pin
+from paraclip_bench.data.data_set import Pin
 from paraclip_bench.data.snapshot import read_manifest
 from paraclip_bench.errors import DataError, MissingData, UsageError
 
@@ -97,7 +97,7 @@ def folder_source(root: Path) -> Source:
 
 def demo_source() -> FolderSource:
     """The embedded demo world as a folder, built once into the user's cache."""
-    from paraclip_bench.demo.store import world_folder
+    from paraclip_bench.demo.suite import world_folder
     from paraclip_bench.demo.world import WORLD_VERSION
 
     return FolderSource(world_folder(), kind="demo", id=f"demo-world-{WORLD_VERSION}")

@@ -1,4 +1,12 @@
-"""Captions, and paraphrases of captions, from one small grammar that can be read back.
+"""The demo world's vocabulary: each meaning's words, and the frames that captions come in.
+
+The first word of a row is the only one that web-like captions, and so the base model, ever use.
+The others appear in paraphrases alone. Frames come in three groups: `CAPTION` for web-like
+captions, `FIRST` for step 1 and `SECOND` for step 2; no group shares a content word with another,
+so a step 2 frame always avoids the frame of step 1.
+
+
+Captions, and paraphrases of captions, from one small grammar that can be read back.
 
 `caption` words a scene the way the web would, in a narrow vocabulary. `step1` (T -> T') changes
 the frame and a few words; `step2` (T' -> T'') avoids the content words of T' and mostly turns the
@@ -20,8 +28,77 @@ from functools import lru_cache
 from random import Random
 from typing import Literal
 
-from paraclip_bench.demo import words
 from paraclip_bench.demo.scenes import OPPOSITE, Content, Scene, Thing, content
+
+SIZE_WORDS = {
+    "small": ("small", "little", "tiny", "compact"),
+    "large": ("large", "big", "huge", "giant"),
+}
+COLOUR_WORDS = {
+    "red": ("red", "crimson", "scarlet", "ruby"),
+    "blue": ("blue", "azure", "cobalt", "sapphire"),
+    "green": ("green", "emerald", "jade", "olive"),
+    "yellow": ("yellow", "golden", "lemon", "amber"),
+    "purple": ("purple", "violet", "mauve", "lilac"),
+    "orange": ("orange", "tangerine", "apricot", "peach"),
+    "black": ("black", "ebony", "jet", "inky"),
+    "white": ("white", "ivory", "snowy", "pearl"),
+}
+SHAPE_WORDS = {
+    "ball": ("ball", "sphere", "orb", "globe"),
+    "box": ("box", "cube", "block", "crate"),
+    "cone": ("cone", "triangle", "pyramid", "wedge"),
+    "star": ("star", "starburst", "pentagram", "asterisk"),
+    "ring": ("ring", "hoop", "donut", "loop"),
+    "diamond": ("diamond", "rhombus", "lozenge", "kite"),
+}
+DIRECTION_WORDS = {
+    "left": ("to the left of", "on the left side of", "left of", "leftward of"),
+    "right": ("to the right of", "on the right side of", "right of", "rightward of"),
+    "above": ("above", "over", "higher than", "atop"),
+    "below": ("below", "under", "lower than", "beneath"),
+    "front": ("in front of", "before", "ahead of", "nearer than"),
+    "behind": ("behind", "at the back of", "in back of", "farther than"),
+}
+
+#: {a} and {b} are the things in the order of the direction {r}: {a} is {r} {b}.
+CAPTION = ("{a} {r} {b}", "a photo of {a} {r} {b}", "{a} is {r} {b}")
+FIRST = (
+    "a picture of {a} {r} {b}",
+    "{a} that is seen {r} {b}",
+    "there is {a} {r} {b}",
+    "an image of {a} {r} {b}",
+    "{a} lies {r} {b}",
+    "a shot of {a} {r} {b}",
+)
+SECOND = (
+    "{a} sits {r} {b}",
+    "{r} {b} sits {a}",
+    "{a} placed {r} {b}",
+    "{r} {b} one finds {a}",
+    "{a} appears {r} {b}",
+    "{a} positioned {r} {b}",
+)
+#: The same groups for captions that tell no relation.
+CAPTION_PAIR = ("{a} and {b}", "a photo of {a} and {b}")
+FIRST_PAIR = (
+    "a picture of {a} and {b}",
+    "there is {a} and {b}",
+    "an image of {a} and {b}",
+    "{a} and also {b}",
+)
+SECOND_PAIR = (
+    "{a} together with {b}",
+    "{a} accompanied with {b}",
+    "{a} along with {b}",
+    "{a} sits with {b}",
+)
+
+#: Words that carry no meaning of their own: step 2 may repeat them.
+FUNCTION_WORDS = frozenset(
+    ("a", "an", "the", "of", "to", "in", "on", "at", "is", "that", "than", "with", "side")
+)
+
 
 Pool = Literal["train", "test"]
 Combination = tuple[str, str, str]
@@ -53,12 +130,12 @@ class Wording:
 
 # --- reading ------------------------------------------------------------------------------------
 
-_SIZE_OF = {word: size for size, row in words.SIZE_WORDS.items() for word in row}
-_COLOUR_OF = {word: colour for colour, row in words.COLOUR_WORDS.items() for word in row}
-_SHAPE_OF = {word: shape for shape, row in words.SHAPE_WORDS.items() for word in row}
-_DIRECTION_OF = {words_: key for key, row in words.DIRECTION_WORDS.items() for words_ in row}
-_WITH_RELATION = (*words.CAPTION, *words.FIRST, *words.SECOND)
-_WITHOUT = (*words.CAPTION_PAIR, *words.FIRST_PAIR, *words.SECOND_PAIR)
+_SIZE_OF = {word: size for size, row in SIZE_WORDS.items() for word in row}
+_COLOUR_OF = {word: colour for colour, row in COLOUR_WORDS.items() for word in row}
+_SHAPE_OF = {word: shape for shape, row in SHAPE_WORDS.items() for word in row}
+_DIRECTION_OF = {words_: key for key, row in DIRECTION_WORDS.items() for words_ in row}
+_WITH_RELATION = (*CAPTION, *FIRST, *SECOND)
+_WITHOUT = (*CAPTION_PAIR, *FIRST_PAIR, *SECOND_PAIR)
 _THING = re.compile(
     r"(?:(?P<article>an?|the) )?"
     + "".join(
@@ -136,7 +213,7 @@ def parse(text: str) -> Content:
 
 def content_words(text: str) -> frozenset[str]:
     """Return the words of a text that carry meaning, that is all but articles and the like."""
-    return frozenset(text.split()) - words.FUNCTION_WORDS
+    return frozenset(text.split()) - FUNCTION_WORDS
 
 
 def combinations(text: str) -> frozenset[Combination]:
@@ -177,7 +254,7 @@ def caption(scene: Scene, seed: int, *, full: bool = False) -> str:
         first, second = (Thing("", "", thing.shape) for thing in (first, second))
     if 0.20 <= gap < 0.35:
         direction = ""
-    frame = rng.choice(words.CAPTION if direction else words.CAPTION_PAIR)
+    frame = rng.choice(CAPTION if direction else CAPTION_PAIR)
     article = rng.choice(("a", "a", "the"))
     return plain(first, second, direction, frame=frame, article=article)
 
@@ -186,8 +263,8 @@ def plain(
     first: Thing, second: Thing, direction: str, *, frame: str = "", article: str = "the"
 ) -> str:
     """Word two things in the base vocabulary; without `frame`, "the x is above the y" or "and"."""
-    frame = frame or (words.CAPTION[2] if direction else words.CAPTION_PAIR[0])
-    phrase = words.DIRECTION_WORDS[direction][0] if direction else ""
+    frame = frame or (CAPTION[2] if direction else CAPTION_PAIR[0])
+    phrase = DIRECTION_WORDS[direction][0] if direction else ""
     first_words, second_words = _words(first), _words(second)
     return _fill(frame, phrase, first_words, second_words, article)
 
@@ -199,7 +276,7 @@ def step1(text: str, seed: int, pool: Pool = "train") -> str:
     """
     read = wording(text)
     rng = Random(f"step1/{seed}/{text}")
-    group: tuple[str, ...] = words.FIRST if read.direction else words.FIRST_PAIR
+    group: tuple[str, ...] = FIRST if read.direction else FIRST_PAIR
     frames = tuple(frame for frame in group if frame != read.frame)
     frame, phrase = rng.choice(_choices(frames, read.direction, pool))
     a, b = list(read.a_words), list(read.b_words)
@@ -222,7 +299,7 @@ def step2(text: str, seed: int, pool: Pool = "train") -> str:
     a, b, direction = read.a_words, read.b_words, read.direction
     if rng.random() < 0.75:
         a, b, direction = b, a, OPPOSITE[direction] if direction else ""
-    frames = words.SECOND if direction else words.SECOND_PAIR
+    frames = SECOND if direction else SECOND_PAIR
     choices = _choices(frames, direction, pool)
     fresh = [pair for pair in choices if not content_words(" ".join(pair)) & used]
     if not fresh and direction:
@@ -242,7 +319,7 @@ def step2(text: str, seed: int, pool: Pool = "train") -> str:
 @lru_cache(maxsize=1024)
 def _choices(frames: tuple[str, ...], direction: str, pool: Pool) -> list[tuple[str, str]]:
     """Return the (frame, relation wording) combinations of a pool; ("frame", "") without one."""
-    phrases = words.DIRECTION_WORDS[direction] if direction else ("",)
+    phrases = DIRECTION_WORDS[direction] if direction else ("",)
     return [
         (frame, phrase)
         for frame in frames
@@ -253,12 +330,12 @@ def _choices(frames: tuple[str, ...], direction: str, pool: Pool) -> list[tuple[
 
 def _place(frame: str) -> int:
     """Return a frame's place in its own group: the pool rule must not depend on the choice."""
-    groups = (words.FIRST, words.SECOND, words.FIRST_PAIR, words.SECOND_PAIR)
+    groups = (FIRST, SECOND, FIRST_PAIR, SECOND_PAIR)
     return next(group.index(frame) for group in groups if frame in group)
 
 
 def _row(word: str) -> tuple[str, ...]:
-    for tables in (words.SIZE_WORDS, words.COLOUR_WORDS, words.SHAPE_WORDS):
+    for tables in (SIZE_WORDS, COLOUR_WORDS, SHAPE_WORDS):
         for row in tables.values():
             if word in row:
                 return row
@@ -276,9 +353,9 @@ def _other(word: str, taken: set[str], rng: Random) -> str:
 
 def _words(thing: Thing) -> tuple[str, str, str]:
     return (
-        words.SIZE_WORDS[thing.size][0] if thing.size else "",
-        words.COLOUR_WORDS[thing.colour][0] if thing.colour else "",
-        words.SHAPE_WORDS[thing.shape][0],
+        SIZE_WORDS[thing.size][0] if thing.size else "",
+        COLOUR_WORDS[thing.colour][0] if thing.colour else "",
+        SHAPE_WORDS[thing.shape][0],
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
-from paraclip_bench.demo import grammar, sts, words
+from paraclip_bench.demo import grammar, similarity_sets
 from paraclip_bench.demo.render import Picture, render
 from paraclip_bench.demo.scenes import DIRECTIONS, Scene, Thing, contents, sample
 
@@ -46,12 +46,12 @@ def build(root: Path) -> None:
 
 def _sts(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name in sts.NAMES:
-        _tsv(folder / f"{name}.tsv", sts.pairs(name, _STS_PAIRS))
-    _tsv(folder / "SICK-R.all.tsv", sts.pairs("SICK-R", _STS_ALL_PAIRS))
+    for name in similarity_sets.NAMES:
+        _tsv(folder / f"{name}.tsv", similarity_sets.pairs(name, _STS_PAIRS))
+    _tsv(folder / "SICK-R.all.tsv", similarity_sets.pairs("SICK-R", _STS_ALL_PAIRS))
 
 
-def _tsv(path: Path, pairs: Iterable[sts.Pair]) -> None:
+def _tsv(path: Path, pairs: Iterable[similarity_sets.Pair]) -> None:
     lines = ["score\tsentence1\tsentence2\tsubset"]
     lines += [f"{p.score:g}\t{p.sentence1}\t{p.sentence2}\t{p.subset}" for p in pairs]
     _write(path, "\n".join(lines) + "\n")
@@ -85,7 +85,7 @@ def _relation_case(
         **_bbox(picture),
         "true_caption": grammar.plain(first, second, direction),
         "false_caption": grammar.plain(second, first, direction),
-        "relation_name": words.DIRECTION_WORDS[direction][0],
+        "relation_name": grammar.DIRECTION_WORDS[direction][0],
     }
 
 
@@ -165,10 +165,9 @@ def _train(folder: Path) -> None:
 
 def _pairs(folder: Path) -> None:
     """Paraphrase the training captions as a user would, with the grammar in an LLM's place."""
-    from paraclip_bench.paraphrase.export import work_folder
-    from paraclip_bench.paraphrase.job import Access
-    from paraclip_bench.paraphrase.make import make_job
-    from paraclip_bench.paraphrase.run import paraphrase
+    from paraclip_bench.paraphrasing.export import work_folder
+    from paraclip_bench.paraphrasing.job import Access, make_job
+    from paraclip_bench.paraphrasing.paraphrase import paraphrase
     from paraclip_bench.progress import Progress
 
     pairs = folder / "pairs.jsonl"

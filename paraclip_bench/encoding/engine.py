@@ -1,4 +1,6 @@
-"""Gives tasks unit vectors: each distinct text and image once, in batches of like size.
+"""Vectors of the distinct items of one request, on disk where they are many.
+
+Gives tasks unit vectors: each distinct text and image once, in batches of like size.
 
 The engine owns order, deduplication, batches, the store and normalising; the encoder owns
 tokenizing, padding and its network.
@@ -7,6 +9,7 @@ tokenizing, padding and its network.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,22 +19,55 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.encoding.ahead import Ahead
-from paraclip_bench.encoding.batches import batches, budget, chunks
-from paraclip_bench.encoding.ranks import Ranks, ranks
-from paraclip_bench.encoding.rows import Rows
+from paraclip_bench.distributed import Ranks, ranks
+from paraclip_bench.encoding.batching import WithinMemory, batches, budget, chunks
+from paraclip_bench.encoding.database import StoreUnavailable
+from paraclip_bench.encoding.prefetcher import Ahead
 from paraclip_bench.encoding.spaces import Kept, Spaces
-from paraclip_bench.encoding.store.vector_store import StoreUnavailable
-from paraclip_bench.encoding.within_memory import WithinMemory
 from paraclip_bench.errors import DataError, ModelError
-from paraclip_bench.models.base import Encoder, Model
-from paraclip_bench.models.exact import exact_products
+from paraclip_bench.models.adapter import Encoder, Model, exact_products
 from paraclip_bench.progress import Progress
+
+Vectors = npt.NDArray[np.float32]
+
+# Above this many bytes the vectors are a memory-mapped file that vanishes with the process.
+_LARGE = 1 << 30
+
+
+class Rows:
+    """float32 rows [count, d] that are filled in any order; d is that of the first row."""
+
+    def __init__(self, count: int) -> None:
+        self.filled = np.zeros(count, dtype=bool)
+        self._vectors: Vectors | None = None
+
+    def put(self, index: int, vector: Vectors) -> None:
+        """Set row `index` to vector [d]."""
+        if self._vectors is None:
+            self._vectors = empty(len(self.filled), len(vector))
+        self._vectors[index] = vector
+        self.filled[index] = True
+
+    def take(self, indices: npt.NDArray[np.intp]) -> Vectors:
+        """Rows [len(indices), d]; no copy where all are asked for in order."""
+        if self._vectors is None or not self.filled.all():
+            raise AssertionError("every row is put before any is taken")
+        if np.array_equal(indices, np.arange(len(self.filled))):
+            return self._vectors
+        taken = empty(len(indices), self._vectors.shape[1])
+        return np.take(self._vectors, indices, axis=0, out=taken)
+
+
+def empty(rows: int, columns: int) -> Vectors:
+    """A float32 array [rows, columns], memory-mapped where it is large."""
+    if rows * columns * 4 <= _LARGE:
+        return np.empty((rows, columns), dtype=np.float32)
+    with tempfile.TemporaryFile(prefix="paraclip-bench-") as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=(rows, columns))
+
 
 # Flag of a vector whose image file was cut off.
 _CUT_OFF = 1
-
-Vectors = npt.NDArray[np.float32]
 
 
 @dataclass

@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.encoding.ranks import ranks
-from paraclip_bench.encoding.store.vector_store import Space, StoreUnavailable, VectorStore
+from paraclip_bench.distributed import ranks
+from paraclip_bench.encoding.database import StoreUnavailable
+from paraclip_bench.encoding.vector_store import Space, VectorStore
 
 Vectors = npt.NDArray[np.float32]
 

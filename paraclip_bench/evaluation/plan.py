@@ -1,4 +1,6 @@
-"""What a run would do: its data read and checked, what is missing named, what is done found."""
+"""From the names on a command line to tasks, protocols, a suite and a source of data.
+
+What a run would do: its data read and checked, what is missing named, what is done found."""
 
 from __future__ import annotations
 
@@ -6,16 +8,46 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from paraclip_bench.data.pins import pin_of
-from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.errors import BenchError, MissingData, NotServed, UsageError
-from paraclip_bench.models.base import Context, Model, missing_sides
-from paraclip_bench.models.load import load_model
-from paraclip_bench.registry import reason_of
+from paraclip_bench import registry
+from paraclip_bench.data.data_set import pin_of
+from paraclip_bench.data.source import HubSource, Source, demo_source, folder_source
+from paraclip_bench.errors import BenchError, MissingData, NotServed, UsageError, reason_of
+from paraclip_bench.models.adapter import Context, Model, missing_sides
+from paraclip_bench.models.load import load_model, suite_of
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.results.store import result_key, result_path
-from paraclip_bench.tasks.base import Examples, Task
-from paraclip_bench.tasks.scored_elsewhere import ScoredElsewhere
+from paraclip_bench.tasks.base import Examples, ScoredElsewhere, Task
+from paraclip_bench.tasks.catalog import SUITES
+
+
+def choose_suite(asked: str | None, models: Sequence[str | Model], checkpoints: Path) -> str:
+    """The suite asked for, else that of the checkpoints among the models, else `paper`.
+
+    Raises `UsageError` for an unknown suite, or checkpoints of different suites.
+    """
+    if asked is not None:
+        if asked not in SUITES:
+            raise registry.unknown("suite", asked, SUITES)
+        return asked
+    context = Context(suite="paper", checkpoints=checkpoints)
+    found = {
+        str(model): suite_of(model, context)
+        if isinstance(model, str)
+        else getattr(model.adapter, "suite", None)
+        for model in models
+    }
+    suites = {suite for suite in found.values() if suite is not None}
+    if len(suites) > 1:
+        named = ", ".join(f"{spec} is of {suite}" for spec, suite in found.items() if suite)
+        raise UsageError(f"these models are of different suites ({named}); say --suite NAME")
+    return suites.pop() if suites else "paper"
+
+
+def choose_source(suite: str, data_dir: Path | None) -> Source:
+    """The folder given, else the suite's own data."""
+    if data_dir is not None:
+        return folder_source(data_dir)
+    return demo_source() if suite == "demo" else HubSource()
 
 
 @dataclasses.dataclass(frozen=True)

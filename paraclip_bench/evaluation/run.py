@@ -13,20 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.data.pins import whole_size
+from paraclip_bench.data.data_set import whole_size
+from paraclip_bench.distributed import RankFailed, Ranks, local_device, ranks
 from paraclip_bench.encoding.engine import Embedder
-from paraclip_bench.encoding.ranks import RankFailed, Ranks, local_device, ranks
 from paraclip_bench.encoding.spaces import Spaces
-from paraclip_bench.errors import BenchError
-from paraclip_bench.evaluation.choose import (
-    choose_protocols,
-    choose_source,
-    choose_suite,
-    choose_tasks,
-)
+from paraclip_bench.errors import BenchError, reason_of
 from paraclip_bench.evaluation.plan import (
     Plan,
     Work,
+    choose_source,
+    choose_suite,
     is_done,
     make_plan,
     place,
@@ -35,13 +31,13 @@ from paraclip_bench.evaluation.plan import (
 )
 from paraclip_bench.evaluation.scoring import measure, score
 from paraclip_bench.files import atomic
-from paraclip_bench.models.base import Model
+from paraclip_bench.models.adapter import Model
 from paraclip_bench.progress import Progress
-from paraclip_bench.reference.compare import comparison
-from paraclip_bench.registry import reason_of
+from paraclip_bench.reference.comparison import comparison
 from paraclip_bench.results.provenance import versions
 from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result
 from paraclip_bench.results.store import read, write
+from paraclip_bench.tasks.catalog import choose_protocols, choose_tasks
 from paraclip_bench.workspace import Workspace
 
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench import registry
+from paraclip_bench import errors, registry
 from paraclip_bench.errors import BenchError, ModelError, UsageError
-from paraclip_bench.models.base import Context, Model
+from paraclip_bench.models.adapter import Context, Model
 
 
 def load_model(spec: str, context: Context) -> Model:
@@ -44,7 +44,7 @@ def load_model(spec: str, context: Context) -> Model:
     # An adapter is foreign code: whatever its constructor raises becomes its own reason.
     except (Exception, SystemExit) as error:
         raise ModelError(
-            f"model {spec!r} cannot be made ({registry.reason_of(error)}); "
+            f"model {spec!r} cannot be made ({errors.reason_of(error)}); "
             "check its argument (docs/models.md)"
         ) from error
     name = getattr(adapter, "name", None) or label
@@ -102,7 +102,7 @@ def _from_file(spec: str) -> tuple[Any, str | None]:
     # The user's own file: whatever it raises is told with its name.
     except (Exception, SystemExit) as error:
         raise ModelError(
-            f"{path} cannot be imported ({registry.reason_of(error)}); mend that file"
+            f"{path} cannot be imported ({errors.reason_of(error)}); mend that file"
         ) from error
     finally:
         sys.path.remove(folder)

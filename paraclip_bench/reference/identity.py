@@ -12,9 +12,9 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
-from paraclip_bench.models.base import Context
-from paraclip_bench.models.baseline import Baseline
-from paraclip_bench.reference.schema import PublishedModel
+from paraclip_bench.models.adapter import Context
+from paraclip_bench.models.aliases import Baseline
+from paraclip_bench.reference.published_numbers import PublishedModel
 from paraclip_bench.results.schema import ModelInfo
 
 _SUFFIX = "-quickgelu"

@@ -1,22 +1,28 @@
 """What a task is: load examples, measure outcomes through `embed`, score them.
 
 A task never sees a tokenizer, a device or a model: it asks `embed` for unit vectors.
-"""
+
+
+Which rows a limit keeps where the rows come part by part.
+
+Tasks whose scores another program computes: scores alone, so no outcomes and no intervals."""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NoReturn
 from typing import Protocol as TypingProtocol
 
 import numpy as np
 import numpy.typing as npt
 
+from paraclip_bench.data.data_set import DataSet
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.data.pins import DataSet
 from paraclip_bench.data.source import Source
+from paraclip_bench.errors import BenchError
 from paraclip_bench.metrics.statistic import Statistic
 
 Side = Literal["text", "image"]
@@ -125,3 +131,73 @@ class Task(ABC):
         `example_id` and `cluster_id` (what a resample draws whole) are the row numbers where a
         task leaves them out.
         """
+
+
+def spread(rows: Sequence[Any], parts: Sequence[Hashable], n: int) -> list[Any]:
+    """n rows, in their order: the first of each part, then the second of each, and so on.
+
+    parts are the rows' own, and take turns in the order in which they first come.
+    """
+    first: dict[Hashable, int] = {}
+    seen: defaultdict[Hashable, int] = defaultdict(int)
+    turns = []
+    for index, part in enumerate(parts):
+        turns.append((seen[part], first.setdefault(part, len(first)), index))
+        seen[part] += 1
+    return [rows[index] for index in sorted(index for _, _, index in sorted(turns)[:n])]
+
+
+Scores = Mapping[str, float | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Scores of a whole task, fractions of 1 where the other program has such; None is undefined.
+
+    tables: for each kind of part (a subset), the parts by name with their number of examples and
+    their scores.
+    """
+
+    scores: Scores
+    tables: Mapping[str, Mapping[str, tuple[int, Scores]]] = dataclasses.field(default_factory=dict)
+
+
+class ScoredElsewhere(Task):
+    """A task that `measured` gives scores for, in place of `outcomes` and `scores`.
+
+    Its results are marked with `scored_by`, a program and its version. On a board they have columns
+    of their own, without intervals, and take part in no group's mean. `--limit` is refused. remark:
+    what a run should say beforehand. `Examples.sha256` says which data these are where `load` gives
+    no rows of its own.
+    """
+
+    scores: ClassVar[Mapping[str, Statistic]] = {}
+
+    @property
+    @abstractmethod
+    def main_score(self) -> str:
+        """The score that stands for the task; `measured` gives it."""
+
+    @property
+    @abstractmethod
+    def scored_by(self) -> str:
+        """Who computes the scores, with its version."""
+
+    @property
+    def remark(self) -> str:
+        """Nothing, or a sentence for those who ask for this task."""
+        return ""
+
+    @abstractmethod
+    def measured(self, examples: Examples, embed: Embed) -> Measured:
+        """Have the whole task scored, with vectors from `embed`."""
+
+    def outcomes(self, examples: Examples, embed: Embed) -> NoReturn:
+        """There are none: `BenchError`."""
+        raise BenchError(f"{self.name} has no outcomes, for {self.scored_by} gives scores alone")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A mean of a group is one of our own scores, which these are not."""
+        super().__init_subclass__(**kwargs)
+        if cls.groups:
+            raise TypeError(f"{cls.__name__} is scored elsewhere, so it can be of no group")

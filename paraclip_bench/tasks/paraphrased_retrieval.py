@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paraclip_bench.data.gallery import read_gallery
+from paraclip_bench.data.row_files import read_jsonl, text_field
 from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.data.text_files import read_jsonl, text_field
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.agreement import (
     average_overlap_of,

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.pins import PINS
+from paraclip_bench.data.data_set import PINS
+from paraclip_bench.data.row_files import read_tsv
 from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.data.text_files import read_tsv
 from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.correlation import pearson_of, spearman_of
 from paraclip_bench.metrics.statistic import Statistic

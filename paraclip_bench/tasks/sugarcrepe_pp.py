@@ -15,15 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paraclip_bench.data.images import ImageRef, image_in
+from paraclip_bench.data.row_files import text_field
 from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.data.text_files import text_field
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of, mean_within
 from paraclip_bench.metrics.similarity import row_dot
 from paraclip_bench.metrics.statistic import Statistic
-from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
-from paraclip_bench.tasks.limits import spread
-from paraclip_bench.tasks.subset_files import missing_subsets, read_items, subset_files
+from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, spread
+from paraclip_bench.tasks.sugarcrepe import missing_subsets, read_items, subset_files
 
 SUBSETS = ("swap_obj", "swap_att", "replace_obj", "replace_att", "replace_rel")
 

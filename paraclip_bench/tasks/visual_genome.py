@@ -18,11 +18,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from paraclip_bench.data.data_set import PINS
 from paraclip_bench.data.hub import with_images
 from paraclip_bench.data.images import ImageRef, checked_box, image_in
-from paraclip_bench.data.pins import PINS
+from paraclip_bench.data.row_files import int_field, read_json_list, text_field
 from paraclip_bench.data.source import FolderSource, HubSource, Source
-from paraclip_bench.data.text_files import int_field, read_json_list, text_field
 from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
 from paraclip_bench.metrics.statistic import Statistic

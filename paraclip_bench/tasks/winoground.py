@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from paraclip_bench.data.data_set import PINS
 from paraclip_bench.data.hub import require_columns, with_images
 from paraclip_bench.data.images import ImageRef, image_in, is_file
-from paraclip_bench.data.pins import PINS
+from paraclip_bench.data.row_files import read_jsonl, text_field
 from paraclip_bench.data.source import FolderSource, HubSource, Source
-from paraclip_bench.data.text_files import read_jsonl, text_field
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.accuracy import mean_of
 from paraclip_bench.metrics.similarity import row_dot

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paraclip_bench.data import memo
+from paraclip_bench.data import digest_cache
 from paraclip_bench.data.hub import offline_by, once_reachable, unreachable
 from paraclip_bench.errors import ModelError, UsageError
 
@@ -40,8 +40,8 @@ class SentenceTransformers:
     def fingerprint(self) -> str:
         """Digest of the weights, of the modules and of how a probe sentence is cut into tokens."""
         files = [] if self.folder is None else [f for f in self.folder.rglob("*") if f.is_file()]
-        key = f"sentence-transformers:{memo.stamp(sorted(files))}"
-        known = memo.get(key) if files else None
+        key = f"sentence-transformers:{digest_cache.stamp(sorted(files))}"
+        known = digest_cache.get(key) if files else None
         if isinstance(known, str):
             return known
         model = self._loaded()
@@ -52,7 +52,7 @@ class SentenceTransformers:
             values = tensor.float() if tensor.is_floating_point() else tensor
             hasher.update(values.cpu().contiguous().numpy().data)
         if files:
-            memo.put(key, hasher.hexdigest())
+            digest_cache.put(key, hasher.hexdigest())
         return hasher.hexdigest()
 
     def encode_texts(self, texts: list[str]) -> Any:

@@ -139,7 +139,7 @@ def test_siblings_on_generated_sets(
     import datasets
     import mteb
 
-    from paraclip_bench.data.pins import PINS
+    from paraclip_bench.data.data_set import PINS
 
     root, rng = tmp_path / "data", np.random.default_rng(5)
     if name == "sugarcrepe":

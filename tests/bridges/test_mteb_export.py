@@ -10,11 +10,11 @@ import pytest
 from paraclip_bench.bridges.equivalents import EQUIVALENTS
 from paraclip_bench.bridges.mteb_export import export
 from paraclip_bench.bridges.mteb_task import PARTS
-from paraclip_bench.data.pins import PINS
+from paraclip_bench.data.data_set import PINS
 from paraclip_bench.errors import BenchError, UsageError
-from paraclip_bench.evaluation.choose import load_task
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import result_key, result_path, write
+from paraclip_bench.tasks.catalog import load_task
 
 slow = pytest.mark.slow  # importing mteb takes five seconds
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from paraclip_bench.bridges.equivalents import EQUIVALENTS
-from paraclip_bench.data.pins import PINS
+from paraclip_bench.data.data_set import PINS
 from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import BenchError, DataError, UsageError
-from paraclip_bench.evaluation import choose
 from paraclip_bench.evaluation.plan import read_examples
 from paraclip_bench.results.provenance import examples_sha256
+from paraclip_bench.tasks import catalog
 
 mteb_is_slow = pytest.mark.slow  # importing mteb takes five seconds
 quiet = pytest.mark.filterwarnings("ignore")
@@ -108,7 +108,7 @@ def test_another_revision_in_the_cache_is_refused(run: Any, home: Path) -> None:
 )
 def test_a_wrong_name_is_one_sentence(name: str, part: str) -> None:
     with pytest.raises(UsageError, match="(?s)" + part) as caught:
-        choose.load_task(name)
+        catalog.load_task(name)
     assert "\n" not in str(caught.value)
 
 
@@ -122,13 +122,13 @@ def test_a_wrong_name_is_one_sentence(name: str, part: str) -> None:
     ],
 )
 def test_a_prefix_needs_an_argument_and_a_task_takes_none(name: str, part: str) -> None:
-    for ask in (choose.load_task, lambda n: choose.choose_tasks([n], "paper")):
+    for ask in (catalog.load_task, lambda n: catalog.choose_tasks([n], "paper")):
         with pytest.raises(UsageError, match=part):
             ask(name)
 
 
 def test_a_prefix_is_part_of_no_group() -> None:
-    tasks, broken = choose.all_tasks()
+    tasks, broken = catalog.all_tasks()
     assert tasks
     assert not [reason for reason in broken if "mteb" in reason]
     assert not [task for task in tasks if task.name.startswith("mteb")]
@@ -137,12 +137,12 @@ def test_a_prefix_is_part_of_no_group() -> None:
 def test_without_mteb_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mteb", None)
     with pytest.raises(BenchError, match=r'pip install "paraclip-bench\[mteb\]"'):
-        choose.load_task("mteb:STS13")
+        catalog.load_task("mteb:STS13")
 
 
 @mteb_is_slow
 def test_options_that_it_cannot_obey_are_refused(tmp_path: Path) -> None:
-    task = choose.load_task("MTEB:sts13")
+    task = catalog.load_task("MTEB:sts13")
     assert (task.name, task.headline, task.main_score) == ("mteb:STS13", "mteb", "cosine_spearman")
     with pytest.raises(UsageError, match=r"mteb:STS13 is scored as a whole .* --limit"):
         read_examples(task, HubSource(), "mteb", 3)
@@ -158,7 +158,7 @@ def test_the_table_of_equivalents_is_mteb_s_own() -> None:
     import mteb
 
     for ours, equivalent in EQUIVALENTS.items():
-        task = choose.load_task(ours)
+        task = catalog.load_task(ours)
         assert equivalent.protocol in task.protocols
         assert equivalent.scores.keys() <= task.scores.keys()
         about = mteb.get_task(equivalent.name).metadata
@@ -185,7 +185,7 @@ def with_data(name: str, make: Callable[[Any], Any]) -> Any:
     """mteb:NAME whose data are there, as `load_data` leaves them."""
     from paraclip_bench.bridges.mteb_task import _leaves
 
-    task = choose.load_task(name)
+    task = catalog.load_task(name)
     for leaf in _leaves(task._task):  # type: ignore[attr-defined]
         leaf.dataset, leaf.data_loaded = make(leaf), True
     return task

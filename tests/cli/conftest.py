@@ -11,7 +11,7 @@ import pytest
 import tiny_clip
 from PIL import Image
 
-from paraclip_bench.cli import main
+from paraclip_bench.cli.app import main
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paraclip_bench.encoding.store.vector_store import VectorStore
+from paraclip_bench.encoding.vector_store import VectorStore
 
 
 @pytest.fixture

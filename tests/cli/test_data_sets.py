@@ -14,7 +14,7 @@ import pytest
 from hub_stand_in import Files, serve, write_cache
 from PIL import Image
 
-from paraclip_bench.data.pins import DATA_SETS, PINS
+from paraclip_bench.data.data_set import DATA_SETS, PINS
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 MODEL = """

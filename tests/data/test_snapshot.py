@@ -10,15 +10,9 @@ import pytest
 from hub_stand_in import etag, write_cache
 
 from paraclip_bench.data import hub
-from paraclip_bench.data.pins import DATA_SETS, PINS, Pin
-from paraclip_bench.data.prefetch import prefetch
-from paraclip_bench.data.snapshot import (
-    MANIFEST,
-    check_cached,
-    check_prefetched,
-    files,
-    git_sha1,
-)
+from paraclip_bench.data.data_set import DATA_SETS, PINS, Pin
+from paraclip_bench.data.hub import prefetch
+from paraclip_bench.data.snapshot import MANIFEST, check_cached, check_prefetched, files, git_sha1
 from paraclip_bench.data.source import FolderSource, HubSource, folder_source
 from paraclip_bench.errors import DataError
 from paraclip_bench.evaluation.plan import make_plan

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from paraclip_bench.data.file_part import FilePart
-from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.images import FilePart, ImageRef
 from paraclip_bench.data.tar_files import tar_members
 from paraclip_bench.errors import DataError
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paraclip_bench.demo import grammar, scenes, words
+from paraclip_bench.demo import grammar, scenes
 from paraclip_bench.demo.grammar import Pool
 
 EVERY = [meaning for split in scenes.SPLITS for meaning in scenes.contents(split)]
@@ -43,7 +43,7 @@ def test_a_web_caption_and_its_paraphrases_agree_and_go_their_ways(
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(EVERY), SEEDS)
 def test_captions_use_the_narrow_vocabulary_only(meaning: scenes.Content, seed: int) -> None:
-    rows = (words.SIZE_WORDS, words.COLOUR_WORDS, words.SHAPE_WORDS)
+    rows = (grammar.SIZE_WORDS, grammar.COLOUR_WORDS, grammar.SHAPE_WORDS)
     wide = {word for row in rows for synonyms in row.values() for word in synonyms[1:]}
     assert not set(grammar.caption(scenes.Scene(meaning), seed).split()) & wide
 
@@ -92,7 +92,7 @@ def test_other_captions_are_refused_in_one_sentence(text: str, named: str) -> No
 def test_no_two_meanings_share_a_word() -> None:
     rows = [
         row
-        for table in (words.SIZE_WORDS, words.COLOUR_WORDS, words.SHAPE_WORDS)
+        for table in (grammar.SIZE_WORDS, grammar.COLOUR_WORDS, grammar.SHAPE_WORDS)
         for row in table.values()
     ]
     every = [word for row in rows for word in row]
@@ -101,8 +101,8 @@ def test_no_two_meanings_share_a_word() -> None:
 
 def test_the_groups_of_frames_share_no_content_word() -> None:
     for groups in (
-        (words.CAPTION, words.FIRST, words.SECOND),
-        (words.FIRST_PAIR, words.SECOND_PAIR),
+        (grammar.CAPTION, grammar.FIRST, grammar.SECOND),
+        (grammar.FIRST_PAIR, grammar.SECOND_PAIR),
     ):
         found = [
             {w for frame in group for w in grammar.content_words(frame) if "{" not in w}

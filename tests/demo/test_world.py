@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from paraclip_bench.demo import grammar, scenes, sts, words, world
+from paraclip_bench.demo import grammar, scenes, similarity_sets, world
 
-STS = (*sts.NAMES, "SICK-R.all")
+STS = (*similarity_sets.NAMES, "SICK-R.all")
 VG = {
     "vg-relation": "visual_genome_relation.json",
     "vg-attribution": "visual_genome_attribution.json",
@@ -91,7 +91,7 @@ def test_relation_cases_swap_the_things(root: Path) -> None:
         assert case["false_caption"] == f"{second} is {case['relation_name']} {first}"
     # None of these is among the relations that ARO's macro average leaves out.
     named = Counter(case["relation_name"] for case in cases)
-    assert set(named) == {row[0] for row in words.DIRECTION_WORDS.values()}
+    assert set(named) == {row[0] for row in grammar.DIRECTION_WORDS.values()}
     assert min(named.values()) >= 40
 
 
@@ -149,7 +149,7 @@ def test_no_wording_combination_of_a_test_paraphrase_was_trained_on(root: Path) 
         )
     )
     tested = [row["paraphrase"] for row in jsonl(root / "paraphrased-retrieval/queries.jsonl")]
-    base_frames = {*words.CAPTION, *words.CAPTION_PAIR}
+    base_frames = {*grammar.CAPTION, *grammar.CAPTION_PAIR}
     for name in STS:
         for row in tsv(root / "sts" / f"{name}.tsv"):
             for text in (row["sentence1"], row["sentence2"]):

@@ -12,8 +12,8 @@ import typer
 
 from paraclip_bench.cli.app import app
 from paraclip_bench.evaluation.plan import read_examples
-from paraclip_bench.finetune.recipe import Recipe
 from paraclip_bench.metrics.resampling import estimate
+from paraclip_bench.training.recipe import Recipe
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted(

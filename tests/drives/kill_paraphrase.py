@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-SERVER = Path(__file__).parents[1] / "llm_server.py"
+SERVER = Path(__file__).parents[1] / "support/llm_server.py"
 
 
 def main() -> None:

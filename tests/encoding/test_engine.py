@@ -14,12 +14,13 @@ from PIL import Image
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.encoding import engine
-from paraclip_bench.encoding.batches import Budget
+from paraclip_bench.encoding.batching import Budget
+from paraclip_bench.encoding.database import StoreUnavailable
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Fallback, Spaces
-from paraclip_bench.encoding.store.vector_store import StoreUnavailable, VectorStore
+from paraclip_bench.encoding.vector_store import VectorStore
 from paraclip_bench.errors import DataError, ModelError
-from paraclip_bench.models.base import Model
+from paraclip_bench.models.adapter import Model
 from paraclip_bench.progress import Progress
 
 

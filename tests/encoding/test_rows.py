@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from paraclip_bench.encoding import rows
-from paraclip_bench.encoding.rows import Rows
+from paraclip_bench.encoding import engine
+from paraclip_bench.encoding.engine import Rows
 
 
 @pytest.mark.parametrize("large", [1 << 30, 0])
 def test_rows_come_in_the_order_asked(monkeypatch, large):
-    monkeypatch.setattr(rows, "_LARGE", large)
+    monkeypatch.setattr(engine, "_LARGE", large)
     held = Rows(3)
     for index in (2, 0, 1):
         assert not held.filled.all()

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from paraclip_bench.distributed import Ranks
 from paraclip_bench.encoding import spaces
-from paraclip_bench.encoding.ranks import Ranks
+from paraclip_bench.encoding.database import StoreUnavailable
 from paraclip_bench.encoding.spaces import Spaces
-from paraclip_bench.encoding.store.vector_store import StoreUnavailable, VectorStore
+from paraclip_bench.encoding.vector_store import VectorStore
 
 VECTORS = np.eye(3, dtype=np.float32)
 
@@ -53,7 +54,7 @@ def test_a_disk_that_fails_later(tmp_path, monkeypatch):
     def full(*arguments):
         raise StoreUnavailable("the disk is full")
 
-    monkeypatch.setattr("paraclip_bench.encoding.store.vector_store.Space.write", full)
+    monkeypatch.setattr("paraclip_bench.encoding.vector_store.Space.write", full)
     space.write(["b"], VECTORS[1:2])
     assert said == ["note: the disk is full; this run goes on with its vectors in memory"]
     assert held(space)["b"] == ([0, 1, 0], 0)

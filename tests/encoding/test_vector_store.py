@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip_bench.encoding.store import vector_store
-from paraclip_bench.encoding.store.limit import parse_size, size_text
-from paraclip_bench.encoding.store.vector_store import Space, StoreUnavailable, VectorStore
+from paraclip_bench.encoding import vector_store
+from paraclip_bench.encoding.database import StoreUnavailable
+from paraclip_bench.encoding.eviction import parse_size, size_text
+from paraclip_bench.encoding.vector_store import Space, VectorStore
 from paraclip_bench.errors import UsageError
 
 DIMENSION = 512
@@ -27,7 +28,7 @@ HEAD = """
 import sqlite3, sys
 from pathlib import Path
 import numpy as np
-from paraclip_bench.encoding.store.vector_store import VectorStore
+from paraclip_bench.encoding.vector_store import VectorStore
 
 def vector(number):
     return np.random.default_rng(number).standard_normal(512, dtype=np.float32)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paraclip_bench.encoding.within_memory import WithinMemory, is_out_of_memory
+from paraclip_bench.encoding.batching import WithinMemory, is_out_of_memory
 
 
 class Small:

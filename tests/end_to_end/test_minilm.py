@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 from paraclip_bench.api import evaluate
-from paraclip_bench.data.pins import PINS
+from paraclip_bench.data.data_set import PINS
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import read_outcomes
 

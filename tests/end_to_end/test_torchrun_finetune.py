@@ -142,7 +142,7 @@ def test_after_a_kill_it_goes_on_to_the_same_bits(data: Path, tmp_path: Path) ->
 
 FAILS = """
 import os, runpy, sys
-from paraclip_bench.finetune import loop
+from paraclip_bench.training import loop
 
 real = loop.batch_rows
 

@@ -13,7 +13,7 @@ from PIL import Image
 from paraclip_bench.api import evaluate
 from paraclip_bench.errors import UsageError
 from paraclip_bench.evaluation.run import Report
-from paraclip_bench.reference.files import published_scores
+from paraclip_bench.reference.published_numbers import published_scores
 from paraclip_bench.results.store import outcomes_path, read, read_outcomes
 
 ALL = ["STS12", "vg-relation", "paraphrased-retrieval"]

@@ -7,7 +7,7 @@ import pytest
 import tiny_clip
 from PIL import Image
 
-from paraclip_bench.models.base import Context
+from paraclip_bench.models.adapter import Context
 
 
 @pytest.fixture(scope="session")

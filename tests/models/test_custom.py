@@ -7,12 +7,12 @@ import pytest
 import tiny_clip
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.demo.store import base_folder
+from paraclip_bench.demo.suite import base_folder
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.errors import ModelError, UsageError
-from paraclip_bench.finetune.checkpoint import RECIPE
-from paraclip_bench.models.base import Context
+from paraclip_bench.models.adapter import Context
+from paraclip_bench.models.aliases import RECIPE
 from paraclip_bench.models.load import load_model, suite_of
 from paraclip_bench.models.open_clip import PROVENANCE
 from paraclip_bench.progress import Progress

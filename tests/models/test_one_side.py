@@ -12,10 +12,10 @@ import tiny_clip
 from PIL import Image
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.demo.store import base_folder
+from paraclip_bench.demo.suite import base_folder
 from paraclip_bench.errors import ModelError
-from paraclip_bench.models.open_clip import OpenCLIP, build, identity, precision, weights
-from paraclip_bench.models.open_clip.files import plan_of
+from paraclip_bench.models.open_clip import OpenCLIP, autotune, build, network
+from paraclip_bench.models.open_clip.model_files import plan_of
 from paraclip_bench.models.open_clip.network import Network, open_clip, torch
 
 TEXTS = ["a cat", "two dogs that run after a red ball in the old park", ""]
@@ -186,9 +186,9 @@ def test_of_the_other_tower_nothing_is_read(argument, monkeypatch, side, prefix)
             read.add(name)
             return self.file.get_tensor(name)
 
-    real, read = weights.safe_open, set()
+    real, read = build.safe_open, set()
     made = argument()
-    monkeypatch.setattr(weights, "safe_open", Recorder)
+    monkeypatch.setattr(build, "safe_open", Recorder)
     if side == "image":  # which needs no tokenizer
         monkeypatch.setattr(build, "tokenizer_of", None)
     model = Network.load(made, sides={side}).model
@@ -250,10 +250,10 @@ def test_a_hugging_face_text_tower_falls_back_on_the_text_side_alone(
     (tmp_path / "config.json").write_text(json.dumps(tower))
     (tmp_path / "open_clip_config.json").write_text(json.dumps(written))
     made = f"local-dir:{tmp_path}"
-    network = open_clip.create_model(made, load_weights=False, pretrained_text=False)
-    save_file(network.state_dict(), tmp_path / "open_clip_model.safetensors")
+    random = open_clip.create_model(made, load_weights=False, pretrained_text=False)
+    save_file(random.state_dict(), tmp_path / "open_clip_model.safetensors")
     both = OpenCLIP(made)
-    assert identity.streamed(made) == both.network().identity()
+    assert network.streamed(made) == both.network().identity()
     for side, built in (("image", 0), ("text", 1)):
         wholes.clear()
         check_alone(made, side, pictures, both)
@@ -349,10 +349,10 @@ def test_fingerprints_off_the_file_are_those_of_the_loaded_network(
     argument, wholes, monkeypatch, kind, form
 ):
     made = argument(kind, form)
-    found = identity.streamed(made)
+    found = network.streamed(made)
     assert not wholes
-    network = Network.load(made)
-    assert found == network.identity()
+    loaded = Network.load(made)
+    assert found == loaded.identity()
     monkeypatch.setattr(Network, "load", None)
     adapter = OpenCLIP(made)
     adapter.need({"text"})
@@ -376,7 +376,7 @@ def test_fingerprints_of_an_unusual_file_come_from_the_loaded_network(argument, 
     state = random_state(config)
     config["vision_cfg"]["image_size"] = 48
     made = argument("clip", "pth", config, state)
-    assert identity.streamed(made) is None
+    assert network.streamed(made) is None
     adapter = OpenCLIP(made)
     adapter.need({"text"})
     assert adapter.identity == Network.load(made).identity()
@@ -386,7 +386,7 @@ def test_fingerprints_of_an_unusual_file_come_from_the_loaded_network(argument, 
 def test_fingerprints_are_what_they_were():
     """Users' stores and results are filed by these: another value must raise `_SCHEME`."""
     made = f"local-dir:{base_folder()}"
-    assert identity.streamed(made) == {
+    assert network.streamed(made) == {
         "text": "5f0e515da872b98bb1bc1f5db92a87a8c567790aacf75b08f1352cfe7fde59c4",
         "image": "958fce09bf48fc1148dc98742cb9a166fed59be2ace1b99a09f9ae5c8f778712",
         "activation": "gelu",
@@ -448,7 +448,7 @@ def measured(monkeypatch, tmp_path):
     def say(**seconds):
         seconds["float32"] = 1.0
         monkeypatch.setattr(
-            precision, "_seconds", lambda dtype: asked.append(dtype) or seconds[dtype]
+            autotune, "_seconds", lambda dtype: asked.append(dtype) or seconds[dtype]
         )
         return asked
 
@@ -496,13 +496,13 @@ def test_an_image_tower_stays_float32_on_a_cpu_unless_half_is_faster(
 
 def test_only_an_image_tower_on_a_cpu_is_measured(measured):
     asked = measured()
-    assert precision.side_dtype("image", "cuda:0", "float16") == "float16"
-    assert precision.side_dtype("text", "cpu", "bfloat16") == "bfloat16"
+    assert autotune.side_dtype("image", "cuda:0", "float16") == "float16"
+    assert autotune.side_dtype("text", "cpu", "bfloat16") == "bfloat16"
     assert not asked
 
 
 def test_the_measurement_is_one():
-    assert 0 < precision._seconds("float32") < 60
+    assert 0 < autotune._seconds("float32") < 60
 
 
 @pytest.mark.parametrize("before", ["identity", "loading"])

@@ -18,8 +18,7 @@ from tiny_clip import text_model
 
 from paraclip_bench.models.open_clip import linear, packed
 from paraclip_bench.models.open_clip.packed import PackedText, UnsupportedTower, packed_text
-from paraclip_bench.models.open_clip.text import TextTower
-from paraclip_bench.models.open_clip.tower import ends, native_tower, pool_type
+from paraclip_bench.models.open_clip.text_tower import TextTower, ends, native_tower, pool_type
 
 KINDS = (linear.Plain, linear.OneDNN)
 # Larger text towers would not fit beside the others' tests.

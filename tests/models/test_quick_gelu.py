@@ -8,7 +8,7 @@ import tiny_clip
 
 from paraclip_bench.errors import ModelError
 from paraclip_bench.models.load import load_model
-from paraclip_bench.models.open_clip import files
+from paraclip_bench.models.open_clip import model_files
 from paraclip_bench.models.open_clip.network import QuickGELU, open_clip
 
 PRETRAINED = open_clip.list_pretrained()
@@ -19,8 +19,8 @@ def no_download(monkeypatch, tmp_path):
     """Every tag's weights are one file that is there already."""
     file = tmp_path / "weights.bin"
     file.write_bytes(b"")
-    monkeypatch.setattr(files, "download_pretrained", lambda config: str(file))
-    monkeypatch.setattr(files, "once_reachable", lambda: True)
+    monkeypatch.setattr(model_files, "download_pretrained", lambda config: str(file))
+    monkeypatch.setattr(model_files, "once_reachable", lambda: True)
 
 
 @pytest.mark.usefixtures("no_download")
@@ -30,7 +30,7 @@ def test_every_tag_is_planned_with_the_activation_of_its_tag_or_config():
         config = open_clip.get_model_config(architecture) or {}
         published = open_clip.get_pretrained_cfg(architecture, tag)
         expected = bool(config.get("quick_gelu")) or bool(published.get("quick_gelu"))
-        planned = files.plan_of(f"{architecture}/{tag}").quick_gelu
+        planned = model_files.plan_of(f"{architecture}/{tag}").quick_gelu
         assert planned is expected, (architecture, tag)
         if planned:
             quick.add((architecture, tag))
@@ -95,9 +95,9 @@ def test_a_bare_file_of_a_known_name_gets_its_activation(tmp_path, architecture,
     argument = f"{architecture}@{tmp_path / name}"
     if quick is None:
         with pytest.raises(ModelError, match="the architecture ViT-B-32-quickgelu says QuickGELU"):
-            files.files_of(argument)
+            model_files.files_of(argument)
     else:
-        assert files.plan_of(argument).quick_gelu is quick
+        assert model_files.plan_of(argument).quick_gelu is quick
 
 
 def test_a_moved_folder_has_the_same_activation_and_fingerprint(tmp_path, context, tiny):
@@ -121,10 +121,10 @@ def test_a_moved_folder_has_the_same_activation_and_fingerprint(tmp_path, contex
 def test_a_hub_repository_that_open_clip_knows(tmp_path, monkeypatch, name, config_says, planned):
     config = tmp_path / "open_clip_config.json"
     config.write_text(json.dumps({"model_cfg": {"quick_gelu": config_says}}))
-    monkeypatch.setattr(files, "download_pretrained_from_hf", lambda *a, **k: str(config))
-    monkeypatch.setattr(files, "once_reachable", lambda: False)
+    monkeypatch.setattr(model_files, "download_pretrained_from_hf", lambda *a, **k: str(config))
+    monkeypatch.setattr(model_files, "once_reachable", lambda: False)
     if planned is None:
         with pytest.raises(ModelError, match=r"network with GELU, but .* says QuickGELU"):
-            files.plan_of(f"hf-hub:{name}")
+            model_files.plan_of(f"hf-hub:{name}")
     else:
-        assert files.plan_of(f"hf-hub:{name}").quick_gelu is planned
+        assert model_files.plan_of(f"hf-hub:{name}").quick_gelu is planned

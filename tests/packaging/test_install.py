@@ -59,7 +59,7 @@ def test_the_wheel_has_all_that_the_demo_suite_needs(python: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_the_wheel_has_the_published_numbers(python: Path) -> None:
     code = (
-        "import paraclip_bench.reference.files as files; from pathlib import Path; "
+        "import paraclip_bench.reference.published_numbers as files; from pathlib import Path; "
         "print(files.reference_folder().relative_to(Path(files.__file__).parents[1]), "
         "len(files.published_scores()))"
     )

@@ -3,8 +3,8 @@
 import open_clip
 import pytest
 
-from paraclip_bench.reference.files import published_scores
 from paraclip_bench.reference.identity import Identity, identity_of, is_same
+from paraclip_bench.reference.published_numbers import published_scores
 from paraclip_bench.results.schema import ModelInfo
 
 MODELS = {score.model: score.source.name for score in published_scores()}

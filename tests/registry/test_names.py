@@ -2,7 +2,7 @@
 
 import pytest
 
-from paraclip_bench import registry
+from paraclip_bench import errors, registry
 from paraclip_bench.errors import UsageError
 
 
@@ -60,4 +60,4 @@ def test_task_names_are_case_blind_and_model_names_are_not():
     ],
 )
 def test_a_reason_is_one_line(error, reason):
-    assert registry.reason_of(error) == reason
+    assert errors.reason_of(error) == reason

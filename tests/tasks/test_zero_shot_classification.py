@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given as each
 from hypothesis import strategies as st
 
-from paraclip_bench.data.class_folders import fill
 from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError, ModelError
-from paraclip_bench.evaluation.details import details
 from paraclip_bench.evaluation.plan import read_examples
+from paraclip_bench.evaluation.scoring import details
 from paraclip_bench.metrics.resampling import Estimate, estimate, point
 from paraclip_bench.results.provenance import examples_sha256
-from paraclip_bench.tasks.zero_shot_classification import ZeroShotClassification, class_vectors
+from paraclip_bench.tasks.zero_shot_classification import (
+    ZeroShotClassification,
+    class_vectors,
+    fill,
+)
 
 TASK = ZeroShotClassification()
 CLASSES = ["red_fox", "Arctic fox", "cat", "dog", "wolf", "hyena", "jackal", "Zebra"]

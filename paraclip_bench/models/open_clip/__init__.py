@@ -5,6 +5,11 @@ fingerprints it, `network` runs it; `tower`, `text`, `packed` and `linear` are i
 `pixels` and `precision` its image path.
 """
 
-from paraclip_bench.models.open_clip.adapter import PROVENANCE, HubFolder, LocalFolder, OpenCLIP
+from paraclip_bench.models.open_clip.open_clip_adapter import (
+    PROVENANCE,
+    HubFolder,
+    LocalFolder,
+    OpenCLIP,
+)
 
 __all__ = ["PROVENANCE", "HubFolder", "LocalFolder", "OpenCLIP"]

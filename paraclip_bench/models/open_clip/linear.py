@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.transformer import QuickGELU
 
-from paraclip_bench.models.open_clip.timing import best_seconds, decided
+from paraclip_bench.models.open_clip.autotune import best_seconds, decided
 
 # Rows that oneDNN lays the weights out for; any number of rows may come.
 _ROWS = 2048

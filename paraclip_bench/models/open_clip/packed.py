@@ -21,14 +21,15 @@ import torch
 import torch.nn.functional as F
 from open_clip.transformer import LayerScale, ResidualAttentionBlock
 
-from paraclip_bench.models.open_clip.linear import (
-    Linear,
-    fastest,
-    fastest_to_train,
-    scale_after,
+from paraclip_bench.models.open_clip.linear import Linear, fastest, fastest_to_train, scale_after
+from paraclip_bench.models.open_clip.text_tower import (
+    TextTower,
+    agrees,
+    ends,
+    is_causal,
+    native_tower,
+    pool_type,
 )
-from paraclip_bench.models.open_clip.text import TextTower, agrees
-from paraclip_bench.models.open_clip.tower import ends, is_causal, native_tower, pool_type
 
 # A group of texts is padded to its longest as long as that adds at most this share of tokens:
 # fewer groups against a little more attention.

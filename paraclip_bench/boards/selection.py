@@ -1,0 +1,206 @@
+"""Which results may stand side by side, and which are left out and why."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from paraclip_bench import registry
+from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.results.schema import Result
+from paraclip_bench.results.store import read
+from paraclip_bench.tasks.catalog import SUITES
+
+_UNKNOWN = "unknown:"
+BASELINE = "clip"
+
+RowKey = tuple[str, str]
+"""(model fingerprint, dtype): what a row is; the name is a label."""
+
+
+class Measure(NamedTuple):
+    """What was measured, on which examples: results of two data sets never share a column."""
+
+    task: str
+    protocol: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A result and where it lies."""
+
+    path: Path
+    result: Result
+
+    @property
+    def row(self) -> RowKey:
+        """What the model is, by its weights where they are known."""
+        model = self.result.model
+        return model.fingerprint or f"{_UNKNOWN}{model.spec}", self.result.provenance.dtype
+
+    @property
+    def measure(self) -> Measure:
+        """The task, protocol and examples."""
+        return Measure(self.result.task, self.result.protocol, self.result.data.sha256)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a limit may have left examples out."""
+        return self.result.limit is not None and self.result.n >= self.result.limit
+
+    @property
+    def shown(self) -> str:
+        """The file, as a line about it names it."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """One entry a row and measure.
+
+    names are the rows' labels, aliases the rows that a name or spec may mean. measures are in the
+    order of their task, protocol and, of one protocol, the number of models.
+    """
+
+    suite: str
+    cells: dict[tuple[RowKey, Measure], Entry]
+    names: dict[RowKey, str]
+    aliases: dict[str, list[RowKey]]
+    measures: list[Measure]
+    left_out: list[str]
+
+    def any_entry(self, measure: Measure) -> Entry:
+        """An entry of a measure, for what all of them share."""
+        return next(entry for (_, m), entry in self.cells.items() if m == measure)
+
+
+def choose_board_suite(results: Path, asked: str | None) -> str:
+    """The suite asked for, or the only one that has results; `UsageError` otherwise."""
+    there = [suite for suite in SUITES if any((results / suite).glob("*/*.json"))]
+    if asked is not None:
+        if asked not in SUITES:
+            raise registry.unknown("suite", asked, SUITES)
+        if asked not in there:
+            raise UsageError(
+                f"there are no results of suite {asked} in {results}; make some with run"
+            )
+        return asked
+    if not there:
+        raise UsageError(f"there are no results in {results}; make some with `paraclip-bench run`")
+    if len(there) > 1:
+        raise UsageError(
+            f"{results} has results of {' and '.join(there)}, which never share a table; "
+            "say --suite NAME"
+        )
+    return there[0]
+
+
+def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
+    """Read the suite's results and keep those that can be compared.
+
+    Of a task, its newest version is kept; of one model on one measure, the newest result; of a
+    model without a fingerprint, its newest run; results with a limit only when asked for.
+    Everything left out is named with its reason.
+    """
+    left_out: list[str] = []
+    entries = []
+    for path in sorted((results / suite).glob("*/*.json")):
+        try:
+            entry = Entry(path, read(path))
+        except BenchError as error:
+            left_out.append(str(error))
+            continue
+        if entry.result.suite != suite:
+            left_out.append(f"{entry.shown}: is of suite {entry.result.suite}")
+        elif entry.is_cut and not with_limits:
+            left_out.append(
+                f"{entry.shown}: only its first {entry.result.limit} examples (--limit)"
+            )
+        else:
+            entries.append(entry)
+    entries.sort(key=lambda e: e.result.provenance.time)
+    entries = _newest_versions(entries, left_out)
+    entries = _one_run_of_the_unknown(entries, left_out)
+    cells: dict[tuple[RowKey, Measure], Entry] = {}
+    names: dict[RowKey, str] = {}
+    aliases: dict[str, list[RowKey]] = defaultdict(list)
+    for entry in entries:
+        if (older := cells.get((entry.row, entry.measure))) is not None:
+            left_out.append(
+                f"{older.shown}: the same model on the same examples as {entry.shown}, "
+                "which is newer"
+            )
+        cells[entry.row, entry.measure] = entry
+        # One model under several names: the baseline's own name wins, else the newest.
+        if names.get(entry.row) != BASELINE:
+            names[entry.row] = entry.result.model.name
+    # What a name may mean: the newest row first, a spec before a name.
+    for attribute in ("spec", "name"):
+        for entry in reversed(entries):
+            rows = aliases[getattr(entry.result.model, attribute)]
+            if entry.row not in rows:
+                rows.append(entry.row)
+    return Selection(suite, cells, _distinct(names), dict(aliases), _ordered(cells), left_out)
+
+
+def _newest_versions(entries: list[Entry], left_out: list[str]) -> list[Entry]:
+    newest: dict[str, int] = defaultdict(int)
+    for entry in entries:
+        newest[entry.result.task] = max(newest[entry.result.task], entry.result.task_version)
+    kept = []
+    for entry in entries:
+        if entry.result.task_version == newest[entry.result.task]:
+            kept.append(entry)
+        else:
+            left_out.append(
+                f"{entry.shown}: by version {entry.result.task_version} of {entry.result.task}, "
+                f"whose scores version {newest[entry.result.task]} changed; run it again"
+            )
+    return kept
+
+
+def _one_run_of_the_unknown(entries: list[Entry], left_out: list[str]) -> list[Entry]:
+    """A model without a fingerprint may be another one in each run."""
+    last = {entry.row: entry.result.provenance.run for entry in entries}
+    kept = []
+    for entry in entries:
+        known = entry.result.model.fingerprint is not None
+        if known or entry.result.provenance.run == last[entry.row]:
+            kept.append(entry)
+        else:
+            left_out.append(
+                f"{entry.shown}: of an earlier run, and a model without a fingerprint may have "
+                "changed since; run it again, or give the class a fingerprint"
+            )
+    return kept
+
+
+def _ordered(cells: dict[tuple[RowKey, Measure], Entry]) -> list[Measure]:
+    rows: dict[Measure, int] = defaultdict(int)
+    newest: dict[Measure, str] = defaultdict(str)
+    for (_, measure), entry in cells.items():
+        rows[measure] += 1
+        newest[measure] = max(newest[measure], entry.result.provenance.time)
+    by_age = sorted(rows, key=lambda m: newest[m], reverse=True)
+    return sorted(by_age, key=lambda m: (m.task, m.protocol, -rows[m]))
+
+
+def _distinct(names: dict[RowKey, str]) -> dict[RowKey, str]:
+    """Labels that tell rows apart: the dtype or the weights are added where names repeat."""
+    count: dict[str, list[RowKey]] = defaultdict(list)
+    for row, name in names.items():
+        count[name].append(row)
+    labels = {}
+    for row, name in names.items():
+        alike = count[name]
+        label = name
+        if len({other[1] for other in alike}) > 1:
+            label += f" ({row[1]})"
+        if len({other[0] for other in alike}) > 1:
+            known = not row[0].startswith(_UNKNOWN)
+            label += f" #{row[0][:6]}" if known else f" ({row[0].removeprefix(_UNKNOWN)})"
+        labels[row] = label
+    return labels

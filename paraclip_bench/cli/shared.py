@@ -1,0 +1,96 @@
+"""Options that several commands share.
+
+Small tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from paraclip_bench.evaluation.plan import Plan
+    from paraclip_bench.results.schema import Result
+
+
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option("--workspace", help="Folder of checkpoints/ and results/.", show_default="here"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+SuiteOption = Annotated[
+    str | None, typer.Option("--suite", help="paper (real data) or demo (the embedded world).")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …", show_default="cpu")
+]
+CaptionFieldOption = Annotated[
+    str | None, typer.Option("--caption-field", show_default="caption, text …")
+]
+PairsOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="File to write, .jsonl or .parquet."),
+]
+ImageFieldOption = Annotated[
+    str | None, typer.Option("--image-field", show_default="image, image_id …")
+]
+
+
+Rows = Sequence[dict[str, Any]]
+
+
+def table(rows: Rows) -> str:
+    """Rows as aligned columns with a header; fractional numbers get two decimals."""
+    if not rows:
+        return "nothing"
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names] + [[_text(row.get(n)) for n in names] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def suite_line(plan: Plan) -> str:
+    """The first line of a run: which suite, on which data."""
+    places = {"hub": "the hub's data", "demo": "the embedded demo world, small drawn scenes"}
+    root = getattr(plan.source, "root", None)
+    named = plan.source.kind == "demo" or root is None
+    where = places[plan.source.kind] if named else f"data of {root}"
+    return f"suite: {plan.suite} ({where})"
+
+
+def result_rows(
+    results: Sequence[tuple[Path, Result]], *, percent: bool, with_suite: bool = False
+) -> list[dict[str, Any]]:
+    """One row a result: its main score with its interval, and its file.
+
+    `percent`: x 100, as tables show scores; otherwise fractions, as files hold them.
+    """
+    factor = 100 if percent else 1
+    rows = []
+    for path, result in results:
+        score = result.scores[result.main_score]
+        values = {"value": score.value, "low": score.low, "high": score.high}
+        rows.append(
+            {
+                **({"suite": result.suite} if with_suite else {}),
+                "model": result.model.name,
+                "task": result.task,
+                "protocol": result.protocol,
+                "score": result.main_score,
+                **{k: None if v is None else factor * v for k, v in values.items()},
+                "n": result.n,
+                "file": str(path),
+            }
+        )
+    return rows

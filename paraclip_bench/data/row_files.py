@@ -1,0 +1,188 @@
+"""Readers of TSV, JSON and JSON lines that name the file, the row and the mend.
+
+Rows of a Parquet file, a few at a time."""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paraclip_bench.errors import DataError
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a file (a byte-order mark is dropped)."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; check the path") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}, line {line}: not UTF-8; convert the file to UTF-8") from error
+
+
+def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a tab-separated file with a header, each with its line number.
+
+    Quotes are plain characters, as in the STS releases. Raises `DataError` for a missing column
+    or a row with another number of fields.
+    """
+    lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
+    if not lines[0]:
+        raise DataError(f"{path} is empty; its first line must name the columns")
+    header = lines[0].split("\t")
+    for column in columns:
+        if column not in header:
+            raise DataError(
+                f"{path} has no column {column!r} (it has {', '.join(header)}); "
+                f"its header must name {', '.join(columns)}"
+            )
+    for number, line in enumerate(lines[1:], start=2):
+        if not line:
+            continue
+        fields = line.split("\t")
+        if len(fields) != len(header):
+            raise DataError(
+                f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}; "
+                "mend that line"
+            )
+        yield number, dict(zip(header, fields, strict=True))
+
+
+def read_json_list(path: Path) -> list[dict[str, Any]]:
+    """A JSON file that holds a list of objects."""
+    return _objects(read_json(path), path)
+
+
+def read_json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """A JSON file that holds objects, in a list or under keys; each with its place or its key.
+
+    Raises `DataError` for a key that comes twice.
+    """
+    rows = read_json(path, functools.partial(_unique, path))
+    if isinstance(rows, dict):
+        return list(zip(rows, _objects(list(rows.values()), path, list(rows)), strict=True))
+    return [(str(index), row) for index, row in enumerate(_objects(rows, path))]
+
+
+def read_json(path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """What a JSON file holds; `pairs_hook` makes an object of its pairs, in place of dict."""
+    text = read_text(path)
+    try:
+        return json.loads(text, object_pairs_hook=pairs_hook)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}, line {error.lineno}: not valid JSON ({error.msg}); "
+            "the file may be cut off, copy it again"
+        ) from error
+
+
+def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DataError(f"{path}: the key {twice!r} comes twice in one object; mend the file")
+    return found
+
+
+def _objects(rows: Any, path: Path, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    if not isinstance(rows, list):
+        raise DataError(f"{path} must hold a list of objects, not one {type(rows).__name__}")
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            case = keys[index] if keys else index
+            raise DataError(f"{path}, case {case}: must be an object, not {row!r:.40}")
+    if not rows:
+        raise DataError(f"{path} holds no rows")
+    return rows
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSON-lines file, each with its line number; blank lines are passed over."""
+    for number, line in lines(path):
+        yield number, json_object(line, f"{path}, line {number}")
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with something in them, each with its number, one at a time."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if content.strip():
+                    yield number, content
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; check the path") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def json_object(line: bytes, where: str) -> dict[str, Any]:
+    """The JSON object of one line."""
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8; convert the file to UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where}: not valid JSON ({error.msg}); "
+            "the file may be cut off, mend or drop that line"
+        ) from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: must be an object")
+    return row
+
+
+def text_field(row: Mapping[str, Any], key: str, where: str) -> str:
+    """A field that must be a text with something in it."""
+    value = row.get(key)
+    if key not in row:
+        raise DataError(f"{where}: there is no {key!r} (there is {', '.join(row) or 'nothing'})")
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {key!r} must be a text that is not empty")
+    return value
+
+
+def int_field(row: Mapping[str, Any], key: str, where: str) -> int:
+    """A field that must be a whole number (12 or 12.0)."""
+    value = row.get(key)
+    # JSON as Python reads it also has NaN and Infinity.
+    whole = value.is_integer() if isinstance(value, float) else isinstance(value, int)
+    if value is None or isinstance(value, bool) or not whole:
+        raise DataError(f"{where}: {key!r} must be a whole number, not {value!r}")
+    return int(value)
+
+
+def is_torn(text: str) -> bool:
+    """Whether a text has halves of characters (lone surrogates), which no UTF-8 file can hold."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def parquet_rows(
+    path: Path, at_once: int, columns: Callable[[Any], list[str]] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows in order; `columns` chooses of an Arrow schema which are read.
+
+    Raises `DataError` for a file that cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            chosen = None if columns is None else columns(file.schema_arrow)
+            for batch in file.iter_batches(at_once, columns=chosen):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path} is not a readable Parquet file ({error}); write it again"
+        ) from error

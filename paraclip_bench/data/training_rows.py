@@ -1,0 +1,201 @@
+"""One row of training data, checked; or what is wrong with it.
+
+Rows of a Parquet file; images are paths, bytes, or the structs that `datasets` writes.
+
+Reads training rows one after the other, from jsonl, Parquet or WebDataset shards."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from paraclip_bench.data import tar_files
+from paraclip_bench.data.images import ImageRef, is_file
+from paraclip_bench.data.row_files import json_object, lines, parquet_rows
+from paraclip_bench.data.tar_files import image_in_tar
+from paraclip_bench.errors import DataError, UsageError
+
+Kind = Literal[
+    "unreadable row",
+    "missing image",
+    "damaged image",
+    "empty text",
+    "overlong text",
+    "duplicated id",
+]
+TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
+# Image files in the ParaCLIP authors' own format are named by id, without an ending.
+_ENDINGS = ("", ".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that can be trained on.
+
+    texts has, for each of caption, paraphrase_1 and paraphrase_2, the texts to choose among: one
+    or several, none of a view that is not needed. `where` names the row in messages.
+    """
+
+    image: ImageRef | None
+    texts: tuple[tuple[str, ...], ...]
+    where: str
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be trained on, the kind of its problem, and one sentence on it."""
+
+    kind: Kind
+    sentence: str
+
+
+def checked_row(
+    fields: Mapping[str, Any],
+    where: str,
+    needed: Collection[str],
+    images: Path | None,
+    image: ImageRef | None = None,
+) -> Row | BadRow:
+    """A row of these fields, of which `needed` ("image", "caption", …) must be there.
+
+    `image` is the row's where the file itself holds it; else a field names it in `images`. Raises
+    `DataError` where there is no folder of images to look in.
+    """
+    if "image" not in needed:
+        image = None
+    elif image is None:
+        found = _image(fields, where, images)
+        if isinstance(found, BadRow):
+            return found
+        image = found
+    texts = []
+    for key in TEXTS:
+        several = _texts(fields.get(key))
+        if key in needed and not several:
+            has = "must be a text that is not empty" if key in fields else "is not there"
+            return BadRow("empty text", f"{where}: {key!r} {has}")
+        texts.append(several if key in needed else ())
+    id = fields.get("id")
+    return Row(image, tuple(texts), where, None if id is None else str(id))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    several = value if isinstance(value, list | tuple) else [value]
+    if all(isinstance(text, str) and text.strip() for text in several):
+        return tuple(several)
+    return ()
+
+
+def _image(fields: Mapping[str, Any], where: str, images: Path | None) -> ImageRef | BadRow:
+    name: Any = fields.get("image", fields.get("image_id"))
+    data: Any = None
+    if isinstance(name, Mapping):  # as `datasets` writes an image column
+        name, data = name.get("path"), name.get("bytes")
+    if isinstance(name, bytes):
+        name, data = None, name
+    if isinstance(data, bytes):
+        return ImageRef(id=str(name or where), data=data)
+    if isinstance(name, int):
+        name = str(name)
+    if not isinstance(name, str) or not name.strip():
+        has = f"(there is {', '.join(fields) or 'nothing'})"
+        return BadRow("missing image", f"{where}: there is no 'image' {has}")
+    if images is None:
+        raise DataError(
+            f"{where} names its image, {name!r}, and there is no folder to find it in; "
+            "name it with --images"
+        )
+    found = find_image(images, name)
+    if found is not None:
+        return found
+    return BadRow("missing image", f"{where}: the image {images / name} does not exist")
+
+
+def find_image(images: Path, name: str) -> ImageRef | None:
+    """The image that a row calls `name`: a file of the folder, its ending left out or not, or
+    SHARD.tar/KEY.jpg; None where there is none."""
+    if (inside := image_in_tar(images, name)) is not None:
+        return inside
+    for ending in _ENDINGS:
+        if is_file(file := images / (name + ending)):
+            return ImageRef(id=file.name, path=file)
+    return None
+
+
+# Few, for each may carry the bytes of an image.
+_AT_ONCE = 256
+_COLUMNS = ("id", "image", "image_id", *TEXTS)
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows in order, those columns alone that training reads."""
+    return parquet_rows(
+        path, _AT_ONCE, lambda schema: [name for name in _COLUMNS if name in schema.names]
+    )
+
+
+_FORMATS = {".jsonl": "jsonl", ".json": "jsonl", ".parquet": "Parquet", ".tar": "WebDataset"}
+
+
+def training_files(data: Path) -> list[Path]:
+    """The files that `data` names: one, those of a folder, or those that match a pattern.
+
+    Raises `UsageError` where there are none, or files of several formats.
+    """
+    if data.is_dir():
+        files = sorted(f for f in data.iterdir() if f.suffix in _FORMATS and f.is_file())
+    elif data.exists():
+        return [data]
+    else:
+        files = sorted(data.parent.glob(data.name)) if data.parent.is_dir() else []
+    if not files and data.is_dir():
+        raise UsageError(f"--data {data} has no .jsonl, .parquet or .tar files; check the path")
+    if not files:
+        raise UsageError(f"--data {data} does not exist; check the path")
+    formats = sorted({_FORMATS.get(file.suffix, "jsonl") for file in files})
+    if len(formats) > 1:
+        raise UsageError(
+            f"--data {data} has files of several formats ({', '.join(formats)}); "
+            "keep one in the folder, or name its files by a pattern"
+        )
+    return files
+
+
+def read_rows(
+    files: Sequence[Path], images: Path | None, needed: Collection[str]
+) -> Iterator[Row | BadRow]:
+    """The rows of all files in order, good and bad; each holds what `needed` says, or is bad.
+
+    Memory does not grow with the number of rows. Raises `DataError` for files that cannot be read
+    and for a folder of images that is not there.
+    """
+    if images is not None and not images.is_dir():
+        raise DataError(f"the image folder {images} does not exist; name it with --images")
+    return itertools.chain.from_iterable(_rows(file, images, needed) for file in files)
+
+
+def _rows(file: Path, images: Path | None, needed: Collection[str]) -> Iterator[Row | BadRow]:
+    kind = _FORMATS.get(file.suffix, "jsonl")
+    if kind == "WebDataset":
+        for fields, image, where in tar_files.samples(file):
+            if (problem := fields.get(tar_files.PROBLEM)) is not None:
+                yield BadRow("unreadable row", problem)
+            elif image is None and "image" in needed:
+                yield BadRow("missing image", f"{where}: it has no image")
+            else:
+                yield checked_row(fields, where, needed, images, image)
+    elif kind == "Parquet":
+        for number, fields in enumerate(rows(file)):
+            yield checked_row(fields, f"{file}, row {number}", needed, images)
+    else:
+        for number, line in lines(file):
+            try:
+                fields = json_object(line, where := f"{file}, line {number}")
+            except DataError as error:
+                yield BadRow("unreadable row", str(error))
+            else:
+                yield checked_row(fields, where, needed, images)

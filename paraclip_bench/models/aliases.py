@@ -1,0 +1,66 @@
+"""`clip`: the suite's own baseline.
+
+`paraclip`: a checkpoint that finetune wrote, the newest or a given one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paraclip_bench.errors import UsageError
+from paraclip_bench.models.adapter import Context
+from paraclip_bench.models.open_clip import PROVENANCE
+
+
+class Baseline:
+    """An alias: OpenAI's ViT-B-32 in the paper suite, the embedded base CLIP in the demo suite."""
+
+    label = "clip"
+
+    @classmethod
+    def resolve(cls, argument: str | None, context: Context) -> str:
+        """The spec that `clip` stands for; it takes no argument."""
+        if argument is not None:
+            raise UsageError("clip takes no argument; name another model as open_clip:ARCH/TAG")
+        if context.suite == "demo":
+            from paraclip_bench.demo.suite import base_folder
+
+            return f"local-dir:{base_folder()}"
+        return "open_clip:ViT-B-32/openai"
+
+
+RECIPE = "recipe.toml"
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether finetune wrote this folder to its end; the provenance is written last."""
+    return (folder / PROVENANCE).is_file() and (folder / RECIPE).is_file()
+
+
+class Checkpoint:
+    """An alias for the `local-dir:` of a checkpoint folder."""
+
+    @classmethod
+    def resolve(cls, argument: str | None, context: Context) -> str:
+        """`paraclip:DIR` -> that folder; `paraclip` -> the newest of the workspace."""
+        folder = Path(argument) if argument is not None else newest(context.checkpoints)
+        if folder is None:
+            raise UsageError(
+                f"there is no finished checkpoint in {context.checkpoints}; make one with "
+                "`paraclip-bench finetune`, or name a folder as paraclip:DIR"
+            )
+        if not folder.is_dir():
+            raise UsageError(f"the checkpoint folder {folder} does not exist")
+        if not is_finished(folder):
+            raise UsageError(
+                f"{folder} is not a finished checkpoint; run finetune again, "
+                "or load another folder as local-dir:DIR"
+            )
+        return f"local-dir:{folder}"
+
+
+def newest(checkpoints: Path) -> Path | None:
+    """The finished checkpoint folder that was written last."""
+    if not checkpoints.is_dir():
+        return None
+    finished = [f for f in checkpoints.iterdir() if f.is_dir() and is_finished(f)]
+    return max(finished, key=lambda f: (f / PROVENANCE).stat().st_mtime_ns, default=None)

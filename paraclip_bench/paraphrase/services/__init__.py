@@ -1,1 +1,0 @@
-"""Who paraphrases: an LLM behind an OpenAI-compatible address, or the demo world's grammar."""

@@ -1,0 +1,226 @@
+"""Any OpenAI-compatible endpoint, through the official client: OpenAI, vLLM, Ollama, llama.cpp …"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from paraclip_bench.errors import UsageError
+from paraclip_bench.paraphrasing.job import Settings
+from paraclip_bench.paraphrasing.service import Again, Hopeless, Question, Said
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+_URL_VARIABLE = "OPENAI_BASE_URL"
+_OPENAI = "https://api.openai.com/v1"
+# Statuses that the same request may not meet again.
+_PASSING = frozenset({408, 409, 425, 429})
+_OVER_QUOTA = "insufficient_quota"
+REJECTED = "rejected by the service"
+# What reading something raises that is no chat completion.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+
+
+class Endpoint:
+    """Chat completions of one model. One attempt a question: who asks decides what comes next."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        base_url: str | None = None,
+        key_variable: str = KEY_VARIABLE,
+        timeout: float = 60.0,
+    ) -> None:
+        """Raises `UsageError` for no address or no key; a key is needed for OpenAI's alone."""
+        base_url = base_url or os.environ.get(_URL_VARIABLE) or _OPENAI
+        try:
+            address = urlsplit(base_url)
+            hostname = address.hostname
+        except ValueError:
+            address, hostname = urlsplit(""), None
+        if address.scheme not in ("http", "https") or not hostname:
+            raise UsageError(
+                f"--base-url {shown_url(base_url)} is no address; write it like "
+                "http://localhost:8000/v1"
+            )
+        key = os.environ.get(key_variable, "").strip()
+        if not key and hostname == urlsplit(_OPENAI).hostname:
+            raise UsageError(
+                f"there is no key in the environment variable {key_variable}; set it, or name "
+                "another service with --base-url"
+            )
+        if not key.isascii():
+            raise UsageError(
+                f"the key in the environment variable {key_variable} has letters that no key has; "
+                "copy it again, without quotes"
+            )
+        import openai
+
+        self.name = shown_url(base_url)
+        self._settings, self._secrets = settings, _secrets(key, address)
+        self.rejects_alone = False
+        self._key_variable = key_variable
+        self._client = openai.AsyncOpenAI(
+            api_key=key or "none", base_url=base_url, timeout=timeout, max_retries=0
+        )
+
+    async def ask(self, question: Question) -> Said:
+        """One request. See `Service`."""
+        import openai
+
+        try:
+            answer = await self._client.chat.completions.with_raw_response.create(
+                model=self._settings.llm,
+                messages=_messages(self._settings, question),
+                extra_body=_sampling(self._settings.sampling, question),
+            )
+            return read_completion(json.loads(answer.content))
+        # From None: what the client raises holds what was sent and what came, the key among it.
+        except openai.APIStatusError as error:
+            status, headers, said = error.status_code, error.response.headers, _sentence(error)
+            return self._status(status, headers, self._clean(said), getattr(error, "code", None))
+        except openai.APITimeoutError:
+            raise Again("no answer in time", down=True) from None
+        except (openai.APIConnectionError, ConnectionError) as error:
+            said = str(error.__cause__ or error)
+            raise Again(self._clean(f"no connection: {said}"), down=True) from None
+        except (*UNREADABLE, openai.APIError) as error:
+            raise Again(self._clean(f"an answer that cannot be read ({error})")) from None
+
+    def _status(self, status: int, headers: Mapping[str, str], said: str, code: Any) -> Said:
+        """What a status other than success means; returns where it is about this question."""
+        if status == 401:
+            raise Hopeless(
+                f"{self.name} refuses the key (401: {said}); check the environment variable "
+                f"{self._key_variable}"
+            ) from None
+        if status == 402 or code == _OVER_QUOTA:
+            raise Hopeless(
+                f"{self.name} says that the quota is used up ({status}: {said}); "
+                "raise it there and run the same command again"
+            ) from None
+        if status == 404:
+            raise Hopeless(
+                f"{self.name} knows no model {self._settings.llm!r}, or is no OpenAI-compatible "
+                f"address (404: {said}); check --llm and --base-url (it mostly ends in /v1)"
+            ) from None
+        if status in _PASSING or status >= 500:
+            after = _retry_after(headers)
+            raise Again(f"{status}: {said}", after=after, down=status >= 500) from None
+        return Said("", self._settings.llm, rejected=f"{REJECTED} ({status}: {said})")
+
+    def _clean(self, text: str) -> str:
+        """A message without anything secret, on one line, not longer than a line."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[key]")
+        # Services echo keys with their middle left out.
+        text = re.sub(r"\b[\w-]*\*{3,}[\w*-]*", "[key]", text)
+        return " ".join(readable(text).split())[:200]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def request_body(settings: Settings, question: Question) -> dict[str, Any]:
+    """The request as JSON, for batch files."""
+    return {
+        "model": settings.llm,
+        "messages": _messages(settings, question),
+        **_sampling(settings.sampling, question),
+    }
+
+
+def read_completion(found: Any) -> Said:
+    """The first choice of a chat completion; one of `UNREADABLE` where there is none."""
+    if not isinstance(found, dict) or not found.get("choices"):
+        told = error_sentence(found)
+        raise ValueError(told or "it has no choices")
+    choice = found["choices"][0]
+    message = choice["message"]
+    text, usage = message.get("content"), found.get("usage") or {}
+    rejected = fault = None
+    if choice.get("finish_reason") == "content_filter":
+        rejected = f"{REJECTED} (its content filter)"
+    elif text is None and message.get("refusal"):
+        text = str(message["refusal"])
+    elif choice.get("finish_reason") == "length":
+        fault = "cut off (max_tokens is too low for this model)"
+    if text is not None and not isinstance(text, str):
+        raise ValueError("its content is no text")
+    return Said(
+        readable(text or ""),
+        readable(str(found.get("model") or "")),
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        rejected,
+        fault,
+    )
+
+
+def error_sentence(found: Any) -> str | None:
+    """What a service says went wrong, however deep it lies; None where it says nothing."""
+    while isinstance(found, dict):
+        found = next(
+            (found[k] for k in ("error", "message", "detail", "code") if found.get(k)), None
+        )
+    return None if found is None or isinstance(found, list) else str(found)
+
+
+def readable(text: str) -> str:
+    """The text without halves of characters, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def shown_url(url: str) -> str:
+    """An address without the user, the password and the query that it may hold."""
+    scheme, slashes, rest = url.rpartition("://")
+    return scheme.rpartition("@")[2] + slashes + rest.rpartition("@")[2].partition("?")[0]
+
+
+def _messages(settings: Settings, question: Question) -> Any:
+    return [{"role": "user", "content": settings.prompts[question.step].fill(question.text)}]
+
+
+def _sampling(sampling: Mapping[str, Any], question: Question) -> dict[str, Any]:
+    """Parameters of a request; one that is None is not sent, a seed differs from row to row."""
+    sent = {name: value for name, value in sampling.items() if value is not None}
+    if "seed" in sent:
+        sent["seed"] = (int(sent["seed"]) + question.seed) % 2**31
+    return sent
+
+
+def _secrets(key: str, address: SplitResult) -> list[str]:
+    """What no message may have: the key, the password and the query of an address, as they are
+    written and as they are meant."""
+    found = {key, address.username, address.password, address.query}
+    found |= {value for _, value in parse_qsl(address.query)}
+    found |= {unquote(secret) for secret in found if secret}
+    return sorted((secret for secret in found if secret), key=len, reverse=True)
+
+
+def _sentence(error: Any) -> str:
+    """What a service says of an error, without the client's words around it."""
+    return error_sentence(error.body) or str(error.body or error.message or "no reason given")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After header asks for, as a number or as a date (RFC 9110, 10.2.3)."""
+    import email.utils
+    import time
+
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            return max(0.0, float(value) * unit)
+        except ValueError:
+            date = email.utils.parsedate_tz(value)
+            if date is not None:
+                return max(0.0, email.utils.mktime_tz(date) - time.time())
+    return None

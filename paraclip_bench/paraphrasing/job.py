@@ -1,0 +1,208 @@
+"""What decides the paraphrases of a run: another of it in the same output is an error.
+
+What one call of paraphrase is made of.
+
+From the words of a command line, or of a call, to a job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paraclip_bench.errors import UsageError
+from paraclip_bench.paraphrasing.answers import Chains, Gate
+from paraclip_bench.paraphrasing.captions import (
+    Caption,
+    Fields,
+    Selection,
+    caption_files,
+    read_captions,
+)
+from paraclip_bench.paraphrasing.prompts import STEPS, Prompt, prompts
+
+if TYPE_CHECKING:
+    from paraclip_bench.paraphrasing.retrying import Manners
+
+
+# As the paper's authors sampled, as far as their appendix says (Kim et al. 2024).
+SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_p": 0.1, "max_tokens": 512}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The model, the prompt of each step, the sampling parameters and how many chains a caption."""
+
+    llm: str
+    prompts: Mapping[int, Prompt]
+    sampling: Mapping[str, Any] = field(default_factory=lambda: dict(SAMPLING))
+    n: int = 1
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same when an output is gone on with. n may change: chains are added."""
+        return {
+            "model": self.llm,
+            **{f"prompt of step {step}": prompt.hash for step, prompt in self.prompts.items()},
+            "sampling": dict(self.sampling),
+        }
+
+
+DEMO = "demo"
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A text model of the registry, and the cosine that an answer must have to its caption."""
+
+    model: str
+    min_cosine: float
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Captions, an output, and how the one becomes the other. `limit` takes the first rows only."""
+
+    files: tuple[Path, ...]
+    output: Path
+    settings: Settings
+    fields: Fields = field(default_factory=Fields)
+    selection: Selection = field(default_factory=Selection)
+    growth: float = 2.5
+    marks: bool = False
+    limit: int | None = None
+    meaning: Meaning | None = None
+
+    @property
+    def chains(self) -> Chains:
+        """The chains of its rows."""
+        gate = Gate(dict(self.settings.prompts), self.growth)
+        cosine = None if self.meaning is None else self.meaning.min_cosine
+        return Chains(gate, self.settings.n, self.marks, cosine)
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the demo world's grammar answers, and no LLM."""
+        return self.settings.llm == DEMO
+
+    def captions(self) -> Iterator[Caption]:
+        """The rows of the input."""
+        return islice(read_captions(self.files, self.fields), self.limit)
+
+    def digest(self) -> str:
+        """Stands for the rows of the input and what is selected of them."""
+        hasher = hashlib.sha256(f"{self.fields}{self.selection}{self.limit}".encode())
+        for file in self.files:
+            hasher.update(f"\n{file.name}\n".encode())
+            if file.suffix == ".tar":
+                # Shards hold images, which would be read for nothing.
+                stat = file.stat()
+                hasher.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+                continue
+            with file.open("rb") as content:
+                while block := content.read(_BLOCK):
+                    hasher.update(block)
+        return hasher.hexdigest()
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a service is reached."""
+
+    base_url: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    timeout: float = 60.0
+    manners: Manners | None = None
+
+
+UNFIT = ("drop", "mark")
+# What a request says by itself, so that no parameter may.
+_OURS = ("model", "messages", "n", "stream")
+
+
+def make_job(
+    captions: Path,
+    output: Path,
+    *,
+    llm: str,
+    sampling: Mapping[str, Any],
+    extra_body: str | None = None,
+    prompt_files: Sequence[str] = (),
+    n: int = 1,
+    caption_field: str | None = None,
+    image_field: str | None = None,
+    min_words: int = 2,
+    max_words: int = 15,
+    unfit: str = "drop",
+    growth: float = 2.5,
+    min_cosine: float | None = None,
+    cosine_model: str | None = None,
+    device: str | None = None,
+    limit: int | None = None,
+) -> Job:
+    """A job whose parts are checked; raises `UsageError` for what does not go together."""
+    if unfit not in UNFIT:
+        raise UsageError(f"--unfit {unfit!r} is neither of {' and '.join(UNFIT)}")
+    if n < 1:
+        raise UsageError(f"n is {n}, and a caption needs at least one chain; make it 1 or more")
+    if min_words > max_words:
+        raise UsageError(f"--min-words {min_words} is more than --max-words {max_words}")
+    if (min_cosine is None) != (cosine_model is None):
+        raise UsageError("--min-cosine and --cosine-model belong together; give both")
+    files = tuple(caption_files(captions))
+    if output in files:
+        raise UsageError(f"the output {output} is among the captions; choose another with -o")
+    meaning = None
+    if min_cosine is not None and cosine_model is not None:
+        meaning = Meaning(cosine_model, min_cosine, device)
+    sent, templates = {**sampling, **_extra(extra_body)}, prompts(_files(prompt_files))
+    if llm == DEMO:
+        # Parameters and prompts of an LLM would only look as if they did something.
+        from paraclip_bench.demo.suite import PROMPTS
+
+        sent, templates = {}, PROMPTS
+    job = Job(
+        files,
+        output,
+        Settings(llm, templates, sent, n),
+        Fields(caption_field, image_field),
+        Selection(min_words, max_words),
+        growth,
+        unfit == "mark",
+        limit,
+        meaning,
+    )
+    # A wrong file or field is told before anything is asked or written.
+    next(job.captions(), None)
+    return job
+
+
+def _extra(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--extra-body is no JSON ({error}); write it like '{{\"seed\": 1}}'"
+        ) from error
+    if not isinstance(found, dict) or (taken := [key for key in _OURS if key in found]):
+        what = f"may not set {taken[0]!r}" if isinstance(found, dict) else "must be a JSON object"
+        raise UsageError(f"--extra-body {what}; give sampling parameters alone")
+    return found
+
+
+def _files(told: Sequence[str]) -> dict[int, Path]:
+    """Prompt files by step, of texts such as 1=FILE."""
+    files = {}
+    for text in told:
+        step, equals, name = text.partition("=")
+        if not equals or step not in map(str, STEPS):
+            raise UsageError(f"--prompt {text!r} must be 1=FILE or 2=FILE, which says its step")
+        files[int(step)] = Path(name)
+    return files

@@ -1,0 +1,191 @@
+"""A paraphrased-retrieval set from captions with images and their paraphrases."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.training_rows import find_image
+from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.files import write_text
+from paraclip_bench.paraphrasing.answers import words
+from paraclip_bench.paraphrasing.captions import Fields, normal, read_captions
+from paraclip_bench.paraphrasing.pairs_file import first_text, read_pairs
+
+_FOLDER = "paraphrased-retrieval"
+
+
+@dataclass(frozen=True)
+class Query:
+    """A caption as a query, its paraphrase, and the name of the image that it is of."""
+
+    query: str
+    paraphrase: str
+    image: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Captions with images, paraphrases of captions, and the folder of the images.
+
+    step says which paraphrase is the other query: 1 (near the caption) or 2 (in other words).
+    """
+
+    captions: Sequence[Path]
+    pairs: Path
+    images: Path
+    fields: Fields
+    step: int = 2
+
+
+def build(source: Source, out: Path, *, dev_share: float) -> dict[str, Any]:
+    """Write OUT/test and OUT/dev, each a folder for --data-dir, and a card; returns the counts.
+
+    An image is in dev or in test by a digest of its name, whatever else is in the set. Every image
+    of a caption is in its split's gallery, also where its caption has no paraphrase. Raises
+    `UsageError` for a folder in the way, `DataError` for images that are not there and for a query
+    that equals its paraphrase.
+    """
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise UsageError(f"{out} is there and not empty; choose another folder with -o")
+    if not source.images.is_dir():
+        raise UsageError(f"--images {source.images} is not a folder; check the path")
+    gallery, queries, flagged = _queries(source)
+    if not queries:
+        raise DataError(
+            f"no caption has a paraphrase in {source.pairs}; "
+            "both must be of the same captions: give paraphrase the file of --captions"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        counts = {}
+        for split in ("test", "dev"):
+            of_split = [q for q in queries if _split(q.image, dev_share) == split]
+            images = {n: ref for n, ref in gallery.items() if _split(n, dev_share) == split}
+            if of_split:
+                _write(temporary / split / _FOLDER, of_split, images)
+                counts[split] = {"queries": len(of_split), "images": len(images)}
+        write_text(temporary / "README.md", _card(source, counts, dev_share, flagged))
+        temporary.chmod(0o755)
+        if out.exists():
+            out.rmdir()
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return counts
+
+
+def _queries(source: Source) -> tuple[dict[str, ImageRef], list[Query], int]:
+    """The images of all captions by name, the captions that have a paraphrase, in order, and how
+    many rows are left out because they are marked as unfit."""
+    paraphrases: dict[str, str] = {}
+    flagged = 0
+    for row in read_pairs(source.pairs):
+        if row.get("flags"):
+            flagged += 1
+            continue
+        text = normal(first_text(row["caption"]))
+        paraphrases.setdefault(text, normal(first_text(row[f"paraphrase_{source.step}"])))
+    gallery: dict[str, ImageRef] = {}
+    came: dict[str, str] = {}
+    queries: dict[tuple[str, str], Query] = {}
+    for where, told, text in _with_images(source):
+        ref = _image(source.images, told, where)
+        name = Path(ref.id).name
+        place = ref.id if ref.path is None else str(ref.path)
+        if came.setdefault(name, place) != place:
+            raise DataError(
+                f"{where}: two images are called {name}, {came[name]} and {place}; "
+                "a gallery is one folder, so rename one"
+            )
+        gallery[name] = ref
+        paraphrase = paraphrases.get(text)
+        if paraphrase is None:
+            continue
+        if words(paraphrase) == words(text):
+            raise DataError(f"{where}: the paraphrase of {text!r} is the caption itself; drop it")
+        queries.setdefault((text, name), Query(text, paraphrase, name))
+    return gallery, list(queries.values()), flagged
+
+
+def _with_images(source: Source) -> Iterator[tuple[str, str, str]]:
+    for caption in read_captions(source.captions, source.fields):
+        if caption.problem is not None:
+            raise DataError(caption.problem)
+        if not isinstance(caption.text, str) or not caption.text.strip():
+            continue
+        if caption.image is None:
+            raise DataError(
+                f"{caption.where}: the caption names no image; "
+                "say which field does with --image-field"
+            )
+        yield caption.where, caption.image, normal(caption.text)
+
+
+def _image(folder: Path, name: str, where: str) -> ImageRef:
+    found = find_image(folder, name)
+    if found is None:
+        raise DataError(f"{where}: the image {folder / name} does not exist; check --images")
+    return found
+
+
+def _split(name: str, dev_share: float) -> str:
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return "dev" if number < dev_share * 2**64 else "test"
+
+
+def _write(folder: Path, queries: Sequence[Query], images: Mapping[str, ImageRef]) -> None:
+    (folder / "images").mkdir(parents=True)
+    for name, ref in images.items():
+        target = folder / "images" / name
+        if ref.path is None:
+            target.write_bytes(ref.encoded())
+            continue
+        try:
+            os.link(ref.path.resolve(), target)  # no second copy where one disk holds both
+        except OSError:
+            shutil.copyfile(ref.path, target)
+    rows = [{"query": q.query, "paraphrase": q.paraphrase, "image_id": q.image} for q in queries]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_text(folder / "queries.jsonl", text)
+
+
+def _card(source: Source, counts: dict[str, Any], dev_share: float, flagged: int) -> str:
+    made = next(read_pairs(source.pairs))
+    rows = "\n".join(
+        f"| {split} | {c['queries']:,} | {c['images']:,} |" for split, c in counts.items()
+    )
+    return f"""# Paraphrased retrieval: {", ".join(p.name for p in source.captions)}
+
+Made by `paraclip-bench data build paraphrased-retrieval`. A stand-in for the set of Cheng et al.
+(2024): the same task on other captions and other paraphrases, so its numbers are not comparable
+with theirs.
+
+| split | queries | images |
+|---|---|---|
+{rows}
+
+- Query: the caption. Paraphrase: step {source.step} of two
+  ({"near the caption" if source.step == 1 else "in other words"}), by {made.get("llm", "unknown")},
+  prompts {made.get("prompt_1", "unknown")} and {made.get("prompt_2", "unknown")}, not checked by
+  people.
+- Split: an image is in dev where the first 8 bytes of the sha256 of its file name, as a fraction of
+  2^64, are below {dev_share}; so it stays where it is when the set grows.
+- Left out: {flagged} rows whose paraphrases are marked as unfit.
+- Checked: no query equals its paraphrase (case and punctuation aside), every image is there.
+- Gallery: all images of the captions, also those whose caption has no paraphrase.
+- Licence: that of the images and captions; texts made with a provider's model may have conditions
+  of their own.
+
+Measure with `paraclip-bench run --model SPEC --task paraphrased-retrieval --data-dir test`,
+in this folder.
+"""

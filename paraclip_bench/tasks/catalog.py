@@ -1,0 +1,139 @@
+"""From the names on a command line to tasks, protocols, a suite and a source of data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from paraclip_bench import errors, registry
+from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.tasks.base import ScoredElsewhere, Task
+
+SUITES = ("paper", "demo")
+
+
+def load_task(name: str) -> Task:
+    """The task of that name (case-blind), `NAME` or `PREFIX:ARG`.
+
+    Raises `UsageError` for an unknown name, `BenchError` for a plugin that cannot be used.
+    """
+    head, colon, argument = name.partition(":")
+    if head.endswith(".py"):
+        raise UsageError(
+            f"the task {name!r} is a file's, and tasks are entry points; docs/plugins.md shows how "
+            "to register your own"
+        )
+    plugin = registry.find("task", head)
+    cls = plugin.load()
+    arguments = (argument,) if argument else ()
+    if (colon or takes_argument(cls)) and not (argument and registry.accepts(cls, arguments)):
+        wrong = "takes no argument" if argument else f"needs a name after a colon ({head}:NAME)"
+        raise UsageError(f"the task {name!r} {wrong}; docs/tasks.md shows how tasks are named")
+    try:
+        task = cls(*arguments)
+    except BenchError:
+        raise
+    # A plugin is foreign code: whatever its constructor raises becomes its own reason.
+    except (Exception, SystemExit) as error:
+        raise BenchError(
+            f"task {plugin.name!r} of {plugin.origin} cannot be made "
+            f"({errors.reason_of(error)}); mend or uninstall that package"
+        ) from error
+    if not isinstance(task, Task):
+        raise BenchError(
+            f"task {plugin.name!r} of {plugin.origin} is no paraclip_bench.tasks.Task; "
+            "mend or uninstall that package"
+        )
+    if argument and not task.name.casefold().startswith(f"{plugin.name.casefold()}:"):
+        raise BenchError(
+            f"task {name!r} of {plugin.origin} calls itself {task.name!r}, which does not begin "
+            f"with '{plugin.name}:'; its results would be mixed with others, so mend that package"
+        )
+    return task
+
+
+def takes_argument(cls: Any) -> bool:
+    """Whether a task class is a prefix: without an argument it is no task yet."""
+    return not registry.accepts(cls, ()) and registry.accepts(cls, ("argument",))
+
+
+def all_tasks() -> tuple[list[Task], list[str]]:
+    """Every task that can be imported, and why the others cannot; prefixes stand for none."""
+    tasks, broken = [], []
+    for plugin in registry.plugins("task"):
+        try:
+            if takes_argument(plugin.load()):
+                continue
+            tasks.append(load_task(plugin.name))
+        except BenchError as error:
+            broken.append(str(error))
+    return tasks, broken
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Tasks to run, why a task that was named cannot be, and remarks on the others."""
+
+    tasks: list[Task]
+    problems: list[str]
+    notes: list[str]
+
+
+def choose_tasks(names: Sequence[str], suite: str) -> Choice:
+    """Tasks by name, PREFIX:ARG or group, in the order asked, each once; `all` is the suite's own.
+
+    Raises `UsageError` for a name that is neither task, group nor `all`.
+    """
+    if not names:
+        raise UsageError("no task is named; give --task NAME, or --task all")
+    known = {plugin.name.casefold() for plugin in registry.plugins("task")}
+    chosen: dict[str, Task] = {}
+    problems: list[str] = []
+    notes: list[str] = []
+    for name in names:
+        if ":" in name or name.casefold() in known:
+            try:
+                members = [load_task(name)]
+            except UsageError:
+                raise
+            except BenchError as error:
+                problems.append(str(error))
+                continue
+        else:
+            tasks, notes = all_tasks()
+            group = name.casefold()
+            members = [
+                task
+                for task in tasks
+                if group in (own.casefold() for own in task.groups)
+                or (group == "all" and suite in task.suites)
+            ]
+            if not members:
+                groups = {group for task in tasks for group in task.groups}
+                names_known = {plugin.name for plugin in registry.plugins("task")}
+                raise registry.unknown("task", name, names_known | groups | {"all"})
+        for task in members:
+            chosen.setdefault(task.name, task)
+    remarks = [
+        task.remark for task in chosen.values() if isinstance(task, ScoredElsewhere) and task.remark
+    ]
+    return Choice(list(chosen.values()), problems, notes + remarks)
+
+
+def choose_protocols(tasks: Iterable[Task], wanted: Sequence[str]) -> list[tuple[Task, str]]:
+    """(task, protocol) pairs: the wanted protocols where a task has them, else its headline.
+
+    Raises `UsageError` for a protocol that none of the tasks has.
+    """
+    tasks = list(tasks)
+    folded = [name.casefold() for name in wanted]
+    offered = {protocol.casefold(): protocol for task in tasks for protocol in task.protocols}
+    for name in wanted:
+        if name.casefold() not in offered:
+            raise registry.unknown("protocol", name, offered.values(), "of these tasks")
+    pairs = []
+    for task in tasks:
+        own = [protocol for protocol in task.protocols if protocol.casefold() in folded]
+        pairs += [(task, protocol) for protocol in own or [task.headline]]
+    return pairs

@@ -1,0 +1,199 @@
+"""The one training loop: a frozen image tower, a text tower that learns, AdamW.
+
+    paraclip-bench finetune --data pairs.jsonl --images photos/                    one process
+    torchrun --nproc-per-node 8 -m paraclip_bench finetune --data …                one machine
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST:29400 -m paraclip_bench finetune …
+
+Everything random is a function of the seed and the step, so a run that was killed goes on to the
+same weights, to the bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
+
+from paraclip_bench.distributed import Ranks
+from paraclip_bench.errors import DataError
+from paraclip_bench.files import write_tensors, write_text
+from paraclip_bench.training.checkpoint import BEST, LOSSES, STATE, restore_state, save_state
+from paraclip_bench.training.order import batch_rows, dropout_seed, learning_rate
+from paraclip_bench.training.recipe import TEXT_VIEWS, Recipe
+from paraclip_bench.training.step import Objective, gradients, sum_over_ranks
+from paraclip_bench.training.table import Table
+from paraclip_bench.training.trainable import MAX_LOGIT_SCALE, TrainableText
+from paraclip_bench.training.validation import Best, HeldOut
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on: rows of a table, and features [images, d] where the loss has images."""
+
+    table: Table
+    rows: npt.NDArray[np.intp]
+    features: npt.NDArray[np.float32] | None
+    held_out: HeldOut | None = None
+
+
+def train(
+    text: TrainableText,
+    data: Data,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    chunk_tokens: int,
+    team: Ranks,
+    on_resume: Callable[[int], None],
+    on_line: Callable[[Line], None],
+) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
+    """Train the text tower and logit_scale in place; returns the checkpoint's weights, by name.
+
+    They are the last step's, or those that did best on what is held out, with that validation: its
+    step and scores, None where nothing is held out. Rank 0 writes
+    losses.jsonl, a line a step, and every `save_every` steps a training state, into `folder`; goes
+    on from a state that is there. on_resume(steps already done) comes once, on_line with each line:
+    step, loss, each term, learning_rate, pairs_per_second, and what validation found.
+    Raises `DataError` where the loss stops being a number.
+    """
+    trained = text.parameters
+    optimizer = torch.optim.AdamW(
+        _groups(trained, recipe.weight_decay),
+        lr=recipe.learning_rate,
+        betas=(recipe.beta1, recipe.beta2),
+        eps=recipe.epsilon,
+        fused=True,
+    )
+    notes = restore_state(folder / STATE, trained, optimizer)
+    done, chunk_tokens = int(notes.get("step", 0)), int(notes.get("chunk_tokens", chunk_tokens))
+    text.use(notes.get("layer", ""))
+    best = Best(recipe.validation, json.loads(notes.get("best", "null")))
+    on_resume(done)
+    steps = recipe.total_steps(len(data.rows), team.size)
+    objective = Objective(recipe.loss, recipe.texts)
+    columns = [TEXT_VIEWS.index(view) for view in recipe.texts]
+    log = _Log(folder / LOSSES, done, on_line) if team.is_first else None
+    with log or contextlib.nullcontext():
+        for step in range(done, steps):
+            start = time.perf_counter()
+            if best.is_over:
+                break
+            # The global batch is the ranks' slices in order.
+            batch = batch_rows(len(data.rows), team.size * recipe.batch_size, step, recipe.seed)
+            rows = data.rows[batch]
+            own = slice(team.rank * recipe.batch_size, (team.rank + 1) * recipe.batch_size)
+            chosen = data.table.choose(rows, [recipe.seed, step])[own][:, columns]
+            texts = text.distinct(data.table, chosen)
+            optimizer.zero_grad(set_to_none=True)
+            try:
+                values = gradients(
+                    text,
+                    text.logit_scale,
+                    objective,
+                    texts,
+                    _features(data, rows) if recipe.needs_images else None,
+                    chunk_tokens=chunk_tokens,
+                    seed=dropout_seed(recipe.seed, step, team.rank),
+                    team=team,
+                    autocast=torch.bfloat16 if recipe.dtype == "bfloat16" else None,
+                )
+            except DataError as error:
+                raise _too_fast(str(error), step, recipe) from error
+            sum_over_ranks(trained.values(), text.logit_scale, team)
+            norm = torch.nn.utils.clip_grad_norm_(
+                list(trained.values()), recipe.max_grad_norm or float("inf")
+            )
+            if not torch.isfinite(norm):
+                # After this update no weight would be a number, and neither would the next state.
+                raise _too_fast("the gradients are not finite", step, recipe)
+            rate = learning_rate(step, steps, recipe)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            if recipe.temperature == "learned":
+                with torch.no_grad():
+                    text.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+            line: Line = {"step": step + 1, **values, "learning_rate": rate}
+            line["logit_scale"] = text.logit_scale.exp().item()
+            line["pairs_per_second"] = len(rows) / (time.perf_counter() - start)
+            if (
+                data.held_out
+                and recipe.validation
+                and _is_due(step, steps, recipe.validation.every)
+            ):
+                found = data.held_out.measure(text, team, chunk_tokens)
+                line["validation"] = found
+                if best.take(step + 1, found) and team.is_first:
+                    write_tensors(folder / BEST, text.state())
+            if log:
+                log.add(line)
+            if (step + 1) % recipe.save_every == 0 and step + 1 < steps and team.is_first:
+                written = {
+                    "step": step + 1,
+                    "chunk_tokens": chunk_tokens,
+                    "layer": text.layer.__name__,
+                    "best": best.dump(),
+                }
+                save_state(
+                    folder / STATE, {k: str(v) for k, v in written.items()}, trained, optimizer
+                )
+    team.meet()
+    weights = text.state() if best.found is None else load_file(folder / BEST)
+    return weights, best.found
+
+
+def _too_fast(what: str, step: int, recipe: Recipe) -> DataError:
+    return DataError(
+        f"{what} at step {step + 1}; lower learning_rate ({recipe.learning_rate:g}) in the recipe"
+    )
+
+
+def _features(data: Data, rows: npt.NDArray[np.intp]) -> torch.Tensor:
+    assert data.features is not None
+    return torch.from_numpy(np.asarray(data.features[data.table.image[rows]]))
+
+
+def _is_due(step: int, steps: int, every: int) -> bool:
+    return (step + 1) % every == 0 or step + 1 == steps
+
+
+def _groups(trained: dict[str, torch.nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    # Norms, biases and the temperature are scales, not directions: decay does not suit them.
+    flat = [p for p in trained.values() if p.ndim < 2]
+    deep = [p for p in trained.values() if p.ndim >= 2]
+    groups = [{"params": deep, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+class _Log:
+    """losses.jsonl: the lines of the steps that a training state holds, then one a step."""
+
+    def __init__(self, path: Path, done: int, on_line: Callable[[Line], None]) -> None:
+        old = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        write_text(path, "".join(old[:done]))
+        self._file = path.open("a", encoding="utf-8")
+        self._on_line = on_line
+
+    def add(self, line: Line) -> None:
+        """Write a line and hand it on."""
+        kept = {key: value for key, value in line.items() if key != "pairs_per_second"}
+        self._file.write(json.dumps(kept) + "\n")
+        self._file.flush()
+        self._on_line(line)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

@@ -1,0 +1,250 @@
+"""A fine-tuning run's settings, read from TOML and written beside its checkpoint.
+
+The paper gives the loss, not these numbers: the defaults are this project's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from paraclip_bench import registry
+from paraclip_bench.data.training_rows import training_files
+from paraclip_bench.errors import DataError, UsageError
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+View = Literal["image", "caption", "paraphrase_1", "paraphrase_2"]
+VIEWS: tuple[View, ...] = ("image", "caption", "paraphrase_1", "paraphrase_2")
+TEXT_VIEWS = VIEWS[1:]
+
+_SHIPPED = Path(__file__).parent / "recipes"
+
+
+class _Settings(BaseModel):
+    """Frozen, and an unknown key is an error that names a known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in values:
+                if key not in cls.model_fields:
+                    raise ValueError(str(registry.unknown("recipe key", key, cls.model_fields)))
+        return values
+
+
+class Term(_Settings):
+    """One InfoNCE term of the loss: `weight` times that of two views of each pair."""
+
+    views: tuple[View, View]
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+    @property
+    def name(self) -> str:
+        """As it is called in losses.jsonl: "image:paraphrase_2"."""
+        return ":".join(self.views)
+
+    @model_validator(mode="after")
+    def _two_views(self) -> Term:
+        if self.views[0] == self.views[1]:
+            raise ValueError(f"a term compares two different views, not {self.views[0]!r} twice")
+        return self
+
+
+_PARACLIP = (
+    Term(views=("image", "paraphrase_2")),
+    Term(views=("caption", "paraphrase_1")),
+    Term(views=("paraphrase_1", "paraphrase_2")),
+)
+
+
+class Validation(_Settings):
+    """Held-out images whose captions and paraphrases are retrieved every so many steps.
+
+    share is that of the images; the weights that are best by `score` are the checkpoint's. With
+    `patience`, that many validations without a better one end the run.
+    """
+
+    share: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    every: Positive = 200
+    score: Literal["ao@10", "js@10", "recall@1"] = "ao@10"
+    patience: Positive | None = None
+
+
+class Recipe(_Settings):
+    """Settings of one run.
+
+    batch_size counts pairs, and is that of each process. Give epochs or steps; steps win.
+    learning_rate is the peak, reached after warmup_steps; then the schedule lowers it to 0, or
+    keeps it. temperature is "learned", "frozen" (the base's) or a number. unlocked_text_layers is
+    how many of the text tower's last blocks train, with the norm and projection behind them; all
+    of the tower does without it. chunk_tokens is how many tokens have a graph in memory at once (by
+    the machine's memory without it). A max_grad_norm of 0 clips nothing. save_every is the number
+    of steps between two training states that --resume can start from.
+    """
+
+    name: str = Field(default="paraclip", min_length=1)
+    base: str | None = None
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    epochs: Positive = 1
+    steps: Positive | None = None
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.98
+    epsilon: Annotated[float, Field(gt=0)] = 1e-6
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    temperature: Literal["learned", "frozen"] | Annotated[float, Field(ge=0.01)] = "learned"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    unlocked_text_layers: Annotated[int, Field(ge=0)] | None = None
+    chunk_tokens: Annotated[int, Field(ge=128)] | None = None
+    save_every: Positive = 500
+    seed: Annotated[int, Field(ge=0)] = 0
+    loss: Annotated[tuple[Term, ...], Field(min_length=1)] = _PARACLIP
+    validation: Validation | None = None
+
+    @model_validator(mode="after")
+    def _each_term_once(self) -> Recipe:
+        seen: set[frozenset[str]] = set()
+        for term in self.loss:
+            if (views := frozenset(term.views)) in seen:
+                raise ValueError(f"the loss has {term.name} twice; give it one weight")
+            seen.add(views)
+        return self
+
+    @property
+    def texts(self) -> tuple[View, ...]:
+        """The text views that the loss compares, in the order of `TEXT_VIEWS`."""
+        used = {view for term in self.loss for view in term.views}
+        return tuple(view for view in TEXT_VIEWS if view in used)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether a term of the loss has the image."""
+        return any("image" in term.views for term in self.loss)
+
+    @property
+    def needed(self) -> frozenset[View]:
+        """What each row of the data must have: what the loss compares, and validation measures."""
+        used = {view for term in self.loss for view in term.views}
+        if self.validation is not None:
+            used |= {"image", "caption", "paraphrase_2"}
+        return frozenset(used)
+
+    def total_steps(self, pairs: int, world_size: int = 1) -> int:
+        """Optimizer steps for a number of pairs; a last batch that is not full is left out."""
+        if self.steps is not None:
+            return self.steps
+        return self.epochs * (pairs // (self.batch_size * world_size))
+
+    def dump(self) -> str:
+        """The recipe as TOML; a key without a value is left out."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes of this package, by name."""
+    return {file.stem: file for file in sorted(_SHIPPED.glob("*.toml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: a path, or the name of a shipped one.
+
+    Raises `UsageError` for what is neither.
+    """
+    from paraclip_bench.demo.suite import recipe_file
+
+    known = {**shipped(), "paraclip-demo": recipe_file()}
+    if name in known:
+        return known[name]
+    if not (path := Path(name)).is_file():
+        if path.suffix == ".toml" or len(path.parts) > 1:
+            raise UsageError(f"--recipe {name} does not exist; check the path")
+        raise registry.unknown("recipe", name, known)
+    return path
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file; `DataError` names the key that is wrong."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"the recipe {path} cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"the recipe {path} is not valid TOML ({error}); mend that line") from error
+    try:
+        return Recipe(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(_parts(first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        where = f"{key}: " if key else ""
+        raise DataError(f"the recipe {path}: {where}{message}") from error
+
+
+def _parts(location: Iterable[int | str]) -> list[str]:
+    """Where in the file, without the names that pydantic gives to the branches of a union."""
+    branches = ("literal", "constrained", "function")
+    return [str(part) for part in location if not str(part).startswith(branches)]
+
+
+BAD_ROWS = ("fail", "skip")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A base, a recipe, and data: files of rows and the folder that holds their images."""
+
+    base: str
+    recipe: Recipe
+    files: tuple[Path, ...]
+    images: Path | None
+    suite: str
+    data_name: str
+
+
+def make_job(
+    *,
+    base: str | None = None,
+    data: Path | None = None,
+    images: Path | None = None,
+    recipe: str | Path | None = None,
+    seed: int | None = None,
+) -> Job:
+    """Settle base, data and recipe; without `data` they are the embedded demo world's.
+
+    `recipe` is a file or the name of a shipped one. Raises `UsageError` for what does not exist.
+    """
+    if images is not None and data is None:
+        raise UsageError("--images names the folder of the images of --data; give that too")
+    if images is not None and not images.exists():
+        raise UsageError(f"--images {images} does not exist; check the path")
+    settings = read_recipe(find_recipe(str(recipe))) if recipe else None
+    if data is None:
+        from paraclip_bench.demo.suite import recipe_file, world_folder
+        from paraclip_bench.demo.world import WORLD_VERSION
+
+        settings = settings or read_recipe(recipe_file())
+        folder = world_folder() / "train"
+        files, images, suite = [folder / "pairs.jsonl"], folder / "images", "demo"
+        name = f"demo-world-{WORLD_VERSION}, paraphrased by its grammar (not by an LLM)"
+    else:
+        settings = settings or Recipe()
+        files, suite, name = training_files(data), "paper", data.name
+    if seed is not None:
+        settings = settings.model_copy(update={"seed": seed})
+    spec = base or settings.base or "clip"
+    settings = settings.model_copy(update={"base": spec})
+    return Job(spec, settings, tuple(files), images, suite, name)

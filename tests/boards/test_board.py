@@ -1,0 +1,298 @@
+"""Cells, the best of a column, differences and group means."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paraclip_bench.boards import board as board_module
+from paraclip_bench.boards.board import Board, Cell, make_board
+from paraclip_bench.errors import UsageError
+from paraclip_bench.metrics.resampling import Estimate, estimate, interval, point, replicates
+from paraclip_bench.results.store import outcomes_path
+from paraclip_bench.tasks.catalog import all_tasks, load_task
+
+Put = Callable[..., Path]
+VG = "vg-relation"
+
+
+def cells(board: Board) -> dict[tuple[str, str, str], Cell | None]:
+    return {
+        (row.name, column.title, column.score): cell
+        for row in board.rows
+        for column, cell in zip(board.columns, row.cells, strict=True)
+    }
+
+
+def test_values_best_and_paired_differences(
+    put: Put, tmp_path: Path, made: Callable[..., Any]
+) -> None:
+    skills = {"clip": 0.2, "better": 0.6, "between": 0.35}
+    for name, skill in skills.items():
+        put(name, VG, skill)
+    board = make_board(tmp_path)
+    title = "vg-relation (aro)"
+    assert board.baseline == "clip"
+    assert [row.name for row in board.rows] == ["clip", "better", "between"]
+    assert [(c.title, c.score) for c in board.columns] == [(title, "accuracy")]
+    statistic = load_task(VG).scores["accuracy"]
+    found = cells(board)
+    for name, skill in skills.items():
+        cell = found[name, title, "accuracy"]
+        assert cell.estimate == estimate(statistic, made(VG, skill))
+        assert cell.best is (name == "better")
+        if name == "clip":
+            assert cell.difference is None
+        else:
+            value = point(statistic, made(VG, skill)) - point(statistic, made(VG, 0.2))
+            draws = [replicates(statistic, made(VG, s)) for s in (skill, 0.2)]
+            assert cell.difference == Estimate(value, *interval(draws[0] - draws[1]))
+            assert cell.difference.low <= value <= cell.difference.high
+
+
+def test_ties_are_all_best_and_one_alone_is_not(put: Put, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        put(name, VG, 0.3)
+    put("c", VG, 0.1)
+    put("a", "vg-attribution", 0.3)
+    found = cells(make_board(tmp_path))
+    relation, attribution = "vg-relation (aro)", "vg-attribution (aro)"
+    assert [found[name, relation, "accuracy"].best for name in "abc"] == [True, True, False]
+    assert found["a", attribution, "accuracy"].best is False
+    assert found["b", attribution, "accuracy"] is None
+
+
+def test_all_scores_and_where_less_is_more(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.1)  # has ties, and is worse
+    put("other", VG, 0.9)
+    put("other", "paraphrased-retrieval", 0.5)
+    few, many = make_board(tmp_path), make_board(tmp_path, all_scores=True)
+    task = load_task("paraphrased-retrieval")
+    assert [c.score for c in few.columns] == [*task.board, "accuracy"]
+    assert [c.score for c in many.columns] == [*task.scores, *load_task(VG).scores]
+    found = cells(many)
+    title = "vg-relation (aro)"
+    assert [c.lower_is_better for c in many.columns if c.score == "tie_rate"] == [True]
+    assert found["other", title, "tie_rate"].best is True
+    assert found["clip", title, "tie_rate"].best is False
+    assert found["other", title, "accuracy"].best is True
+
+
+def test_baseline_by_name_or_spec(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.3)
+    put("b", VG, 0.5, spec="file.py:B")
+    assert make_board(tmp_path).baseline is None
+    assert all(cell.difference is None for cell in cells(make_board(tmp_path)).values())
+    for asked in ("b", "file.py:B"):
+        board = make_board(tmp_path, baseline=asked)
+        assert board.baseline == "b"
+        assert [row.name for row in board.rows] == ["b", "a"]
+        assert cells(board)["a", "vg-relation (aro)", "accuracy"].difference.value < 0
+    with pytest.raises(UsageError, match="there is no model 'bb' on the board"):
+        make_board(tmp_path, baseline="bb")
+
+
+def test_protocols_are_columns_of_their_own(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.3)
+    put("a", VG, 0.9, protocol="mteb")
+    titles = [c.title for c in make_board(tmp_path).columns]
+    assert titles == ["vg-relation (aro)", "vg-relation (mteb)"]
+
+
+def group(name: str) -> list[str]:
+    return [task.name for task in all_tasks()[0] if name in task.groups]
+
+
+def test_group_mean(put: Put, tmp_path: Path) -> None:
+    members = group("sts")
+    assert len(members) >= 7
+    for index, task in enumerate(members):
+        for name in ("clip", "twin"):
+            put(name, task, 0.2 + 0.05 * index)
+        put("whole", task, 0.4)
+    board = make_board(tmp_path)
+    title = f"sts (mean of {len(members)})"
+    assert [(c.title, c.score) for c in board.columns] == [(title, "spearman")]
+    single = cells(make_board(tmp_path, all_scores=True))
+    found = cells(board)
+    for name in ("clip", "whole"):
+        cell = found[name, title, "spearman"].estimate
+        values = [
+            c.estimate.value
+            for (row, column, score), c in single.items()
+            if row == name and score == "spearman" and column != title and c
+        ]
+        assert len(values) == len(members)
+        assert cell.value == pytest.approx(np.mean(values))
+        assert cell.low < cell.value < cell.high
+    change = found["whole", title, "spearman"].difference
+    assert change.value == pytest.approx(
+        found["whole", title, "spearman"].estimate.value
+        - found["clip", title, "spearman"].estimate.value
+    )
+    assert change.low < change.value < change.high
+    # The same outcomes under the same draws do not differ at all.
+    assert found["twin", title, "spearman"].difference == Estimate(0, 0, 0)
+
+
+def test_only_groups_that_say_so_have_a_mean(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = [load_task(VG), load_task("vg-attribution")]
+    monkeypatch.setattr(board_module, "all_tasks", lambda: (pair, []))
+    for task in pair:
+        assert "compositionality" in task.groups
+        put("clip", task.name, 0.3)
+    titles = ["vg-attribution (aro)", "vg-relation (aro)"]
+    assert sorted(column.title for column in make_board(tmp_path).columns) == titles
+    monkeypatch.setattr(type(pair[0]), "mean_groups", ("compositionality",))
+    (column,) = make_board(tmp_path).columns
+    assert column.title == "compositionality (mean of 2)"
+
+
+def test_a_mean_needs_all_members_from_one_kind_of_source(put: Put, tmp_path: Path) -> None:
+    members = group("sts")
+    for index, task in enumerate(members):
+        put("whole", task, 0.4)
+        put("mixed", task, 0.4, source="hub" if index == 0 else "folder")
+        if index:
+            put("partial", task, 0.4)
+    board = make_board(tmp_path)
+    title = f"sts (mean of {len(members)})"
+    found = cells(board)
+    assert found["whole", title, "spearman"] is not None
+    assert found["mixed", title, "spearman"] is None
+    assert found["partial", title, "spearman"] is None
+    # What has no mean is not lost: the single sets are shown beside it.
+    shown = [column.title.split(" (")[0] for column in board.columns[1:]]
+    assert sorted(shown) == sorted(members)
+    (partial,) = [row for row in board.rows if row.name == "partial"]
+    assert sum(cell is not None for cell in partial.cells) == len(members) - 1
+
+
+def test_no_group_column_where_no_model_is_whole(put: Put, tmp_path: Path) -> None:
+    members = group("sts")
+    for index, task in enumerate(members):
+        put("ab"[index % 2], task, 0.4)
+    titles = [c.title.split(" (")[0] for c in make_board(tmp_path).columns]
+    assert sorted(titles) == sorted(members)
+
+
+def test_no_group_column_without_all_members(put: Put, tmp_path: Path) -> None:
+    members = group("sts")
+    for task in members[:-1]:
+        put("a", task, 0.4)
+    titles = [c.title.split(" (")[0] for c in make_board(tmp_path).columns]
+    assert sorted(titles) == sorted(members[:-1])
+
+
+def test_without_outcomes_the_value_still_stands(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.2)
+    path = put("a", VG, 0.6)
+    outcomes_path(path).unlink()
+    cell = cells(make_board(tmp_path))["a", "vg-relation (aro)", "accuracy"]
+    assert cell.estimate.low is not None
+    assert cell.difference.value > 0
+    assert (cell.difference.low, cell.difference.high) == (None, None)
+    assert cell.best is True
+
+
+def test_nothing_to_show_is_said_with_its_reason(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.3, limit=5)
+    with pytest.raises(UsageError, match=r"only its first 5 examples \(--limit\)"):
+        make_board(tmp_path)
+    assert len(make_board(tmp_path, with_limits=True).rows) == 1
+
+
+def test_one_model_under_two_names_is_one_row_and_clip_stays_the_baseline(
+    put: Put, tmp_path: Path
+) -> None:
+    put("clip", VG, 0.2, fingerprint="same", day=1)
+    put("ViT-B-32", VG, 0.2, fingerprint="same", day=2)
+    put("ViT-B-32", "STS12", 0.2, fingerprint="same", day=3, spec="open_clip:ViT-B-32")
+    put("other", VG, 0.6)
+    board = make_board(tmp_path)
+    assert [row.name for row in board.rows] == ["clip", "other"]
+    assert board.baseline == "clip"
+    for asked in ("ViT-B-32", "open_clip:ViT-B-32", "clip"):
+        assert make_board(tmp_path, baseline=asked).baseline == "clip"
+
+
+def test_of_two_precisions_the_baseline_is_float32(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.1, dtype="bfloat16")
+    put("clip", VG, 0.2)
+    put("other", VG, 0.6)
+    board = make_board(tmp_path)
+    assert board.baseline == "clip (float32)"
+    assert make_board(tmp_path, baseline="clip (bfloat16)").baseline == "clip (bfloat16)"
+
+
+def test_a_mean_goes_over_one_place_and_over_whole_sets(put: Put, tmp_path: Path) -> None:
+    members = group("sts")
+    title = f"sts (mean of {len(members)})"
+    for index, task in enumerate(members):
+        sha = f"{index:02d}" * 32
+        for name, skill in {"a": 0.2, "b": 0.4}.items():
+            # The same data from a folder that was moved is the same data.
+            put(name, task, skill, sha256=sha, data=f"/{name}/data:{task}.tsv")
+    means = {key: cell.estimate.value for key, cell in cells(make_board(tmp_path)).items() if cell}
+    # Another set of one member, however many ran on it, does not slip into the mean.
+    for name in ("a", "b", "c"):
+        put(name, "STS12", 0.9, sha256="ff" * 32, data="/toy:STS12.tsv", day=9)
+        put(name, "STS13", 0.9, sha256="ee" * 32, limit=5, day=9)
+    board = make_board(tmp_path, with_limits=True)
+    for name in ("a", "b"):
+        after = cells(board)[name, title, "spearman"]
+        assert after.estimate.value == means[name, title, "spearman"]
+    assert [c.title for c in board.columns if c.is_group] == [title]
+    # A second folder with whole sets of its own has a column of its own.
+    for index, task in enumerate(members):
+        put("c", task, 0.5, sha256=f"a{index}" * 32, data=f"/other:{task}.tsv")
+    titles = [c.title for c in make_board(tmp_path).columns if c.is_group]
+    assert sorted(titles) == [f"{title} [data]", f"{title} [other]"]
+
+
+def test_of_two_models_named_clip_the_newest_is_the_baseline(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.1, fingerprint="1" * 64, day=1, spec="clip")
+    put("clip", VG, 0.2, fingerprint="2" * 64, day=2, spec="clip")
+    put("clip", VG, 0.2, fingerprint="3" * 64, day=3, spec="local-dir:x/clip")
+    assert make_board(tmp_path).baseline == "clip #222222"
+
+
+def test_a_limit_that_cut_nothing_is_whole(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.3, limit=1000)
+    put("b", VG, 0.3, limit=7)
+    (column,) = make_board(tmp_path).columns
+    assert column.title == "vg-relation (aro)"
+
+
+def test_what_is_scored_elsewhere_has_a_column_without_intervals(put: Put, tmp_path: Path) -> None:
+    for task in group("sts"):
+        put("clip", task, 0.3)
+        put("other", task, 0.6)
+    put("clip", "STS13", 0.3, scored_by="mteb 2.1")
+    put("other", "STS13", 0.6, scored_by="mteb 2.1")
+    board = make_board(tmp_path)
+    assert [(c.title, c.scored_by) for c in board.columns] == [
+        ("sts (mean of 7)", ""),
+        ("elsewhere:STS13", "mteb 2.1"),
+    ]
+    assert all(m.task in group("sts") for m in board.columns[0].measures)
+    mean, alone = board.rows[1].cells
+    assert mean is not None
+    assert alone is not None
+    assert mean.difference is not None
+    assert mean.difference.low is not None
+    assert (alone.estimate.low, alone.estimate.high) == (None, None)
+    assert alone.difference is not None
+    assert alone.difference.value == pytest.approx(
+        alone.estimate.value - (board.rows[0].cells[1].estimate.value)  # type: ignore[union-attr]
+    )
+    assert (alone.difference.low, alone.difference.high) == (None, None)
+    shown = " ".join(str(board).split())
+    assert "Scored by mteb 2.1, so without intervals: elsewhere:STS13." in shown
+    verdict = shown.partition("other against clip")[2].split("left out")[0]
+    assert "sts (mean of 7)" in verdict
+    assert "elsewhere" not in verdict

@@ -1,0 +1,170 @@
+"""Readers say which file, which row, and what is wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip_bench.data import row_files
+from paraclip_bench.errors import DataError
+
+COLUMNS = ("score", "sentence1", "sentence2")
+# What may stand in a field: anything but the two characters that end one.
+FIELDS = st.text(st.characters(exclude_characters="\t\n\r", codec="utf-8"), min_size=1)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("text") / "rows"
+
+
+@given(rows=st.lists(st.tuples(FIELDS, FIELDS, FIELDS)), bom=st.booleans(), crlf=st.booleans())
+def test_tsv_round_trip(
+    file: Path, rows: list[tuple[str, str, str]], bom: bool, crlf: bool
+) -> None:
+    end = "\r\n" if crlf else "\n"
+    text = "".join("\t".join(row) + end for row in [COLUMNS, *rows])
+    file.write_bytes(text.encode("utf-8-sig" if bom else "utf-8"))
+    read = list(row_files.read_tsv(file, COLUMNS))
+    assert [number for number, _ in read] == list(range(2, len(rows) + 2))
+    assert [tuple(row.values()) for _, row in read] == rows
+
+
+def test_tsv_quotes_and_carriage_returns_are_plain_characters(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_bytes(b'score\tsentence1\tsentence2\n1\t"Then he left.\tan "odd\rone"\n\n2\t"\t""\n')
+    assert list(row_files.read_tsv(path, COLUMNS)) == [
+        (2, {"score": "1", "sentence1": '"Then he left.', "sentence2": 'an "odd\rone"'}),
+        (4, {"score": "2", "sentence1": '"', "sentence2": '""'}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"score\tsentence1\n1\ta\n", "has no column 'sentence2' (it has score, sentence1)"),
+        (
+            b"score\tsentence1\tsentence2\n1\ta\tb\n2\ta\n",
+            "line 3: 2 fields where the header has 3",
+        ),
+        (b"score\tsentence1\tsentence2\n1\ta\tb\tc\n", "line 2: 4 fields where the header has 3"),
+        ("score\tsentence1\tsentence2\n1\tcafé\tb\n".encode("latin-1"), "line 2: not UTF-8"),
+        (b"score\tsentence1\tsentence2\n1\ta\tb\n\n\n1\t\xff\tb\n", "line 5: not UTF-8"),
+    ],
+)
+def test_bad_tsv(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "bad.tsv"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        list(row_files.read_tsv(path, COLUMNS))
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [row_files.read_json_list, row_files.read_text])
+def test_missing_file(tmp_path: Path, read: Any) -> None:
+    with pytest.raises(DataError, match=r"none\.json does not exist"):
+        read(tmp_path / "none.json")
+    with pytest.raises(DataError, match="cannot be read"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "line 1: not valid JSON"),
+        (b'[{"a": 1},\n{"a": ', "line 2: not valid JSON"),
+        (b'[\n{"a": "tex', "line 2: not valid JSON"),
+        (b'{"a": 1}', "must hold a list of objects"),
+        (b'[{"a": 1}, 3]', "case 1: must be an object"),
+        (b"[]", "holds no rows"),
+        (b'[{"a": "caf\xe9"}]', "line 1: not UTF-8"),
+    ],
+)
+def test_bad_json(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        row_files.read_json_list(path)
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+
+
+@given(rows=st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.none())))
+def test_jsonl_round_trip(file: Path, rows: list[dict[str, Any]]) -> None:
+    # A line separator of Unicode inside a text does not end the line.
+    lines = [json.dumps(row, ensure_ascii=True) for row in rows]
+    file.write_text("\n\n".join(lines), encoding="utf-8")
+    assert list(row_files.read_jsonl(file)) == [(2 * i + 1, row) for i, row in enumerate(rows)]
+
+
+def test_jsonl_ends_lines_at_newlines_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": "one\u2028two\x85"}\r\n{"a": "b"}\n', encoding="utf-8")
+    assert list(row_files.read_jsonl(path)) == [(1, {"a": "one\u2028two\x85"}), (2, {"a": "b"})]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"a": 1}\n{"a": "cut o', "line 2: not valid JSON"),
+        (b'{"a": 1}\n\n[1]\n', "line 3: must be an object"),
+        (b'{"a": 1}\n{"a": "\xe9"}\n', "line 2: not UTF-8"),
+    ],
+)
+def test_bad_jsonl(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        list(row_files.read_jsonl(path))
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_fields() -> None:
+    row = json.loads(
+        '{"t": "a", "blank": " ", "i": 3, "w": 4.0, "f": 1.5, "b": true, "n": null,'
+        ' "nan": NaN, "inf": Infinity, "s": "7"}'
+    )
+    assert row_files.text_field(row, "t", "here") == "a"
+    for key in ("blank", "i", "n"):
+        with pytest.raises(DataError, match=f"^here: '{key}' must be a text"):
+            row_files.text_field(row, key, "here")
+    with pytest.raises(DataError, match=r"^here: there is no 'zzz'"):
+        row_files.text_field(row, "zzz", "here")
+    assert [row_files.int_field(row, key, "here") for key in ("i", "w")] == [3, 4]
+    for key in ("f", "b", "n", "nan", "inf", "s", "zzz"):
+        with pytest.raises(DataError, match=f"^here: '{key}' must be a whole number"):
+            row_files.int_field(row, key, "here")
+
+
+def test_json_rows_come_in_a_list_or_under_keys(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text('[{"a": 1}, {"a": 2}]')
+    assert row_files.read_json_rows(path) == [("0", {"a": 1}), ("1", {"a": 2})]
+    path.write_text('{"x": {"a": 1}, "7": {"a": 2}}')
+    assert row_files.read_json_rows(path) == [("x", {"a": 1}), ("7", {"a": 2})]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", "holds no rows"),
+        ("{}", "holds no rows"),
+        ("7", "must hold a list of objects, not one int"),
+        ('{"x": 1}', "case x: must be an object, not 1"),
+        ('[{}, "b"]', "case 1: must be an object, not 'b'"),
+        ('{"x": {}, "y": {}, "x": {}}', "the key 'x' comes twice in one object; mend the file"),
+        ('[{"a": 1, "a": 1}]', "the key 'a' comes twice in one object; mend the file"),
+        ('{"x": {', r"line 1: not valid JSON .*copy it again"),
+    ],
+)
+def test_bad_json_rows(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=rf"rows\.json.*{said}"):
+        row_files.read_json_rows(path)
