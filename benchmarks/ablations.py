@@ -21,7 +21,6 @@ import machine
 import numpy as np
 
 from paraclip_bench import evaluate, finetune
-from paraclip_bench.demo.suite import recipe_file
 from paraclip_bench.training.recipe import find_recipe, read_recipe, shipped
 
 SCORES = {
@@ -65,7 +64,7 @@ def train(root: Path, name: str, seed: int, steps: int | None) -> Path:
     settings: dict[str, Any] = {"name": name, "loss": read_recipe(find_recipe(name)).loss}
     if steps is not None:
         settings["steps"] = steps
-    recipe = read_recipe(recipe_file()).model_copy(update=settings)
+    recipe = read_recipe(find_recipe("paraclip-demo")).model_copy(update=settings)
     file = root / f"{name}.toml"
     file.write_text(recipe.dump(), encoding="utf-8")
     return finetune(recipe=file, seed=seed, out=root / f"{name}-{seed}", quiet=True)

@@ -38,7 +38,7 @@ from paraclip_bench.training.losses import info_nce
 from paraclip_bench.training.prepare import without_padding
 from paraclip_bench.training.recipe import TEXT_VIEWS, Recipe
 from paraclip_bench.training.step import Objective, gradients
-from paraclip_bench.training.trainable import Texts
+from paraclip_bench.training.trainable import DistinctTexts
 
 RECIPE = Recipe()
 
@@ -144,13 +144,17 @@ def peer_step(
 
 
 def our_step(
-    model: Any, features: torch.Tensor, batch: Texts, optimizer: Any, dtype: torch.dtype | None
+    model: Any,
+    features: torch.Tensor,
+    batch: DistinctTexts,
+    optimizer: Any,
+    dtype: torch.dtype | None,
 ) -> tuple[float, float]:
     """Seconds and loss of one step of `finetune`; the weights are put back."""
     return timed(model, optimizer, lambda: step(model, features, batch, 10**9, dtype)["loss"])
 
 
-def products(model: Any, batch: Texts, dtype: torch.dtype) -> float:
+def products(model: Any, batch: DistinctTexts, dtype: torch.dtype) -> float:
     """Seconds of the matrix products that a step cannot do without, by the faster layer.
 
     Each distinct prefix once, forward, to the input and to the weights; of the last block, which
@@ -206,7 +210,11 @@ def timed(
 
 
 def step(
-    model: Any, features: torch.Tensor, batch: Texts, chunk: int, dtype: torch.dtype | None = None
+    model: Any,
+    features: torch.Tensor,
+    batch: DistinctTexts,
+    chunk: int,
+    dtype: torch.dtype | None = None,
 ) -> dict[str, float]:
     """The gradients of one batch, as the loop computes them."""
     return gradients(
@@ -278,7 +286,7 @@ def triples(folder: Path) -> dict[str, list[str]]:
     return {name: several[:3] for name, several in captions.items()}
 
 
-def texts(several: list[list[str]], tokenizer: Any) -> Texts:
+def texts(several: list[list[str]], tokenizer: Any) -> DistinctTexts:
     """The batch as the loop makes it: each distinct text once, sorted."""
     distinct = sorted({text for each in several for text in each})
     tokens = tokenizer(distinct)
@@ -286,7 +294,9 @@ def texts(several: list[list[str]], tokenizer: Any) -> Texts:
     place = {distinct[index]: rank for rank, index in enumerate(order)}
     tokens = tokens[order]
     lengths = np.array([len(without_padding(row.numpy(), 0)) for row in tokens])
-    return Texts(tokens, lengths, torch.tensor([[place[t] for t in each] for each in several]))
+    return DistinctTexts(
+        tokens, lengths, torch.tensor([[place[t] for t in each] for each in several])
+    )
 
 
 def tokens_a_text(captions: dict[str, list[str]], tokenizer: Any) -> float:

@@ -13,9 +13,11 @@ from paraclip_bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from paraclip_bench.boards.board import Board
-    from paraclip_bench.evaluation.run import Report
+    from paraclip_bench.evaluation.run import RunReport
     from paraclip_bench.models.adapter import Model
+    from paraclip_bench.paraphrasing.service import EmbeddedService
     from paraclip_bench.tasks.base import Task
+    from paraclip_bench.training.recipe import FinetuneJob
 
 
 def load_model(spec: str, *, suite: str = "paper", workspace: str | Path = ".") -> Model:
@@ -35,7 +37,7 @@ def load_task(name: str) -> Task:
 
 def evaluate(
     models: str | object | Sequence[str | object],
-    tasks: str | Sequence[str],
+    tasks: str | Task | Sequence[str | Task],
     *,
     suite: str | None = None,
     protocols: str | Sequence[str] = (),
@@ -48,14 +50,16 @@ def evaluate(
     seed: int = 0,
     debug: bool = False,
     allow_truncated: bool = False,
+    depth: int | None = None,
     workspace: str | Path = ".",
     quiet: bool = False,
-) -> Report:
+) -> RunReport:
     """Run models on tasks as `paraclip-bench run` does.
 
-    A model is a spec, or an object of the simple or the full form (docs/models.md). Returns a
-    `Report`: `results` as (file, Result) pairs, `skipped` and `failures` as sentences. Raises
-    `UsageError` for wrong names, and with `debug` whatever a model or task of yours raises.
+    A model is a spec, or an object of the simple or the full form (docs/models.md); a task is a
+    name, or a `Task` (docs/tasks.md). Returns a `RunReport`: `results` as (file, Result) pairs,
+    `skipped` and `failures` as sentences. Raises `UsageError` for wrong names, and with `debug`
+    whatever a model or task of yours raises.
     """
     from paraclip_bench.evaluation.run import Options, execute, plan_run
 
@@ -71,13 +75,11 @@ def evaluate(
         seed=seed,
         debug=debug,
         allow_truncated=allow_truncated,
+        depth=depth,
     )
     place = Workspace(Path(workspace))
     several = models if isinstance(models, list | tuple) else [models]
-    names = [tasks] if isinstance(tasks, str) else tasks
-    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise UsageError("tasks are given by name; docs/plugins.md shows how to register your own")
-    plan = plan_run(_named(several), names, options, place)
+    plan = plan_run(_named(several), _tasks(tasks), options, place)
     return execute(plan, options, place, Progress(quiet=quiet))
 
 
@@ -101,11 +103,10 @@ def finetune(
     Without `data` it is the embedded recipe on the demo world. `recipe` is a file or the name of a
     shipped one; `skip_bad` leaves out rows that cannot be trained on.
     """
-    from paraclip_bench.training import finetune
-    from paraclip_bench.training.recipe import make_job
+    from paraclip_bench.training import finetune as training
 
-    job = make_job(base=base, data=_path(data), images=_path(images), recipe=recipe, seed=seed)
-    return finetune.finetune(
+    job = finetune_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
+    return training.finetune(
         job,
         Workspace(Path(workspace)),
         Progress(quiet=quiet),
@@ -137,9 +138,9 @@ def paraphrase(
     `prompts` are files by step, 1 and 2; `sampling` replaces temperature, top_p and max_tokens.
     `gave_up` is in the report where questions were given up: call again to ask them.
     """
-    from paraclip_bench.paraphrasing.job import SAMPLING, Access, make_job
+    from paraclip_bench.paraphrasing.job import SAMPLING, make_job
     from paraclip_bench.paraphrasing.paraphrase import paraphrase as run
-    from paraclip_bench.paraphrasing.retrying import Manners
+    from paraclip_bench.paraphrasing.service import Endpoint, RequestPolicy
 
     job = make_job(
         Path(captions),
@@ -151,9 +152,10 @@ def paraphrase(
         min_words=min_words,
         max_words=max_words,
         unfit=unfit,
+        service=embedded_service(llm),
     )
-    access = Access(base_url, manners=Manners(concurrency))
-    return run(job, access, Progress(quiet=quiet))
+    endpoint = Endpoint(base_url, policy=RequestPolicy(concurrency))
+    return run(job, endpoint, Progress(quiet=quiet))
 
 
 def leaderboard(
@@ -162,15 +164,19 @@ def leaderboard(
     baseline: str | None = None,
     all_scores: bool = False,
     with_limits: bool = False,
+    scores: str | Sequence[str] = (),
     reference: str | None = None,
+    tasks: Sequence[Task] = (),
     workspace: str | Path = ".",
 ) -> Board:
     """The board of a workspace; print(board) shows it as the command does.
 
-    `reference` adds published numbers in rows apart (`board.published`): "matching" for those of
-    the measured models, "all" for every one that is of a column.
+    `scores` are shown in place of the tasks' own; one that the results lack, such as "ao@20", is
+    computed from their outcomes. `reference` adds published numbers in rows apart
+    (`board.published`): "matching" for those of the measured models, "all" for every one that is of
+    a column. `tasks` are tasks of yours that are not entry points.
     """
-    from paraclip_bench.boards.board import make_board
+    from paraclip_bench.boards.make_board import make_board
 
     return make_board(
         Workspace(Path(workspace)).results,
@@ -178,8 +184,40 @@ def leaderboard(
         baseline=baseline,
         all_scores=all_scores,
         with_limits=with_limits,
+        scores=(scores,) if isinstance(scores, str) else tuple(scores),
         reference=reference,
+        tasks=tasks,
     )
+
+
+def finetune_job(
+    *,
+    base: str | None = None,
+    data: str | Path | None = None,
+    images: str | Path | None = None,
+    recipe: str | Path | None = None,
+    seed: int | None = None,
+) -> FinetuneJob:
+    """What `finetune` runs: on `data`, or without it on the embedded demo world.
+
+    Raises `UsageError` for what does not exist or does not go together.
+    """
+    if data is not None:
+        from paraclip_bench.training.recipe import make_job
+
+        return make_job(base=base, data=Path(data), images=_path(images), recipe=recipe, seed=seed)
+    if images is not None:
+        raise UsageError("--images names the folder of the images of --data; give that too")
+    from paraclip_bench.demo import suite
+
+    return suite.finetune_job(base=base, recipe=recipe, seed=seed)
+
+
+def embedded_service(llm: str) -> EmbeddedService | None:
+    """Who paraphrases in place of a service behind an endpoint: the demo grammar for `demo`."""
+    from paraclip_bench.demo.paraphraser import LLM, DemoGrammar
+
+    return DemoGrammar() if llm == LLM else None
 
 
 def _path(path: str | Path | None) -> Path | None:
@@ -192,12 +230,23 @@ def _named(models: Sequence[Any]) -> list[str | Model]:
 
     named: list[str | Model] = []
     count: Counter[str] = Counter()
-    for model in models:
-        if isinstance(model, str | Model):
-            named.append(model)
+    for given in models:
+        if isinstance(given, str | Model):
+            named.append(given)
             continue
-        name = str(getattr(model, "name", None) or type(model).__name__)
-        count[name] += 1
-        name += f"-{count[name]}" if count[name] > 1 else ""
-        named.append(Model(name, model, name=name, is_object=True))
+        model = Model(type(given).__name__, given, is_object=True)
+        count[model.name] += 1
+        model.name += f"-{count[model.name]}" if count[model.name] > 1 else ""
+        model.spec = model.name
+        named.append(model)
     return named
+
+
+def _tasks(tasks: Any) -> list[str | Task]:
+    """Names and tasks as they are; `UsageError` for anything else."""
+    from paraclip_bench.tasks.base import Task
+
+    several = [tasks] if isinstance(tasks, str | Task) else tasks
+    if not isinstance(several, Sequence) or not all(isinstance(t, str | Task) for t in several):
+        raise UsageError("a task is a name, or an object of a Task class; docs/tasks.md shows both")
+    return list(several)

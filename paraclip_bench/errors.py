@@ -38,6 +38,16 @@ class MissingData(DataError):
     """A file or folder of the data layout is not there."""
 
 
+def is_fetchable(error: BaseException) -> bool:
+    """Whether only the network is missing, because a dry run does without it."""
+    return isinstance(error, BenchError) and error.fetchable
+
+
+def sentence_of(error: BaseException) -> str:
+    """What an error says, for a line to the user: our own sentence, or a stranger's reason."""
+    return str(error) if isinstance(error, BenchError) else reason_of(error)
+
+
 def reason_of(error: BaseException) -> str:
     """The kind of an exception and the first line of what it says, for one sentence."""
     lines = str(error).strip().splitlines()

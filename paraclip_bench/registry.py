@@ -17,10 +17,14 @@ import importlib_metadata
 
 from paraclip_bench.errors import BenchError, UsageError, reason_of
 
-Kind = Literal["model", "task"]
+Kind = Literal["model", "task", "suite"]
 # So many known names are listed in an error, and no more.
 MANY = 30
-GROUPS: dict[Kind, str] = {"model": "paraclip_bench.models", "task": "paraclip_bench.tasks"}
+GROUPS: dict[Kind, str] = {
+    "model": "paraclip_bench.models",
+    "task": "paraclip_bench.tasks",
+    "suite": "paraclip_bench.suites",
+}
 
 
 @dataclass(frozen=True)

@@ -102,9 +102,9 @@ def test_objects_of_one_class_are_models_of_their_own(tmp_path: Path) -> None:
     assert first != second
 
 
-def test_tasks_are_given_by_name() -> None:
+def test_what_is_not_a_task_is_refused() -> None:
     for tasks in (object(), [object()], 3):
-        with pytest.raises(UsageError, match=r"tasks are given by name; docs/plugins\.md"):
+        with pytest.raises(UsageError, match=r"a task is a name, or an object of a Task class"):
             evaluate("clip", tasks)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"'mine\.py:Task' is a file's, .* docs/plugins\.md"):
         evaluate("clip", "mine.py:Task")

@@ -1,65 +1,29 @@
-"""The table itself: values, intervals, best of a column, differences to the baseline."""
+"""A board, and how it reads in a terminal: as many columns side by side as fit, the next below."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-from pathlib import Path
+import io
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
-from paraclip_bench import registry
-from paraclip_bench.boards.published_rows import PublishedRow, check_which, published_rows
-from paraclip_bench.boards.selection import (
-    BASELINE,
-    Entry,
-    Measure,
-    RowKey,
-    Selection,
-    choose_board_suite,
-    select,
+from paraclip_bench.boards.published_rows import PublishedRow
+from paraclip_bench.boards.selection import Column
+from paraclip_bench.metrics.resampling import Estimate
+
+_MANY = 4
+DEMO_NOTICE = "Demo world: small drawn scenes, not photographs."
+PUBLISHED_NOTICE = (
+    "Published rows are the runs of others, not measured here; their data's revision and text may "
+    "differ."
 )
-from paraclip_bench.data.data_set import whole_size
-from paraclip_bench.errors import BenchError, UsageError
-from paraclip_bench.metrics.resampling import Estimate, interval, replicates
-from paraclip_bench.results.schema import Result
-from paraclip_bench.results.store import read_outcomes
-from paraclip_bench.tasks.base import Task
-from paraclip_bench.tasks.catalog import all_tasks, load_task
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """A task's score under one protocol on one set of examples, or the mean of a group.
-
-    scored_by: who gave the scores, where it was another program: there are then no intervals.
-    """
-
-    title: str
-    score: str
-    measures: tuple[Measure, ...]
-    lower_is_better: bool = False
-    scored_by: str = ""
-
-    def entries(self, selection: Selection, row: RowKey) -> list[Entry] | None:
-        """A model's results, or None where one is missing or they are of several kinds of source.
-
-        Hub text is not folder text, so a mean does not go over both.
-        """
-        found = []
-        for measure in self.measures:
-            entry = selection.cells.get((row, measure))
-            if entry is None or self.score not in entry.result.scores:
-                return None
-            found.append(entry)
-        return found if len({entry.result.data.source for entry in found}) == 1 else None
-
-    @property
-    def is_group(self) -> bool:
-        """Whether this is the mean over several tasks."""
-        return len(self.measures) > 1
+_PADDING = 3
+_PIPE_WIDTH = 160
+_REMARKS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +36,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class BoardRow:
     """A model in one precision."""
 
     name: str
@@ -94,262 +58,219 @@ class Board:
     sources: tuple[str, ...]
     baseline: str | None
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[BoardRow, ...]
     left_out: tuple[str, ...]
     published: tuple[PublishedRow, ...] | None = None
     partial: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        from paraclip_bench.boards.terminal import text
-
         return text(self)
 
 
-def make_board(
-    results: Path,
-    *,
-    suite: str | None = None,
-    baseline: str | None = None,
-    all_scores: bool = False,
-    with_limits: bool = False,
-    reference: str | None = None,
-) -> Board:
-    """Build the board of a results folder.
+def render(board: Board, width: int, *, plain: bool) -> RenderableType:
+    """Tables no wider than `width` characters, each with the models' names.
 
-    baseline: a model's name (default: `clip`, where it has results). all_scores: every score of
-    every task instead of those that tasks show by themselves. reference: published numbers too,
-    "matching" for those of measured models, or "all". Raises `UsageError` for an unknown suite,
-    baseline or reference, or where there is nothing to show.
+    `plain`: a star marks the best value, for where there is no bold.
     """
-    if reference is not None:
-        check_which(reference)
-    suite = choose_board_suite(results, suite)
-    selection = select(results, suite, with_limits=with_limits)
-    if not selection.cells:
-        raise UsageError(
-            f"no result of suite {suite} can be shown ({selection.left_out[0]}); make some with run"
-        )
-    tasks = {task.name: task for task in all_tasks()[0]} | _made_by_prefixes(selection)
-    columns = _columns(selection, tasks, all_scores)
-    base = _baseline(selection, baseline)
-    order = sorted(selection.names, key=lambda row: (row != base, selection.names[row].casefold()))
-    table = _Estimates(selection, tasks, base)
-    values = {row: [table.cell(column, row) for column in columns] for row in order}
-    rows = []
-    for row in order:
-        cells: list[Cell | None] = []
-        for index, column in enumerate(columns):
-            estimate = values[row][index]
-            if estimate is None:
-                cells.append(None)
-                continue
-            rivals = [v.value for r in order if (v := values[r][index]) and v.value is not None]
-            best = (min if column.lower_is_better else max)(rivals) if rivals else None
-            cells.append(
-                Cell(
-                    estimate,
-                    table.difference(column, row),
-                    best=len(rivals) > 1 and estimate.value == best,
-                )
+    labels = [row.label for row in board.published or ()]
+    names = max(len("model"), *(len(row.name) for row in board.rows))
+    names = max(names, min(width // 3, max(map(len, labels), default=0)))
+    widths = [_width(board, index, plain) for index in range(len(board.columns))]
+    blocks: list[list[int]] = [[]]
+    used = names + _PADDING
+    for index, column_width in enumerate(widths):
+        if blocks[-1] and used + column_width + _PADDING > width:
+            blocks.append([])
+            used = names + _PADDING
+        blocks[-1].append(index)
+        used += column_width + _PADDING
+    return Group(
+        *(
+            table
+            for block in blocks
+            for table in (
+                _table(board, block, plain, names),
+                *_published(board, block, names, [widths[index] for index in block]),
             )
-        rows.append(Row(selection.names[row], row[0], row[1], tuple(cells)))
-    return Board(
-        suite,
-        tuple(sorted({entry.result.data.source for entry in selection.cells.values()})),
-        None if base is None else selection.names[base],
-        tuple(columns),
-        tuple(rows),
-        tuple(selection.left_out),
-        None if reference is None else published_rows(selection, columns, reference),
-        _partial(selection, tasks),
+        ),
+        Text(legend(board, "*" if plain else "bold"), style="dim"),
+        *(Text(sentence) for sentence in verdict(board)),
     )
 
 
-def _partial(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
-    """The measures on another number of examples than the published set has, with both numbers."""
-    found = []
-    for measure in selection.measures:
-        entry, task = selection.any_entry(measure), tasks.get(measure.task)
-        whole = whole_size(task, measure.protocol) if task else None
-        own = entry.is_cut or entry.result.data.source == "demo"
-        if whole is not None and entry.result.n != whole and not own:
-            title = _title(selection, measure, task)
-            found.append(f"{title} ({entry.result.n:,} examples, not {whole:,})")
-    return tuple(found)
+def show(board: Board) -> None:
+    """Print the board on stdout; a pipe gets a wide one without colours."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    console.print(f"Leaderboard, suite {board.suite}", style="bold")
+    console.print(render(board, console.width, plain=console.color_system is None))
 
 
-def _made_by_prefixes(selection: Selection) -> dict[str, Task]:
-    """The PREFIX:ARG tasks whose outcomes are resampled here; without one, values stand alone."""
-    tasks = {}
-    for name in {measure.task for measure in selection.measures if ":" in measure.task}:
-        measure = next(m for m in selection.measures if m.task == name)
-        if not selection.any_entry(measure).result.provenance.scored_by:
-            with contextlib.suppress(BenchError):
-                tasks[name] = load_task(name)
-    return tasks
+def text(board: Board) -> str:
+    """The board as plain text."""
+    console = Console(
+        file=io.StringIO(),
+        width=_PIPE_WIDTH,
+        highlight=False,
+        color_system=None,
+        force_terminal=False,
+    )
+    with console.capture() as capture:
+        console.print(f"Leaderboard, suite {board.suite}")
+        console.print(render(board, console.width, plain=console.color_system is None))
+        for line in remarks(board):
+            console.print(line, markup=False, soft_wrap=True)
+    return capture.get()
 
 
-def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
-    """The row that others are compared to, by label, name or spec; its float32 one of several."""
-    labels = {label: row for row, label in selection.names.items()}
-    if asked in labels:
-        return labels[asked]
-    rows = selection.aliases.get(asked or BASELINE, [])
+def remarks(board: Board) -> list[str]:
+    """What was left out, a line each; the last line counts those that there is no room for."""
+    lines = [f"left out: {reason}" for reason in board.left_out[:_REMARKS]]
+    if (more := len(board.left_out) - _REMARKS) > 0:
+        lines.append(f"left out: {more} more; --format md or json names them all")
+    return lines
+
+
+def _table(board: Board, indices: list[int], plain: bool, names: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_lines=True, title_justify="left")
+    table.add_column("model", no_wrap=True, min_width=names)
+    for index in indices:
+        column = board.columns[index]
+        # As text: what stands in brackets is no markup.
+        head = Text(f"{column.title}\n{column.score}")
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in board.rows:
+        table.add_row(Text(row.name), *(_cell(row.cells[index], plain) for index in indices))
+    return table
+
+
+def _published(board: Board, indices: list[int], names: int, widths: list[int]) -> list[Table]:
+    """The published rows with a number in these columns, in a table below; none without them."""
+    rows = [row for row in board.published or () if any(row.cells[i] for i in indices)]
     if not rows:
-        if asked is None:
-            return None
-        raise registry.unknown("model", asked, {*labels, *selection.aliases}, "on the board")
-    return next((row for row in rows if row[1] == "float32"), rows[0])
+        return []
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", style="dim", header_style="dim")
+    table.add_column("published, not measured here", width=names)
+    for width in widths:
+        table.add_column("", justify="right", no_wrap=True, width=width)
+    for row in rows:
+        cells = (row.cells[index] for index in indices)
+        values = (Text(percent(cell.value if cell else None), style="dim") for cell in cells)
+        table.add_row(Text(row.label, style="dim"), *values)
+    return [table]
 
 
-def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> list[Column]:
-    groups = _group_columns(selection, tasks)
-    columns = [column for column, _ in groups]
-    # A model without a mean still shows what it has.
-    hidden = {m for column, is_whole in groups for m in column.measures if is_whole}
-    for measure in selection.measures:
-        if measure in hidden and not all_scores:
-            continue
-        result = selection.any_entry(measure).result
-        task = tasks.get(measure.task)
-        board = task.board if task and task.board else (result.main_score,)
-        columns += [
-            Column(
-                _title(selection, measure, task),
-                score,
-                (measure,),
-                lower_is_better=bool(task and score in task.lower_is_better),
-                scored_by=result.provenance.scored_by,
-            )
-            for score in (result.scores if all_scores else board)
-            if score in result.scores
-        ]
-    return columns
+def _cell(cell: Cell | None, plain: bool) -> Text:
+    if cell is None:
+        return Text("–", style="dim")
+    star = "*" if cell.best and plain else ""
+    text = Text(percent(cell.estimate.value) + star, style="bold" if cell.best else "")
+    if interval := bounds(cell.estimate):
+        text.append(f"\n{interval}", style="not bold dim")
+    if change := difference(cell):
+        text.append(f"\n{change}", style=f"not bold {_colour(cell)}")
+    return text
 
 
-def _group_columns(selection: Selection, tasks: dict[str, Task]) -> list[tuple[Column, bool]]:
-    """Means over groups that some model has whole; and whether every model has it whole.
+def _colour(cell: Cell) -> str:
+    """Green or red where the interval of the difference leaves out zero."""
+    change = cell.difference
+    if change is None or change.low is None or change.high is None:
+        return "default"
+    return "green" if change.low > 0 else "red" if change.high < 0 else "default"
 
-    Only a task's `mean_groups` have means. A mean is over whole sets that lie in one place (a
-    folder, the hub, the demo world); where two places hold different sets, each has a column of
-    its own.
+
+def _width(board: Board, index: int, plain: bool) -> int:
+    column = board.columns[index]
+    lines = [column.title, column.score]
+    for row in board.rows:
+        if (cell := row.cells[index]) is not None:
+            lines += _cell(cell, plain).plain.split("\n")
+    return max(len(line) for line in lines)
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a table shows it: x 100 with one decimal."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def bounds(estimate: Estimate) -> str:
+    """An interval as a table shows it, empty where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"[{percent(estimate.low)}, {percent(estimate.high)}]"
+
+
+def difference(cell: Cell) -> str:
+    """The difference to the baseline, signed, with its interval."""
+    if cell.difference is None or cell.difference.value is None:
+        return ""
+    return f"{100 * cell.difference.value:+.1f} {bounds(cell.difference)}".strip()
+
+
+def legend(board: Board, best: str = "bold") -> str:
+    """What the numbers of a table are."""
+    parts = [f"Scores x 100 with 95% bootstrap intervals; {best} is the best value of a column."]
+    if len(board.rows) > 1:
+        parts.append(
+            "No baseline to compare with: --baseline MODEL names one."
+            if board.baseline is None
+            else f"Signed numbers are paired differences to {board.baseline}."
+        )
+    elsewhere: dict[str, list[str]] = {}
+    for column in board.columns:
+        if column.scored_by and column.title not in elsewhere.setdefault(column.scored_by, []):
+            elsewhere[column.scored_by].append(column.title)
+    parts += [
+        f"Scored by {who}, so without intervals: {', '.join(titles)}."
+        for who, titles in elsewhere.items()
+    ]
+    if "demo" in board.sources:
+        parts.append(DEMO_NOTICE if board.sources == ("demo",) else f"In part: {DEMO_NOTICE}")
+    if board.partial:
+        parts.append(f"Not the published set: {', '.join(board.partial)}.")
+    if board.published is not None:
+        parts.append(published_notice(board.columns, board.published))
+    return " ".join(parts)
+
+
+def published_notice(columns: Sequence[Column], rows: Sequence[PublishedRow]) -> str:
+    """What published rows are, where they are from and which to take with caution, if any."""
+    if not rows:
+        return "No published number is of what is shown here."
+    sources = sorted({f"{row.source} ({row.paper}): {row.url} @ {row.commit}" for row in rows})
+    cautions = {
+        f"{column.title} {column.score} of {row.source} is {cell.caution}.": None
+        for index, column in enumerate(columns)
+        for row in rows
+        if (cell := row.cells[index]) and cell.caution
+    }
+    return " ".join([PUBLISHED_NOTICE, *cautions, f"Sources: {'; '.join(sources)}."])
+
+
+def verdict(board: Board) -> list[str]:
+    """A sentence for each model: on which scores its difference to the baseline is clear.
+
+    Empty for a board of many models, where the table says it better.
     """
-    found: list[tuple[Column, bool]] = []
-    for group in sorted({group for task in tasks.values() for group in task.mean_groups}):
-        members = [task for task in tasks.values() if group in task.groups]
-        columns: dict[tuple[Measure, ...], tuple[Column, bool]] = {}
-        tags = {}
-        for place, there in _places(selection).items():
-            wanted = [(task.name, task.headline) for task in members]
-            measures = tuple(m for m in selection.measures if m in there and m[:2] in wanted)
-            if len({m[:2] for m in measures}) < len(members) or len(members) < 2:
+    if len(board.rows) > _MANY:
+        return []
+    sentences = []
+    for row in board.rows:
+        sides: dict[str, dict[str, list[str]]] = {}
+        for column, cell in zip(board.columns, row.cells, strict=True):
+            change = cell.difference if cell else None
+            if change is None or change.low is None or change.high is None:
                 continue
-            # Of several versions in one place, the one that most models were run on.
-            measures = tuple(next(m for m in measures if m[:2] == name) for name in wanted)
-            column = Column(f"{group} (mean of {len(members)})", members[0].main_score, measures)
-            any_row = {row for row, measure in selection.cells if measure in measures}
-            whole = {row for row in any_row if column.entries(selection, row)}
-            if whole:
-                columns[measures] = column, whole == any_row
-                tags[measures] = place.rpartition("/")[2]
-        for measures, (column, is_whole) in columns.items():
-            title = column.title + (f" [{tags[measures]}]" if len(columns) > 1 else "")
-            found.append((dataclasses.replace(column, title=title), is_whole))
-    return found
-
-
-def _places(selection: Selection) -> dict[str, set[Measure]]:
-    """The whole sets that lie in each place."""
-    places: dict[str, set[Measure]] = {}
-    for (_, measure), entry in selection.cells.items():
-        if not entry.is_cut:
-            places.setdefault(_place(entry.result), set()).add(measure)
-    return places
-
-
-def _place(result: Result) -> str:
-    """Where a result's data lie: the hub, or what comes before the file in the data's id."""
-    if result.data.source == "hub":
-        return "hub"
-    return result.data.id.rpartition(":")[0] or result.data.source
-
-
-def _title(selection: Selection, measure: Measure, task: Task | None) -> str:
-    """The task; its protocol and its data where there are several; its limit."""
-    result = selection.any_entry(measure).result
-    # Who scores elsewhere is not asked for the task only to know its protocols.
-    several = len(task.protocols) > 1 if task else not result.provenance.scored_by
-    title = f"{measure.task} ({measure.protocol})" if several else measure.task
-    tags = [f"first {result.limit}"] if selection.any_entry(measure).is_cut else []
-    if sum(other[:2] == measure[:2] for other in selection.measures) > 1:
-        tags += [f"n={result.n}"] * (not tags) + [f"data {measure.sha256[:6]}"]
-    return f"{title} [{', '.join(tags)}]" if tags else title
-
-
-class _Estimates:
-    """Cells of the board; every result is resampled at most once."""
-
-    def __init__(
-        self, selection: Selection, tasks: dict[str, Task], baseline: RowKey | None
-    ) -> None:
-        self._selection = selection
-        self._tasks = tasks
-        self._baseline = baseline
-        self._outcomes = functools.lru_cache(maxsize=64)(read_outcomes)
-        self._draws = functools.lru_cache(maxsize=4096)(self._replicates)
-
-    def cell(self, column: Column, row: RowKey) -> Estimate | None:
-        """Value and interval, or None where this model has no such result."""
-        entries = column.entries(self._selection, row)
-        if entries is None:
-            return None
-        if not column.is_group:
-            score = entries[0].result.scores[column.score]
-            return Estimate(score.value, score.low, score.high)
-        value = _mean(entries, column.score)
-        draws = None if value is None else self._mean_draws(column, entries)
-        return Estimate(value, *(interval(draws) if draws is not None else (None, None)))
-
-    def difference(self, column: Column, row: RowKey) -> Estimate | None:
-        """Difference to the baseline under the same draws, where both have outcomes."""
-        if self._baseline is None or row == self._baseline:
-            return None
-        entries = column.entries(self._selection, row)
-        others = column.entries(self._selection, self._baseline)
-        if entries is None or others is None:
-            return None
-        value, base = _mean(entries, column.score), _mean(others, column.score)
-        if value is None or base is None:
-            return None
-        draws, base_draws = self._mean_draws(column, entries), self._mean_draws(column, others)
-        if draws is None or base_draws is None:
-            return Estimate(value - base, None, None)
-        return Estimate(value - base, *interval(draws - base_draws))
-
-    def _mean_draws(self, column: Column, entries: list[Entry]) -> npt.NDArray[np.float64] | None:
-        """Replicates of the mean over a column's tasks, which are resampled independently.
-
-        A measure has the same examples in every row (the selection's rule), and a task the same
-        seed, so that rows are paired. None where outcomes or their task are not to be had: the
-        value stands without an interval.
-        """
-        if column.scored_by:
-            return None
-        try:
-            draws = [
-                self._draws(entry.path, entry.result.task, column.score, seed)
-                for seed, entry in enumerate(entries)
-            ]
-        # A plugin's statistic may raise anything.
-        except Exception:
-            return None
-        return np.asarray(np.mean(draws, axis=0))
-
-    def _replicates(self, path: Path, task: str, score: str, seed: int) -> npt.NDArray[np.float64]:
-        return replicates(self._tasks[task].scores[score], self._outcomes(path), seed=seed)
-
-
-def _mean(entries: list[Entry], score: str) -> float | None:
-    values = [entry.result.scores[score].value for entry in entries]
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else None
+            side = "no clear difference"
+            if change.low > 0 or change.high < 0:
+                side = "better" if (change.low > 0) != column.lower_is_better else "worse"
+            sides.setdefault(side, {}).setdefault(column.title, []).append(column.score)
+        said = [
+            f"{side} on " + ", ".join(f"{title} {', '.join(s)}" for title, s in scores.items())
+            for side, scores in sorted(sides.items())
+        ]
+        if said:
+            sentences.append(f"{row.name} against {board.baseline}: {'; '.join(said)}.")
+    return sentences

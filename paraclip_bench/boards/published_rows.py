@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from paraclip_bench import registry
-from paraclip_bench.boards.selection import Entry, Selection
+from paraclip_bench.boards.selection import Column, Entry, Selection
 from paraclip_bench.reference.comparison import is_whole_set
 from paraclip_bench.reference.identity import Identity, identity_of, is_same
 from paraclip_bench.reference.published_numbers import (
+    Publication,
     PublishedModel,
     PublishedScore,
-    Source,
     published_scores,
 )
-
-if TYPE_CHECKING:
-    from paraclip_bench.boards.board import Column
-
 
 WHICH = ("matching", "all")
 
@@ -100,7 +95,7 @@ def published_rows(
     """
     check_which(which)
     columns = list(columns)
-    rows: dict[tuple[Source, PublishedModel], dict[int, PublishedScore]] = {}
+    rows: dict[tuple[Publication, PublishedModel], dict[int, PublishedScore]] = {}
     for index, column in enumerate(columns):
         entry = _whole_entry(selection, column)
         if entry is None:
@@ -141,7 +136,7 @@ def _matches(measured: dict[str, set[Identity]], model: PublishedModel) -> tuple
 
 
 def _row(
-    source: Source,
+    source: Publication,
     model: PublishedModel,
     scores: dict[int, PublishedScore],
     matches: tuple[str, ...],

@@ -7,11 +7,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from paraclip_bench import registry
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import read
-from paraclip_bench.tasks.catalog import SUITES
+from paraclip_bench.tasks.catalog import find_suite, suite_names
 
 _UNKNOWN = "unknown:"
 BASELINE = "clip"
@@ -77,12 +76,45 @@ class Selection:
         return next(entry for (_, m), entry in self.cells.items() if m == measure)
 
 
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A task's score under one protocol on one set of examples, or the mean of a group.
+
+    scored_by: who gave the scores, where it was another program: there are then no intervals.
+    is_computed: whether the score is not in the results, and is computed from their outcomes.
+    """
+
+    title: str
+    score: str
+    measures: tuple[Measure, ...]
+    lower_is_better: bool = False
+    scored_by: str = ""
+    is_computed: bool = False
+
+    def entries(self, selection: Selection, row: RowKey) -> list[Entry] | None:
+        """A model's results, or None where one is missing or they are of several kinds of source.
+
+        Hub text is not folder text, so a mean does not go over both.
+        """
+        found = []
+        for measure in self.measures:
+            entry = selection.cells.get((row, measure))
+            if entry is None or not (self.is_computed or self.score in entry.result.scores):
+                return None
+            found.append(entry)
+        return found if len({entry.result.data.source for entry in found}) == 1 else None
+
+    @property
+    def is_group(self) -> bool:
+        """Whether this is the mean over several tasks."""
+        return len(self.measures) > 1
+
+
 def choose_board_suite(results: Path, asked: str | None) -> str:
     """The suite asked for, or the only one that has results; `UsageError` otherwise."""
-    there = [suite for suite in SUITES if any((results / suite).glob("*/*.json"))]
+    there = [suite for suite in suite_names() if any((results / suite).glob("*/*.json"))]
     if asked is not None:
-        if asked not in SUITES:
-            raise registry.unknown("suite", asked, SUITES)
+        asked = find_suite(asked).name
         if asked not in there:
             raise UsageError(
                 f"there are no results of suite {asked} in {results}; make some with run"

@@ -13,7 +13,6 @@ from typing import Any
 import importlib_metadata
 
 from paraclip_bench.boards.selection import Entry, choose_board_suite, select
-from paraclip_bench.bridges.equivalents import EQUIVALENTS
 from paraclip_bench.bridges.mteb import (
     NO_REVISION,
     find_task,
@@ -26,6 +25,7 @@ from paraclip_bench.bridges.mteb_task import PARTS, PREFIX
 from paraclip_bench.errors import UsageError
 from paraclip_bench.files import atomic, write_text
 from paraclip_bench.results.schema import Result, Score
+from paraclip_bench.tasks.catalog import load_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,8 @@ def _translate(result: Result) -> _Translation:
 
 
 def _of_ours(result: Result) -> _Translation:
-    equivalent = EQUIVALENTS.get(result.task)
+    data = load_task(result.task).data_set
+    equivalent = data.mteb if data else None
     if equivalent is None:
         raise _LeftOut(f"mteb has no task that measures {result.task}")
     if result.protocol != equivalent.protocol:
@@ -120,15 +121,15 @@ def _of_ours(result: Result) -> _Translation:
         raise _LeftOut(f"it is on the demo world, and mteb's {equivalent.name} is not")
     if equivalent.only_hub and result.data.source != "hub":
         raise _LeftOut(f"its shuffles are a folder's own, and mteb's {equivalent.name} has others")
-    task = find_task(equivalent.name)
-    (split,) = task.metadata.eval_splits
-    expected = (task.metadata.n_samples or {}).get(split)
+    theirs = find_task(equivalent.name)
+    (split,) = theirs.metadata.eval_splits
+    expected = (theirs.metadata.n_samples or {}).get(split)
     if expected is not None and result.n != expected:
         raise _LeftOut(f"it has {result.n} examples, and mteb's {equivalent.name} {expected}")
-    scores = {theirs: result.scores[ours] for ours, theirs in equivalent.scores.items()}
+    scores = {name: result.scores[ours] for ours, name in equivalent.scores.items()}
     own = f"paraclip-bench {importlib_metadata.version('paraclip-bench')}"
-    entry = {**_entry(scores, task.metadata.main_score), "evaluated_with": own}
-    return _Translation(task, {split: {"default": entry}}, mteb_version())
+    entry = {**_entry(scores, theirs.metadata.main_score), "evaluated_with": own}
+    return _Translation(theirs, {split: {"default": entry}}, mteb_version())
 
 
 def _of_mteb(result: Result, task: Any) -> _Translation:

@@ -13,28 +13,28 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench import registry
 from paraclip_bench.bridges.mteb import find_task, import_mteb, mteb_version
 from paraclip_bench.data import hub
-from paraclip_bench.data.data_set import PINS, DataSet
-from paraclip_bench.data.source import HubSource, Source
+from paraclip_bench.data.data_set import DataSet
+from paraclip_bench.data.source import HubSource
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.tasks.base import (
     Embed,
     Examples,
-    Measured,
+    ExternallyMeasured,
+    ExternallyScoredTask,
+    ExternalScores,
     Protocol,
-    ScoredElsewhere,
-    Scores,
     Side,
 )
+from paraclip_bench.tasks.catalog import all_tasks
 
 PREFIX = "mteb:"
 PARTS = "split/subset"
 _REVISION = re.compile(r"[0-9a-f]{40}")
 
 
-class MtebTask(ScoredElsewhere):
+class MtebTask(ExternallyScoredTask):
     """mteb's task of that name (case-blind), under the one protocol `mteb`.
 
     Raises `UsageError` for a name that mteb does not know, or a task with audio or video;
@@ -73,25 +73,20 @@ class MtebTask(ScoredElsewhere):
     def remark(self) -> str:
         """That a task of our own is on the same data, where one is."""
         path, _ = _data_set(self._task)
-        named = {plugin.name for plugin in registry.plugins("task")}
-        own = [task for task, pin in PINS.items() if pin.id == path and task in named]
+        own = [task.name for task in all_tasks()[0] if task.pin and task.pin.id == path]
         return "".join(
             f"{task} of paraclip-bench is on the same data as {self.name} and has intervals and "
             "paired differences, which mteb's scores lack"
             for task in own
         )
 
-    def load(self, source: Source, protocol: str) -> Examples:
+    def load_hub(self, source: HubSource, protocol: str) -> Examples:
         """Let mteb read its data from the hub, or the hub's cache.
 
         The examples are numbers alone, for mteb keeps the data; their sha256 is over the task's
         name, data sets, revisions, sizes and mteb's version. Raises `DataError` where the data
         cannot be had, or the cache has another revision than mteb asks for.
         """
-        if not isinstance(source, HubSource):
-            raise DataError(
-                f"{self.name} reads the hub's data alone; run it without --data-dir, in suite paper"
-            )
         hub.once_reachable()
         import datasets
 
@@ -124,7 +119,7 @@ class MtebTask(ScoredElsewhere):
             sha256=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
         )
 
-    def measured(self, examples: Examples, embed: Embed) -> Measured:
+    def measured(self, examples: Examples, embed: Embed) -> ExternallyMeasured:
         """mteb's scores: means over splits and subsets, with a table where there are several.
 
         Raises `DataError` where mteb gives no result.
@@ -144,11 +139,11 @@ class MtebTask(ScoredElsewhere):
             for entry in entries
         }
         if len(parts) == 1:
-            return Measured(next(iter(parts.values())))
+            return ExternallyMeasured(next(iter(parts.values())))
         table = {name: (self._sizes.get(name, 0), scores) for name, scores in parts.items()}
-        return Measured(_means(list(parts.values())), {PARTS: table})
+        return ExternallyMeasured(_means(list(parts.values())), {PARTS: table})
 
-    def _scores(self, entry: Mapping[str, Any]) -> Scores:
+    def _scores(self, entry: Mapping[str, Any]) -> ExternalScores:
         """The numbers of an entry, the main one first and under its own name."""
         numbers = {
             name: _finite(value)
@@ -208,7 +203,7 @@ def _sizes(task: Any) -> dict[str, int]:
     return sizes
 
 
-def _means(parts: list[Scores]) -> Scores:
+def _means(parts: list[ExternalScores]) -> ExternalScores:
     """Plain means of the scores that all parts have; None where one is None."""
     shared = [name for name in parts[0] if all(name in part for part in parts)]
     columns = {name: [part[name] for part in parts] for name in shared}

@@ -1,6 +1,4 @@
-"""A group of commands of which one needs no name, as in `paraphrase captions.txt`.
-
-The program: its commands, and what an error looks like."""
+"""The program: its commands, and what an error looks like."""
 
 from __future__ import annotations
 
@@ -70,6 +68,7 @@ kept.command("export", short_help="Write results in mteb's format.")(results.exp
 app.add_typer(kept, name="results", help="Results: what was measured, and other formats of it.")
 app.command("models", short_help="List the models that can be named.")(listings.models)
 app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
+app.command("metrics", short_help="List the metrics.")(listings.metrics)
 app.command("plugins", short_help="Check every plugin.")(listings.plugins)
 stored = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 stored.command("list", short_help="The tasks' data sets: here, or missing.")(data.list_)

@@ -1,8 +1,4 @@
-"""`paraclip-bench data list|prefetch|verify|path`: the tasks' data sets.
-
-`paraclip-bench data build`: a task's data from a user's own.
-
-`paraclip-bench data cache`: what the embedding store holds, and making it smaller."""
+"""`paraclip-bench data`: the tasks' data sets, building one, and the embedding store."""
 
 from __future__ import annotations
 
@@ -45,17 +41,16 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List data sets: examples, size, licence, where from, here or missing. Nothing is fetched."""
-    from paraclip_bench.data.data_set import data_set_of
-    from paraclip_bench.data.snapshot import folder_bytes, whereabouts
+    from paraclip_bench.data.snapshot import files_folder, folder_bytes
 
     _check_prefetched(data_dir)
     rows: list[dict[str, Any]] = []
     for task in _chosen(names):
-        data = data_set_of(task)
+        data = task.data_set
         if data is None:
             rows.append({"data set": task.name, "from": "its plugin says nothing of it"})
             continue
-        folder = whereabouts(data.pin, data_dir) if data.pin else None
+        folder = files_folder(data.pin, data_dir) if data.pin else None
         size = folder_bytes(folder) if folder else None
         if size is None and sizes and data.pin:
             from paraclip_bench.data.hub import size_on_hub
@@ -86,7 +81,6 @@ def prefetch(
     as_json: JsonOption = False,
 ) -> None:
     """Fetch data sets at their pinned revisions. Call it again to go on where it stopped."""
-    from paraclip_bench.data.data_set import data_set_of
     from paraclip_bench.data.hub import go_offline
     from paraclip_bench.data.hub import prefetch as fetch
     from paraclip_bench.encoding.eviction import size_text
@@ -96,7 +90,7 @@ def prefetch(
         go_offline()
     progress, rows, failed = Progress(), [], []
     for task in _chosen(names):
-        data = data_set_of(task)
+        data = task.data_set
         if data is None or data.pin is None:
             if names:
                 where = data.source if data else "its plugin does not say where from"
@@ -159,13 +153,12 @@ def path(
     data_dir: PrefetchedOption = None,
 ) -> None:
     """Print the folder of a data set's files; exit 1 where they are not here."""
-    from paraclip_bench.data.data_set import pin_of
-    from paraclip_bench.data.snapshot import whereabouts
+    from paraclip_bench.data.snapshot import files_folder
 
     _check_prefetched(data_dir)
     for task in _chosen([name]):
-        pin = pin_of(task)
-        folder = whereabouts(pin, data_dir) if pin else None
+        pin = task.pin
+        folder = files_folder(pin, data_dir) if pin else None
         if folder is None or not folder.is_dir():
             does = "data prefetch fetches it" if pin else "the hub has no copy of it"
             raise BenchError(f"the data of {task.name} is not in {data_dir or 'the cache'}; {does}")
@@ -230,12 +223,12 @@ def paraphrased_retrieval(
     """Write a paraphrased-retrieval set: OUT/test and OUT/dev for --data-dir, and a card."""
     import json
 
-    from paraclip_bench.paraphrasing.captions import Fields, caption_files
-    from paraclip_bench.paraphrasing.retrieval_set import Source, build
+    from paraclip_bench.paraphrasing.captions import CaptionFields, caption_files
+    from paraclip_bench.paraphrasing.retrieval_set import RetrievalSetInput, build
     from paraclip_bench.progress import Progress
 
-    source = Source(
-        caption_files(captions), pairs, images, Fields(caption_field, image_field), step
+    source = RetrievalSetInput(
+        caption_files(captions), pairs, images, CaptionFields(caption_field, image_field), step
     )
     counts = build(source, output, dev_share=dev_share)
     progress = Progress()

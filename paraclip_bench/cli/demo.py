@@ -11,18 +11,18 @@ from paraclip_bench.cli.shared import WorkspaceOption
 
 def demo(workspace: WorkspaceOption = Path()) -> None:
     """Fine-tune, measure clip and paraclip on every task, show the leaderboard. Offline."""
-    from paraclip_bench.boards.board import make_board
-    from paraclip_bench.boards.terminal import remarks, show
+    from paraclip_bench.api import finetune_job
+    from paraclip_bench.boards.board import remarks, show
+    from paraclip_bench.boards.make_board import make_board
     from paraclip_bench.data.hub import go_offline
     from paraclip_bench.evaluation.run import Options, execute, plan_run
     from paraclip_bench.progress import Progress
-    from paraclip_bench.training import finetune
-    from paraclip_bench.training.recipe import make_job
+    from paraclip_bench.training.finetune import finetune
     from paraclip_bench.workspace import Workspace
 
     go_offline()
     place, progress = Workspace(workspace), Progress()
-    checkpoint = finetune.finetune(make_job(), place, progress, resume=True, aside=True)
+    checkpoint = finetune(finetune_job(), place, progress, resume=True, aside=True)
     options = Options(suite="demo", offline=True)
     plan = plan_run(["clip", f"paraclip:{checkpoint}"], ["all"], options, place)
     report = execute(plan, options, place, progress)

@@ -9,7 +9,10 @@ from typing import Annotated
 
 import typer
 
-from paraclip_bench.cli.shared import DeviceOption, WorkspaceOption
+from paraclip_bench.cli.shared import DeviceOption, WorkspaceOption, table
+from paraclip_bench.errors import UsageError
+
+BAD_ROWS = ("fail", "skip")
 
 
 def finetune(
@@ -62,11 +65,10 @@ def finetune(
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Fine-tune a CLIP's text tower on paraphrases; without --data, on the embedded demo world."""
+    from paraclip_bench.api import finetune_job
     from paraclip_bench.distributed import ranks
-    from paraclip_bench.errors import UsageError
     from paraclip_bench.progress import Progress
-    from paraclip_bench.training import finetune
-    from paraclip_bench.training.recipe import BAD_ROWS, make_job
+    from paraclip_bench.training import finetune as training
     from paraclip_bench.workspace import Workspace
 
     if bad_rows not in BAD_ROWS:
@@ -76,12 +78,12 @@ def finetune(
         from paraclip_bench.data.hub import go_offline
 
         go_offline()
-    job = make_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
+    job = finetune_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
     if print_recipe:
         typer.echo(job.recipe.dump(), nl=False)
         return
     is_first = ranks().is_first
-    folder = finetune.finetune(
+    folder = training.finetune(
         job,
         Workspace(workspace),
         Progress(quiet=not is_first),
@@ -134,13 +136,10 @@ def merge(
     """Interpolate the weights of a base and its checkpoint (WiSE-FT)."""
     import json
 
-    from paraclip_bench.cli.shared import table
-    from paraclip_bench.errors import UsageError
     from paraclip_bench.evaluation.run import Options
     from paraclip_bench.models.adapter import Context
     from paraclip_bench.models.load import load_model
     from paraclip_bench.progress import Progress
-    from paraclip_bench.training import merge
     from paraclip_bench.training import merge as merging
     from paraclip_bench.workspace import Workspace
 
@@ -150,7 +149,7 @@ def merge(
         go_offline()
     place, progress = Workspace(workspace), Progress()
     fine_tuned = load_model(checkpoint, Context(suite or "paper", place.checkpoints))
-    suite = suite or getattr(fine_tuned.adapter, "suite", None) or "paper"
+    suite = suite or fine_tuned.adapter.suite or "paper"
     if not do_sweep:
         if len(alpha or []) > 1:
             raise UsageError("several --alpha are for --sweep; give one, or say --sweep")
@@ -161,15 +160,17 @@ def merge(
         typer.echo(json.dumps({"checkpoint": str(folder)}) if as_json else str(folder))
         return
     options = Options(suite=suite, data_dir=data_dir, limit=limit, offline=offline, device=device)
-    target = out or merge.default_out(fine_tuned.name, place)
-    rows = merge.sweep(base, checkpoint, alpha or merge.ALPHAS, options, place, progress, target)
+    target = out or merging.default_out(fine_tuned.name, place)
+    rows = merging.sweep(
+        base, checkpoint, alpha or merging.ALPHAS, options, place, progress, target
+    )
     progress.say(
-        f"merge: {merge.file_of(target, 'json')} and {merge.file_of(target, 'svg')} written"
+        f"merge: {merging.file_of(target, 'json')} and {merging.file_of(target, 'svg')} written"
     )
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    names = [name for name in merge.SCORES if name in rows[0]]
+    names = [name for name in merging.SCORES if name in rows[0]]
     shown = [
         {"alpha": f"{row['alpha']:g}", **{name: _cell(row[name]) for name in names}} for row in rows
     ]

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption
+from paraclip_bench.errors import UsageError
 
 
 class Format(StrEnum):
@@ -55,6 +56,13 @@ def leaderboard(
     all_scores: Annotated[
         bool, typer.Option("--all", help="Every score of every task, not only the main ones.")
     ] = False,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--score",
+            help="This score alone, of every task that has it, such as ao@20; repeatable.",
+        ),
+    ] = None,
     with_limits: Annotated[
         bool, typer.Option("--with-limits", help="Also results made with --limit.")
     ] = False,
@@ -71,12 +79,14 @@ def leaderboard(
 ) -> None:
     """Show one row a model and one column a task's score, with intervals and differences."""
     from paraclip_bench.boards import formats
-    from paraclip_bench.boards.board import make_board
-    from paraclip_bench.boards.terminal import remarks, show, text
+    from paraclip_bench.boards.board import remarks, show, text
+    from paraclip_bench.boards.make_board import make_board
     from paraclip_bench.files import write_text
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
+    if all_scores and score:
+        raise UsageError("--all shows every score and --score some; give one of them")
     form = Format.JSON if as_json else form
     board = make_board(
         Workspace(workspace).results,
@@ -84,6 +94,7 @@ def leaderboard(
         baseline=baseline,
         all_scores=all_scores,
         with_limits=with_limits,
+        scores=score or (),
         reference=reference,
     )
     progress = Progress()

@@ -1,4 +1,7 @@
-"""`models`, `tasks` and `plugins`: what is there. Names come from package metadata alone."""
+"""`models`, `tasks`, `metrics` and `plugins`: what is there.
+
+Names of models and tasks come from package metadata alone.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,24 @@ def tasks(
         }
         for task in choice.tasks
         for protocol, rule in task.protocols.items()
+    ]
+    _print(rows, as_json)
+
+
+def metrics(as_json: JsonOption = False) -> None:
+    """List the metrics: a name's parameters, its range, which way is better, and whose it is."""
+    from paraclip_bench.tasks.catalog import all_metrics
+
+    rows = [
+        {
+            "metric": metric.pattern,
+            "range": f"{metric.range[0]:g} to {metric.range[1]:g}",
+            "better": "lower" if metric.lower_is_better else "higher",
+            "about": metric.about,
+            "source": metric.source,
+            "tasks": tasks if as_json else ", ".join(tasks),
+        }
+        for metric, tasks in all_metrics()
     ]
     _print(rows, as_json)
 

@@ -1,6 +1,4 @@
-"""`paraclip-bench paraphrase`: captions become pairs T, T', T''.
-
-What the commands of `paraphrase` print."""
+"""`paraclip-bench paraphrase report` and `convert`: what a file of pairs is like; its format."""
 
 from __future__ import annotations
 
@@ -11,8 +9,7 @@ from typing import Annotated
 import typer
 
 from paraclip_bench.cli.shared import JsonOption, PairsOption
-from paraclip_bench.files import write_text
-from paraclip_bench.progress import Progress
+from paraclip_bench.errors import UsageError
 
 
 def report(
@@ -27,54 +24,21 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Counts, lengths, words in common, tokens, cost and examples of a file of pairs."""
-    from paraclip_bench.errors import UsageError
-    from paraclip_bench.progress import Progress
-
-    if output is not None and output.suffix != ".html":
-        raise UsageError(f"-o {output} must end in .html, for it is a page")
-    show_report(pairs, output, price, Progress(), as_json=as_json)
-
-
-def convert(
-    pairs: Annotated[Path, typer.Argument(help="Pairs, .jsonl or .parquet.")],
-    output: PairsOption = None,
-    image: Annotated[
-        str | None,
-        typer.Option("--image", help="How a row's image is called, from its {id} and {image}."),
-    ] = None,
-) -> None:
-    """Write pairs in another format; `image_id` of the ParaCLIP authors' rows becomes `image`."""
-    from paraclip_bench.errors import UsageError
-    from paraclip_bench.paraphrasing.pairs_file import convert as convert_pairs
-    from paraclip_bench.progress import Progress
-
-    if output is None:
-        raise UsageError("name the file to write with -o, such as -o pairs.parquet")
-    count = convert_pairs(pairs, output, image=image)
-    Progress().say(f"{count} rows")
-    typer.echo(str(output))
-
-
-def show_report(
-    pairs: Path,
-    page_file: Path | None,
-    prices: tuple[float, float] | None,
-    progress: Progress,
-    *,
-    as_json: bool,
-) -> None:
-    """Tables on stdout, and a page where one is asked for."""
     from rich.console import Console
     from rich.table import Table
 
+    from paraclip_bench.files import write_text
     from paraclip_bench.paraphrasing.pairs_report import VIEWS, page, statistics, tables
     from paraclip_bench.paraphrasing.pairs_report import as_json as figures
+    from paraclip_bench.progress import Progress
 
+    if output is not None and output.suffix != ".html":
+        raise UsageError(f"-o {output} must end in .html, because it is a page")
     found = statistics(pairs)
-    told = tables(found, prices=prices)
-    if page_file is not None:
-        write_text(page_file, page(f"Pairs: {pairs.name}", told, found))
-        progress.say(f"page: {page_file}")
+    told = tables(found, prices=price)
+    if output is not None:
+        write_text(output, page(f"Pairs: {pairs.name}", told, found))
+        Progress().say(f"page: {output}")
     if as_json:
         typer.echo(json.dumps(figures(found), ensure_ascii=False))
         return
@@ -92,3 +56,22 @@ def show_report(
         for view, text in zip(VIEWS, texts, strict=True):
             console.print(f"{view:4} {text}", markup=False)
         console.print()
+
+
+def convert(
+    pairs: Annotated[Path, typer.Argument(help="Pairs, .jsonl or .parquet.")],
+    output: PairsOption = None,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", help="How a row's image is called, from its {id} and {image}."),
+    ] = None,
+) -> None:
+    """Write pairs in another format; `image_id` of the ParaCLIP authors' rows becomes `image`."""
+    from paraclip_bench.paraphrasing.pairs_file import convert as convert_pairs
+    from paraclip_bench.progress import Progress
+
+    if output is None:
+        raise UsageError("name the file to write with -o, such as -o pairs.parquet")
+    count = convert_pairs(pairs, output, image=image)
+    Progress().say(f"{count} rows")
+    typer.echo(str(output))

@@ -1,13 +1,11 @@
-"""What the commands of `paraphrase` print.
-
-`paraclip-bench paraphrase`: captions become pairs T, T', T''."""
+"""`paraclip-bench paraphrase`: captions become pairs T, T', T''."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,146 +16,12 @@ from paraclip_bench.cli.shared import (
     JsonOption,
     PairsOption,
 )
-from paraclip_bench.errors import BenchError, DataError
-from paraclip_bench.paraphrasing.batch_files import read_answers, write_requests
-from paraclip_bench.paraphrasing.export import report_file
-from paraclip_bench.paraphrasing.job import Access, Job
-from paraclip_bench.paraphrasing.paraphrase import begun, finished, paraphrase, text_model_of
-from paraclip_bench.paraphrasing.prompts import STEPS
-from paraclip_bench.progress import Progress
+from paraclip_bench.errors import BenchError, DataError, UsageError
 
-
-def finish_run(
-    job: Job, access: Access, progress: Progress, *, ask_rejected: bool, as_json: bool
-) -> None:
-    """Run, and say what came of it; an incomplete output is an error."""
-    report = paraphrase(job, access, progress, ask_rejected=ask_rejected)
-    _tell(job, report, progress, as_json=as_json)
-    if (gave_up := report.get("gave_up")) is not None:
-        raise BenchError(
-            f"questions given up after all retries: {gave_up['questions']} (the first: "
-            f"{gave_up['first']}); run the same command again to ask them"
-        )
-    if not report["rows"]["written"]:
-        raise DataError(_nothing(report))
-
-
-def _tell(job: Job, report: dict[str, Any], progress: Progress, *, as_json: bool) -> None:
-    rows = report["rows"]
-    if job.is_demo:
-        from paraclip_bench.demo.suite import NOTICE
-
-        progress.say(f"paraphrased by the demo world's grammar, not by an LLM. {NOTICE}")
-    for sentence in report["first_dropped"]:
-        progress.say(f"dropped: {sentence}")
-    for reason, count in report["unfit_answers"].items():
-        progress.say(f"note: unfit answers, {reason}: {count}")
-    progress.say(
-        f"{job.output}: {rows['written']} rows; {rows['dropped']} dropped, "
-        f"{rows['unfinished']} not finished ({report_file(job.output)})"
-    )
-    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else str(job.output))
-
-
-def _nothing(report: dict[str, Any]) -> str:
-    first = next(iter(report["unfit_answers"]), "no answer came")
-    return (
-        f"{report['output']} has no rows, for no answer could be taken ({first}); "
-        f"{report['output']}.work/dropped.jsonl names each"
-    )
-
-
-def show_plan(job: Job, progress: Progress, *, as_json: bool) -> None:
-    """How many captions are kept and why the others are not, without asking anything."""
-    import tempfile
-
-    from paraclip_bench.paraphrasing.journal import Journal
-    from paraclip_bench.paraphrasing.pairs_file import check_format
-
-    check_format(job.output)
-    # A journal of its own, so that looking leaves no trace.
-    with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "journal.sqlite")
-        selected = journal.take_in(job.captions(), job.selection, job.digest())
-        characters = sum(
-            len(job.settings.prompts[step].fill(row.caption))
-            for row in journal.rows()
-            for step in STEPS
-        )
-        journal.close()
-    plan = {
-        "rows": selected.rows,
-        "kept": selected.kept,
-        "left_out": dict(selected.left_out),
-        "named": selected.named,
-        "questions": selected.kept * job.settings.n * len(STEPS),
-        # Four characters a token is the usual guess for English.
-        "prompt_tokens_about": round(characters * job.settings.n / 4),
-    }
-    if as_json:
-        typer.echo(json.dumps(plan, ensure_ascii=False))
-        return
-    lines = [("rows", plan["rows"]), ("kept", plan["kept"])]
-    lines += [(f"left out: {name}", count) for name, count in selected.left_out.most_common()]
-    lines += [
-        ("questions", plan["questions"]),
-        ("prompt tokens, about", plan["prompt_tokens_about"]),
-    ]
-    for name, value in lines:
-        typer.echo(f"{name:28} {value:>12,}")
-
-
-def show_batches(job: Job, progress: Progress, batch_size: int, *, as_json: bool) -> None:
-    """Write the open questions to files, and name them."""
-    with begun(job, progress) as work:
-        files = write_requests(
-            work.journal, job.settings, job.chains, job.output, max_requests=batch_size
-        )
-        if not files:
-            finished(work, progress, text_model_of(job))
-    if as_json:
-        typer.echo(json.dumps([{"file": str(f), "requests": n} for f, n in files]))
-        return
-    for file, count in files:
-        progress.say(f"{count} requests: {file}")
-        typer.echo(str(file))
-    if not files:
-        progress.say(f"nothing is left to ask; {job.output} is written")
-    else:
-        progress.say("send these files, then take what comes with --batch read --answers FILE")
-
-
-def show_read(job: Job, progress: Progress, files: Sequence[Path], *, as_json: bool) -> None:
-    """Take answers in, and say what is still to be sent."""
-    with begun(job, progress) as work:
-        read = read_answers(work.journal, job.chains, files)
-        report = finished(work, progress, text_model_of(job))
-        open_questions = dict.fromkeys(STEPS, 0)
-        for row in work.journal.rows():
-            for chain in range(job.settings.n):
-                question = job.chains.next(row, chain)
-                if question is not None:
-                    open_questions[question.step] += 1
-    failed = sum(read.failed.values())
-    progress.say(
-        f"answers: {read.kept} new, {read.known} known before, {failed} failed, "
-        f"{read.foreign} to no open question of this output"
-    )
-    for what, count in read.failed.most_common():
-        progress.say(f"note: {count} failed: {what}")
-    for sentence in read.unreadable:
-        progress.say(f"note: {sentence}")
-    for step, count in open_questions.items():
-        if count:
-            progress.say(f"step {step}: {count} questions to send; --batch write makes their files")
-    report["batch"] = {
-        "new": read.kept,
-        "known": read.known,
-        "foreign": read.foreign,
-        "failed": dict(read.failed),
-        "to_send": {str(step): count for step, count in open_questions.items()},
-    }
-    _tell(job, report, progress, as_json=as_json)
+if TYPE_CHECKING:
+    from paraclip_bench.paraphrasing.job import ParaphraseJob
+    from paraclip_bench.paraphrasing.service import Endpoint
+    from paraclip_bench.progress import Progress
 
 
 def make(
@@ -262,9 +126,9 @@ def make(
     as_json: JsonOption = False,
 ) -> None:
     """Paraphrase captions in two steps; the same command goes on where it stopped."""
-    from paraclip_bench.errors import UsageError
-    from paraclip_bench.paraphrasing.job import Access, make_job
-    from paraclip_bench.paraphrasing.retrying import Manners
+    from paraclip_bench.api import embedded_service
+    from paraclip_bench.paraphrasing.job import make_job
+    from paraclip_bench.paraphrasing.service import Endpoint, RequestPolicy
     from paraclip_bench.progress import Progress
 
     if output is None:
@@ -292,21 +156,177 @@ def make(
         cosine_model=cosine_model,
         device=device,
         limit=limit,
+        service=embedded_service(llm),
     )
     progress = Progress()
     if batch not in (None, "write", "read"):
         raise UsageError(f"--batch {batch!r} is neither of write and read")
     if (batch == "read") != bool(answers):
         raise UsageError("--batch read and --answers FILE belong together; give both")
-    if batch is not None and job.is_demo:
-        raise UsageError("--llm demo is embedded and needs no batches; leave --batch out")
+    if batch is not None and job.service is not None:
+        raise UsageError(f"--llm {llm} is embedded and needs no batches; leave --batch out")
     if dry_run:
-        show_plan(job, progress, as_json=as_json)
+        _show_plan(job, progress, as_json=as_json)
     elif batch == "write":
-        show_batches(job, progress, batch_size, as_json=as_json)
+        _show_batches(job, progress, batch_size, as_json=as_json)
     elif batch == "read":
-        show_read(job, progress, answers or [], as_json=as_json)
+        _show_read(job, progress, answers or [], as_json=as_json)
     else:
-        manners = Manners(concurrency, requests_a_minute, tokens_a_minute, retries, patience)
-        access = Access(base_url, key_variable, timeout, manners)
-        finish_run(job, access, progress, ask_rejected=ask_rejected, as_json=as_json)
+        policy = RequestPolicy(concurrency, requests_a_minute, tokens_a_minute, retries, patience)
+        endpoint = Endpoint(base_url, key_variable, timeout, policy)
+        _run(job, endpoint, progress, ask_rejected=ask_rejected, as_json=as_json)
+
+
+def _run(
+    job: ParaphraseJob, endpoint: Endpoint, progress: Progress, *, ask_rejected: bool, as_json: bool
+) -> None:
+    """Run, and say what came of it; an incomplete output is an error."""
+    from paraclip_bench.paraphrasing.paraphrase import paraphrase
+
+    report = paraphrase(job, endpoint, progress, ask_rejected=ask_rejected)
+    _tell(job, report, progress, as_json=as_json)
+    if (gave_up := report.get("gave_up")) is not None:
+        raise BenchError(
+            f"questions given up after all retries: {gave_up['questions']} (the first: "
+            f"{gave_up['first']}); run the same command again to ask them"
+        )
+    if not report["rows"]["written"]:
+        raise DataError(_nothing(report))
+
+
+def _tell(job: ParaphraseJob, report: dict[str, Any], progress: Progress, *, as_json: bool) -> None:
+    from paraclip_bench.paraphrasing.export import report_file
+
+    rows = report["rows"]
+    if job.service is not None:
+        progress.say(job.service.notice)
+    for sentence in report["first_dropped"]:
+        progress.say(f"dropped: {sentence}")
+    for reason, count in report["unfit_answers"].items():
+        progress.say(f"note: unfit answers, {reason}: {count}")
+    progress.say(
+        f"{job.output}: {rows['written']} rows; {rows['dropped']} dropped, "
+        f"{rows['unfinished']} not finished ({report_file(job.output)})"
+    )
+    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else str(job.output))
+
+
+def _nothing(report: dict[str, Any]) -> str:
+    first = next(iter(report["unfit_answers"]), "no answer came")
+    return (
+        f"{report['output']} has no rows, for no answer could be taken ({first}); "
+        f"{report['output']}.work/dropped.jsonl names each"
+    )
+
+
+def _show_plan(job: ParaphraseJob, progress: Progress, *, as_json: bool) -> None:
+    """How many captions are kept and why the others are not, without asking anything."""
+    import tempfile
+
+    from paraclip_bench.paraphrasing.journal import Journal
+    from paraclip_bench.paraphrasing.pairs_file import check_format
+    from paraclip_bench.paraphrasing.prompts import STEPS
+
+    check_format(job.output)
+    # A journal of its own, so that looking leaves no trace.
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal.sqlite")
+        selected = journal.take_in(job.captions(), job.caption_filter, job.digest())
+        characters = sum(
+            len(job.settings.prompts[step].fill(row.caption))
+            for row in journal.rows()
+            for step in STEPS
+        )
+        journal.close()
+    plan = {
+        "rows": selected.rows,
+        "kept": selected.kept,
+        "left_out": dict(selected.left_out),
+        "named": selected.named,
+        "questions": selected.kept * job.settings.n * len(STEPS),
+        # Four characters a token is the usual guess for English.
+        "prompt_tokens_about": round(characters * job.settings.n / 4),
+    }
+    if as_json:
+        typer.echo(json.dumps(plan, ensure_ascii=False))
+        return
+    lines = [("rows", plan["rows"]), ("kept", plan["kept"])]
+    lines += [(f"left out: {name}", count) for name, count in selected.left_out.most_common()]
+    lines += [
+        ("questions", plan["questions"]),
+        ("prompt tokens, about", plan["prompt_tokens_about"]),
+    ]
+    for name, value in lines:
+        typer.echo(f"{name:28} {value:>12,}")
+
+
+def _show_batches(
+    job: ParaphraseJob, progress: Progress, batch_size: int, *, as_json: bool
+) -> None:
+    """Write the open questions to files, and name them."""
+    from paraclip_bench.paraphrasing.batch_files import write_requests
+    from paraclip_bench.paraphrasing.paraphrase import (
+        open_output,
+        similarity_model,
+        write_output,
+    )
+
+    with open_output(job, progress) as work:
+        files = write_requests(
+            work.journal, job.settings, job.chains, job.output, max_requests=batch_size
+        )
+        if not files:
+            write_output(work, progress, similarity_model(job))
+    if as_json:
+        typer.echo(json.dumps([{"file": str(f), "requests": n} for f, n in files]))
+        return
+    for file, count in files:
+        progress.say(f"{count} requests: {file}")
+        typer.echo(str(file))
+    if not files:
+        progress.say(f"nothing is left to ask; {job.output} is written")
+    else:
+        progress.say("send these files, then take what comes with --batch read --answers FILE")
+
+
+def _show_read(
+    job: ParaphraseJob, progress: Progress, files: Sequence[Path], *, as_json: bool
+) -> None:
+    """Take answers in, and say what is still to be sent."""
+    from paraclip_bench.paraphrasing.batch_files import read_answers
+    from paraclip_bench.paraphrasing.paraphrase import (
+        open_output,
+        similarity_model,
+        write_output,
+    )
+    from paraclip_bench.paraphrasing.prompts import STEPS
+
+    with open_output(job, progress) as work:
+        read = read_answers(work.journal, job.chains, files)
+        report = write_output(work, progress, similarity_model(job))
+        open_questions = dict.fromkeys(STEPS, 0)
+        for row in work.journal.rows():
+            for chain in range(job.settings.n):
+                question = job.chains.next(row, chain)
+                if question is not None:
+                    open_questions[question.step] += 1
+    failed = sum(read.failed.values())
+    progress.say(
+        f"answers: {read.kept} new, {read.known} known before, {failed} failed, "
+        f"{read.foreign} to no open question of this output"
+    )
+    for what, count in read.failed.most_common():
+        progress.say(f"note: {count} failed: {what}")
+    for sentence in read.unreadable:
+        progress.say(f"note: {sentence}")
+    for step, count in open_questions.items():
+        if count:
+            progress.say(f"step {step}: {count} questions to send; --batch write makes their files")
+    report["batch"] = {
+        "new": read.kept,
+        "known": read.known,
+        "foreign": read.foreign,
+        "failed": dict(read.failed),
+        "to_send": {str(step): count for step, count in open_questions.items()},
+    }
+    _tell(job, report, progress, as_json=as_json)

@@ -1,8 +1,4 @@
-"""One result, whole: what it is of, its scores, and a table for each kind of part.
-
-`paraclip-bench results show`: results in a table, or one of them whole.
-
-`paraclip-bench results export`: results as files of another benchmark's format."""
+"""`paraclip-bench results`: results in a table, one of them whole, and other formats."""
 
 from __future__ import annotations
 

@@ -48,6 +48,15 @@ def run(
         bool,
         typer.Option("--allow-truncated", help="Decode cut-off image files as far as they go."),
     ] = False,
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            "--depth",
+            min=10,
+            help="First places of each ranking that the outcomes keep.",
+            show_default="100",
+        ),
+    ] = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -73,6 +82,7 @@ def run(
         seed,
         debug="--debug" in sys.argv,
         allow_truncated=allow_truncated,
+        depth=depth,
     )
     plan = plan_run(model, task, options, place, dry=dry_run)
     line = suite_line(plan)

@@ -1,6 +1,4 @@
-"""Options that several commands share.
-
-Small tables on stdout."""
+"""What several commands share: options, and small tables on stdout."""
 
 from __future__ import annotations
 
@@ -63,7 +61,7 @@ def _text(value: Any) -> str:
 def suite_line(plan: Plan) -> str:
     """The first line of a run: which suite, on which data."""
     places = {"hub": "the hub's data", "demo": "the embedded demo world, small drawn scenes"}
-    root = getattr(plan.source, "root", None)
+    root = plan.source.root
     named = plan.source.kind == "demo" or root is None
     where = places[plan.source.kind] if named else f"data of {root}"
     return f"suite: {plan.suite} ({where})"

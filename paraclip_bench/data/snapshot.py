@@ -135,7 +135,7 @@ def check_prefetched(root: Path, pin: Pin, *, again: bool = False) -> Path:
     return folder
 
 
-def whereabouts(pin: Pin, root: Path | None) -> Path | None:
+def files_folder(pin: Pin, root: Path | None) -> Path | None:
     """The folder of a data set's files, in the hub's cache or in one that prefetch wrote, or None.
 
     Only whether it is there: neither hashes nor revisions are looked at.

@@ -1,4 +1,4 @@
-"""The three places that a task's examples can come from."""
+"""The places that a task's examples can come from: the hub, or a folder."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench.data.data_set import Pin
-from paraclip_bench.data.snapshot import read_manifest
+from paraclip_bench.data.snapshot import (
+    check_cached,
+    check_prefetched,
+    files,
+    files_folder,
+    read_manifest,
+)
 from paraclip_bench.errors import DataError, MissingData, UsageError
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """The hub's data sets at the revisions of `paraclip_bench.data.pins`.
+    """The hub's data sets at the revisions that the tasks' data sets pin.
 
     `root` is a folder that prefetch wrote, None for the hub itself and its cache.
     """
@@ -30,21 +36,35 @@ class HubSource:
 
         return hub.load(pin, self.root)
 
+    def check(self, pin: Pin | None) -> tuple[int, int]:
+        """Hash the files of a data set again and read its rows; how many files, how many compared.
+
+        Raises `MissingData` where they are not here, `DataError` where one is damaged.
+        """
+        folder = None if pin is None else files_folder(pin, self.root)
+        if pin is None or folder is None:
+            raise MissingData("not here; data prefetch fetches it")
+        if self.root is None:
+            hashed = check_cached(folder, pin, again=True)
+        else:
+            hashed = len(files(check_prefetched(self.root, pin, again=True)))
+        self.rows(pin)
+        return len(files(folder)), hashed
+
     def of(self, pin: Pin | None) -> Source:
         """Where a task's examples are: a prefetched folder may have a layout beside the hub's."""
-        if self.root is None:
+        layout = self.layout()
+        if layout is None:
             return self
-        listed = read_manifest(self.root) or {}
-        return self if pin and pin.id in listed else self.layout()
+        listed = read_manifest(layout.root) or {}
+        return self if pin and pin.id in listed else layout
 
-    def layout(self) -> FolderSource:
-        """The layout of --data-dir in a prefetched folder."""
-        if self.root is None:
-            raise DataError("the hub has no layout; give a folder with --data-dir")
-        return FolderSource(self.root, id=str(self.root))
+    def layout(self) -> FolderSource | None:
+        """The layout of --data-dir in a prefetched folder; None where there is no such folder."""
+        return None if self.root is None else FolderSource(self.root, id=str(self.root))
 
     def file(self, relative: str) -> Path:
-        """For tasks that read folders alone: `DataError`, for the hub has no such file."""
+        """For tasks that read folders alone: `DataError`, because the hub has no such file."""
         raise DataError(f"the hub has no {relative}; give a folder that has it with --data-dir")
 
     folder = file
@@ -58,19 +78,27 @@ class FolderSource:
     kind: str = "folder"
     id: str = "folder"
 
+    def check(self, _: Pin | None) -> tuple[int, int]:
+        """None: a layout has no checksums."""
+        return 0, 0
+
     def of(self, _: Pin | None) -> Source:
         """Where a task's examples are: here."""
         return self
 
+    def layout(self) -> FolderSource | None:
+        """None: what this folder does not have lies nowhere else."""
+        return None
+
     def file(self, relative: str) -> Path:
-        """The file of that place in the layout; `DataError` where it is missing."""
+        """The file of that place in the layout; `MissingData` where it is missing."""
         path = self.root / relative
         if not path.is_file():
             raise MissingData(f"{path} is missing; put it there (docs/data.md has the layout)")
         return path
 
     def folder(self, relative: str) -> Path:
-        """The folder of that place in the layout; `DataError` where it is missing."""
+        """The folder of that place in the layout; `MissingData` where it is missing."""
         path = self.root / relative
         if not path.is_dir():
             raise MissingData(
@@ -93,11 +121,3 @@ def folder_source(root: Path) -> Source:
     if read_manifest(root) is not None:
         return HubSource(root=root.resolve())
     return FolderSource(root, id=str(root.resolve()))
-
-
-def demo_source() -> FolderSource:
-    """The embedded demo world as a folder, built once into the user's cache."""
-    from paraclip_bench.demo.suite import world_folder
-    from paraclip_bench.demo.world import WORLD_VERSION
-
-    return FolderSource(world_folder(), kind="demo", id=f"demo-world-{WORLD_VERSION}")

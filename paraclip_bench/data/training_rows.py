@@ -32,7 +32,7 @@ _ENDINGS = ("", ".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """A row that can be trained on.
 
     texts has, for each of caption, paraphrase_1 and paraphrase_2, the texts to choose among: one
@@ -59,7 +59,7 @@ def checked_row(
     needed: Collection[str],
     images: Path | None,
     image: ImageRef | None = None,
-) -> Row | BadRow:
+) -> TrainingRow | BadRow:
     """A row of these fields, of which `needed` ("image", "caption", …) must be there.
 
     `image` is the row's where the file itself holds it; else a field names it in `images`. Raises
@@ -80,7 +80,7 @@ def checked_row(
             return BadRow("empty text", f"{where}: {key!r} {has}")
         texts.append(several if key in needed else ())
     id = fields.get("id")
-    return Row(image, tuple(texts), where, None if id is None else str(id))
+    return TrainingRow(image, tuple(texts), where, None if id is None else str(id))
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ def training_files(data: Path) -> list[Path]:
 
 def read_rows(
     files: Sequence[Path], images: Path | None, needed: Collection[str]
-) -> Iterator[Row | BadRow]:
+) -> Iterator[TrainingRow | BadRow]:
     """The rows of all files in order, good and bad; each holds what `needed` says, or is bad.
 
     Memory does not grow with the number of rows. Raises `DataError` for files that cannot be read
@@ -178,7 +178,9 @@ def read_rows(
     return itertools.chain.from_iterable(_rows(file, images, needed) for file in files)
 
 
-def _rows(file: Path, images: Path | None, needed: Collection[str]) -> Iterator[Row | BadRow]:
+def _rows(
+    file: Path, images: Path | None, needed: Collection[str]
+) -> Iterator[TrainingRow | BadRow]:
     kind = _FORMATS.get(file.suffix, "jsonl")
     if kind == "WebDataset":
         for fields, image, where in tar_files.samples(file):

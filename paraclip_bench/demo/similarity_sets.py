@@ -26,7 +26,7 @@ from paraclip_bench.demo.scenes import (
 
 
 @dataclass(frozen=True)
-class Pair:
+class DemoPair:
     """One row: the gold score, two texts, and the kind of change between them."""
 
     score: float
@@ -73,7 +73,7 @@ def similarity(one: Content, two: Content) -> float:
     return max(straight, crossed) / 8
 
 
-def pairs(name: str, count: int) -> list[Pair]:
+def pairs(name: str, count: int) -> list[DemoPair]:
     """Make the first `count` pairs of a set; a larger count goes on where a smaller one ends.
 
     Scores lie in 0..5, those of SICK-R in 1..5. Raises KeyError for an unknown name.
@@ -89,7 +89,7 @@ def pairs(name: str, count: int) -> list[Pair]:
         first, second = rng.choice(make.wordings)
         if rng.random() < 0.5:
             first, second = second, first
-        made.append(Pair(score, _text(one, first, rng), _text(two, second, rng), subset))
+        made.append(DemoPair(score, _text(one, first, rng), _text(two, second, rng), subset))
     return made
 
 

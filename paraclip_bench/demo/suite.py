@@ -1,6 +1,4 @@
-"""Where the demo world lies: built once into the user's cache, its base CLIP in the package.
-
-The demo world's grammar as a service: no LLM, and never passed off as one."""
+"""The demo suite: its data (built once into the user's cache), base CLIP and fine-tuning run."""
 
 from __future__ import annotations
 
@@ -8,11 +6,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from paraclip_bench.demo import grammar
+from paraclip_bench.data.source import FolderSource
 from paraclip_bench.demo.world import WORLD_VERSION, build
 from paraclip_bench.errors import BenchError
-from paraclip_bench.paraphrasing.prompts import Prompt
-from paraclip_bench.paraphrasing.service import Question, Said
+from paraclip_bench.tasks.catalog import Suite
+from paraclip_bench.training.recipe import FinetuneJob, make_job
 from paraclip_bench.workspace import cache_dir
 
 NOTICE = "This is the demo world: small drawn scenes, not photographs."
@@ -50,33 +48,26 @@ def base_folder() -> Path:
     return Path(__file__).parent / "base_clip"
 
 
-def recipe_file() -> Path:
-    """The embedded fine-tuning recipe."""
-    return Path(__file__).parent / "recipe.toml"
+def source() -> FolderSource:
+    """The demo world as a folder in the layout of --data-dir."""
+    return FolderSource(world_folder(), kind="demo", id=f"demo-world-{WORLD_VERSION}")
 
 
-# In the place of prompts, so that rows say what made them.
-PROMPTS = {
-    1: Prompt("the demo world's grammar, step1: {text}"),
-    2: Prompt("the demo world's grammar, step2: {text}"),
-}
+def finetune_job(
+    *, base: str | None = None, recipe: str | Path | None = None, seed: int | None = None
+) -> FinetuneJob:
+    """The embedded fine-tuning run: the demo world's pairs, and its recipe where none is given."""
+    folder = world_folder() / "train"
+    return make_job(
+        base=base,
+        data=folder / "pairs.jsonl",
+        images=folder / "images",
+        recipe=recipe or "paraclip-demo",
+        seed=seed,
+        suite="demo",
+        data_name=f"demo-world-{WORLD_VERSION}, paraphrased by its grammar (not by an LLM)",
+        notice=f"no data given, so the training pairs are the embedded ones. {NOTICE}",
+    )
 
 
-class DemoGrammar:
-    """Paraphrases captions of the demo world; refuses any other by name."""
-
-    name = "demo"
-    rejects_alone = True
-    # What rows are marked with.
-    MODEL = "demo-grammar (not an LLM)"
-
-    async def ask(self, question: Question) -> Said:
-        """The grammar's paraphrase of a text; what it cannot read is rejected."""
-        paraphrase = grammar.step1 if question.step == 1 else grammar.step2
-        try:
-            return Said(paraphrase(question.text, question.seed), self.MODEL)
-        except ValueError as error:
-            return Said("", self.MODEL, rejected=f"outside the demo world's grammar: {error}")
-
-    async def close(self) -> None:
-        """Nothing to let go of."""
+DEMO = Suite("demo", baseline=lambda: f"local-dir:{base_folder()}", source=source)

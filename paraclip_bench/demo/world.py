@@ -14,8 +14,14 @@ from pathlib import Path
 from random import Random
 
 from paraclip_bench.demo import grammar, similarity_sets
+from paraclip_bench.demo.paraphraser import LLM, DemoGrammar
 from paraclip_bench.demo.render import Picture, render
 from paraclip_bench.demo.scenes import DIRECTIONS, Scene, Thing, contents, sample
+from paraclip_bench.paraphrasing.export import work_folder
+from paraclip_bench.paraphrasing.job import make_job
+from paraclip_bench.paraphrasing.paraphrase import paraphrase
+from paraclip_bench.paraphrasing.service import Endpoint
+from paraclip_bench.progress import Progress
 
 WORLD_VERSION = "2"
 
@@ -51,7 +57,7 @@ def _sts(folder: Path) -> None:
     _tsv(folder / "SICK-R.all.tsv", similarity_sets.pairs("SICK-R", _STS_ALL_PAIRS))
 
 
-def _tsv(path: Path, pairs: Iterable[similarity_sets.Pair]) -> None:
+def _tsv(path: Path, pairs: Iterable[similarity_sets.DemoPair]) -> None:
     lines = ["score\tsentence1\tsentence2\tsubset"]
     lines += [f"{p.score:g}\t{p.sentence1}\t{p.sentence2}\t{p.subset}" for p in pairs]
     _write(path, "\n".join(lines) + "\n")
@@ -165,14 +171,9 @@ def _train(folder: Path) -> None:
 
 def _pairs(folder: Path) -> None:
     """Paraphrase the training captions as a user would, with the grammar in an LLM's place."""
-    from paraclip_bench.paraphrasing.export import work_folder
-    from paraclip_bench.paraphrasing.job import Access, make_job
-    from paraclip_bench.paraphrasing.paraphrase import paraphrase
-    from paraclip_bench.progress import Progress
-
     pairs = folder / "pairs.jsonl"
-    job = make_job(folder / "captions.jsonl", pairs, llm="demo", sampling={})
-    paraphrase(job, Access(), Progress(quiet=True))
+    job = make_job(folder / "captions.jsonl", pairs, llm=LLM, sampling={}, service=DemoGrammar())
+    paraphrase(job, Endpoint(), Progress(quiet=True))
     shutil.rmtree(work_folder(pairs))
 
 

@@ -88,7 +88,7 @@ def chunks(total: int, size: int) -> Iterator[range]:
         yield range(start, min(start + size, total))
 
 
-class WithinMemory:
+class OutOfMemoryFallback:
     """Calls an encoder and learns how much it can take at once.
 
     pieces is into how many parts a batch is cut, more when the memory runs out.

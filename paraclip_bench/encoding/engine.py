@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.distributed import Ranks, ranks
-from paraclip_bench.encoding.batching import WithinMemory, batches, budget, chunks
+from paraclip_bench.encoding.batching import OutOfMemoryFallback, batches, budget, chunks
 from paraclip_bench.encoding.database import StoreUnavailable
-from paraclip_bench.encoding.prefetcher import Ahead
-from paraclip_bench.encoding.spaces import Kept, Spaces
+from paraclip_bench.encoding.prefetcher import Prefetcher
+from paraclip_bench.encoding.spaces import Spaces, VectorSpace
 from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.models.adapter import Encoder, Model, exact_products
 from paraclip_bench.progress import Progress
@@ -78,7 +78,7 @@ class _Request:
     encoder: Encoder
     keys: list[str]
     items: list[Any]
-    space: Kept
+    space: VectorSpace
     rows: Rows
 
     def lacking(self, batch: Sequence[int]) -> list[int]:
@@ -151,7 +151,7 @@ class Embedder:
                 place[key] = len(place)
                 first.append(item)
         encoder = self._need(side)
-        dtype = getattr(encoder, "dtype", None) or self._model.dtype
+        dtype = encoder.dtype or self._model.dtype
         space = self._spaces.space(side, encoder.fingerprint, dtype, self._model.name)
         request = _Request(side, encoder, list(place), first, space, Rows(len(place)))
         # Without a fingerprint nothing is stored, so each rank computes all of it.
@@ -192,7 +192,7 @@ class Embedder:
 
     def _encode(self, request: _Request, plan: Plan, team: Ranks) -> None:
         """Encode and store what is this rank's of what the store lacks."""
-        memory = WithinMemory(request.encoder, self._model.pieces.get(request.side, 1))
+        memory = OutOfMemoryFallback(request.encoder, self._model.pieces.get(request.side, 1))
         rows = request.rows
         done = int(rows.filled.sum())
         with self._progress.track(
@@ -233,7 +233,7 @@ class Embedder:
         texts, encoder = request.items, request.encoder
         prepared = [encoder.prepare(text) for text in texts]
         # Where equal prefixes cost nothing, neighbours should share them; else, padding.
-        by_prefix = all(team.gather(getattr(encoder, "shares_prefixes", False)))
+        by_prefix = all(team.gather(encoder.shares_prefixes))
         order = sorted(
             range(len(texts)), key=lambda i: (0 if by_prefix else prepared[i][1], texts[i])
         )
@@ -251,14 +251,14 @@ class Embedder:
             for number, chunk in enumerate(chunks(len(request.items), limit.items))
             if team.owns(number) and (indices := request.lacking(chunk))
         ]
-        ahead = Ahead(
+        prefetcher = Prefetcher(
             request.encoder.prepare,
             request.items,
             sum(map(len, mine)),
             lenient=self._lenient,
             say=self._progress.say,
         )
-        for chunk, prepared in ahead.chunks(mine):
+        for chunk, prepared in prefetcher.chunks(mine):
             by_index = dict(zip(chunk, prepared, strict=True))
             sizes = {index: size for index, (_, size, _) in by_index.items()}
             for indices in batches(chunk, sizes, limit):

@@ -54,7 +54,7 @@ def workers() -> int:
     return int(setting)
 
 
-class Ahead:
+class Prefetcher:
     """Prepares chunks of `refs` in order, the next one while the last is used.
 
     `total` is how many images that will be; where they are worth it, worker processes are started

@@ -15,7 +15,7 @@ from paraclip_bench.encoding.vector_store import Space, VectorStore
 Vectors = npt.NDArray[np.float32]
 
 
-class Kept(Protocol):
+class VectorSpace(Protocol):
     """Vectors of one encoder in one precision, by key; what `vector_store.Space` does."""
 
     def read(self, keys: Sequence[str]) -> Iterator[tuple[int, Vectors, int]]:
@@ -56,7 +56,7 @@ class InMemory:
         """Nothing is ever evicted from memory."""
 
 
-class Fallback:
+class MemoryFallback:
     """A space on disk; when the disk refuses, memory from then on, and a line that says so."""
 
     def __init__(self, space: Space, on_failure: Callable[[StoreUnavailable], None]) -> None:
@@ -113,17 +113,17 @@ class Spaces:
     def __init__(self, say: Callable[[str], None], store: VectorStore | None = None) -> None:
         self._say = say
         self._store = VectorStore() if store is None else store
-        self._open: dict[tuple[str, str, str], Fallback] = {}
+        self._open: dict[tuple[str, str, str], MemoryFallback] = {}
         self._said: set[str] = set()
 
-    def space(self, side: str, fingerprint: str | None, dtype: str, label: str) -> Kept:
+    def space(self, side: str, fingerprint: str | None, dtype: str, label: str) -> VectorSpace:
         """The vectors of one encoder in one precision."""
         if fingerprint is None:
             return InMemory()
         key = (side, fingerprint, dtype)
         if key not in self._open:
             space = self._store.space(side, fingerprint, dtype, label)
-            self._open[key] = Fallback(space, self._failed)
+            self._open[key] = MemoryFallback(space, self._failed)
         return self._open[key]
 
     def report(self) -> None:

@@ -1,6 +1,4 @@
-"""From the names on a command line to tasks, protocols, a suite and a source of data.
-
-What a run would do: its data read and checked, what is missing named, what is done found."""
+"""What a run would do: its data read and checked, what is missing named, what is done found."""
 
 from __future__ import annotations
 
@@ -8,46 +6,21 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from paraclip_bench import registry
-from paraclip_bench.data.data_set import pin_of
-from paraclip_bench.data.source import HubSource, Source, demo_source, folder_source
-from paraclip_bench.errors import BenchError, MissingData, NotServed, UsageError, reason_of
+from paraclip_bench.data.source import FolderSource, Source, folder_source
+from paraclip_bench.errors import (
+    BenchError,
+    MissingData,
+    NotServed,
+    UsageError,
+    is_fetchable,
+    sentence_of,
+)
 from paraclip_bench.models.adapter import Context, Model, missing_sides
 from paraclip_bench.models.load import load_model, suite_of
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.results.store import result_key, result_path
-from paraclip_bench.tasks.base import Examples, ScoredElsewhere, Task
-from paraclip_bench.tasks.catalog import SUITES
-
-
-def choose_suite(asked: str | None, models: Sequence[str | Model], checkpoints: Path) -> str:
-    """The suite asked for, else that of the checkpoints among the models, else `paper`.
-
-    Raises `UsageError` for an unknown suite, or checkpoints of different suites.
-    """
-    if asked is not None:
-        if asked not in SUITES:
-            raise registry.unknown("suite", asked, SUITES)
-        return asked
-    context = Context(suite="paper", checkpoints=checkpoints)
-    found = {
-        str(model): suite_of(model, context)
-        if isinstance(model, str)
-        else getattr(model.adapter, "suite", None)
-        for model in models
-    }
-    suites = {suite for suite in found.values() if suite is not None}
-    if len(suites) > 1:
-        named = ", ".join(f"{spec} is of {suite}" for spec, suite in found.items() if suite)
-        raise UsageError(f"these models are of different suites ({named}); say --suite NAME")
-    return suites.pop() if suites else "paper"
-
-
-def choose_source(suite: str, data_dir: Path | None) -> Source:
-    """The folder given, else the suite's own data."""
-    if data_dir is not None:
-        return folder_source(data_dir)
-    return demo_source() if suite == "demo" else HubSource()
+from paraclip_bench.tasks.base import Examples, ExternallyScoredTask, Task
+from paraclip_bench.tasks.catalog import find_suite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,63 +83,64 @@ def make_plan(
         try:
             model = spec if isinstance(spec, Model) else load_model(spec, context)
             model.to(device, dtype)
-            if hasattr(model.adapter, "check"):
-                model.adapter.check()
+            model.adapter.check()
             models.append(model)
         except UsageError:
             raise
         # An adapter's check() is foreign code; one model's failure leaves the others alone.
         except (Exception, SystemExit) as error:
-            missing_models.append((str(spec), _reason(str(spec), error)))
-            if not getattr(error, "fetchable", False):
-                problems.append(_reason(str(spec), error))
+            reason = _reason(str(spec), error)
+            missing_models.append((str(spec), reason))
+            if not is_fetchable(error):
+                problems.append(reason)
     work, missing_data, idle = [], [], []
     for task, protocol in pairs:
         if models and all(skip_reason(model, task, protocol) for model in models):
             idle.append((task, protocol))
             continue
         try:
-            own = source.of(pin_of(task))
+            own = source.of(task.pin)
             try:
                 examples = read_examples(task, own, protocol, limit)
             except NotServed as error:
-                own, examples = _beside(task, own, protocol, limit, error)
+                if (layout := own.layout()) is None:
+                    raise
+                own, examples = layout, _beside(task, layout, protocol, limit, error)
             digest = examples_sha256(examples)
             work.append(Work(task, protocol, examples, digest, limit, own.kind))
         except UsageError:
             raise
         except (Exception, SystemExit) as error:
-            missing_data.append((task.name, protocol, _reason(task.name, error)))
-            if not getattr(error, "fetchable", False):
-                problems.append(_reason(task.name, error))
+            reason = _reason(task.name, error)
+            missing_data.append((task.name, protocol, reason))
+            if not is_fetchable(error):
+                problems.append(reason)
     return Plan(
         suite, source, models, work, problems, list(notes), idle, missing_models, missing_data
     )
 
 
 def _beside(
-    task: Task, source: Source, protocol: str, limit: int | None, error: NotServed
-) -> tuple[Source, Examples]:
+    task: Task, layout: FolderSource, protocol: str, limit: int | None, error: NotServed
+) -> Examples:
     """What a prefetched copy does not serve, from the layout in the same folder; else `error`."""
-    if not isinstance(source, HubSource) or source.root is None:
-        raise error
-    layout = source.layout()
     try:
-        return layout, read_examples(task, layout, protocol, limit)
+        return read_examples(task, layout, protocol, limit)
     except MissingData:
         raise error from None
 
 
 def _reason(name: str, error: BaseException) -> str:
-    return str(error) if isinstance(error, BenchError) else f"{name} failed ({reason_of(error)})"
+    said = sentence_of(error)
+    return said if isinstance(error, BenchError) else f"{name} failed ({said})"
 
 
 def read_examples(task: Task, source: Source, protocol: str, limit: int | None) -> Examples:
     """All examples of a task, or the `limit` that it keeps of them, under one protocol.
 
-    Raises `UsageError` for a limit on a task that is scored elsewhere, as a whole.
+    Raises `UsageError` for a limit on a task that is scored externally, as a whole.
     """
-    if limit is not None and isinstance(task, ScoredElsewhere):
+    if limit is not None and isinstance(task, ExternallyScoredTask):
         raise UsageError(
             f"{task.name} is scored as a whole by {task.scored_by}, so --limit cannot be obeyed; "
             "leave it or that task out"
@@ -247,14 +221,38 @@ def _state(plan: Plan, results: Path, model: Model, work: Work) -> str:
     reason = skip_reason(model, work.task, work.protocol)
     if reason:
         return f"skip: {reason}"
-    if hasattr(model.adapter, "remembered") and not model.adapter.remembered():
+    if not model.adapter.is_identified():
         return "to run (never loaded before)"
     try:
         path = place(results, plan, model, work)
     # A lazy fingerprint may be foreign code.
     except (Exception, SystemExit) as error:
-        if getattr(error, "fetchable", False):
+        if is_fetchable(error):
             return f"to fetch: {error}"
         plan.problems.append(_reason(model.name, error))
         return f"missing: {plan.problems[-1]}"
     return f"done: {path.name}" if is_done(path, model) else "to run"
+
+
+def choose_suite(asked: str | None, models: Sequence[str | Model], checkpoints: Path) -> str:
+    """The suite asked for, else that of the checkpoints among the models, else `paper`.
+
+    Raises `UsageError` for an unknown suite, or checkpoints of different suites.
+    """
+    if asked is not None:
+        return find_suite(asked).name
+    context = Context(suite="paper", checkpoints=checkpoints)
+    found = {
+        str(model): suite_of(model, context) if isinstance(model, str) else model.adapter.suite
+        for model in models
+    }
+    suites = {suite for suite in found.values() if suite is not None}
+    if len(suites) > 1:
+        named = ", ".join(f"{spec} is of {suite}" for spec, suite in found.items() if suite)
+        raise UsageError(f"these models are of different suites ({named}); say --suite NAME")
+    return suites.pop() if suites else "paper"
+
+
+def choose_source(suite: str, data_dir: Path | None) -> Source:
+    """The folder given, else the suite's own data."""
+    return find_suite(suite).source() if data_dir is None else folder_source(data_dir)

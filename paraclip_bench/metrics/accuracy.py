@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched, derived
+from paraclip_bench.metrics.metric import (
+    Columns,
+    Floats,
+    Metric,
+    Statistic,
+    batched,
+    derived,
+)
 
 
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
@@ -61,6 +70,17 @@ def macro_mean_of(column: str, group: str) -> Statistic:
             return np.asarray(np.nansum(means, axis=-1) / np.where(drawn > 0, drawn, np.nan))
 
     return macro
+
+
+TIE_RATE = Metric(
+    "tie_rate",
+    "share of the cases in which the similarities that are compared are equal",
+    functools.partial(mean_of, "tie"),
+    lower_is_better=True,
+)
+ACCURACY_MICRO = Metric(
+    "accuracy_micro", "share of all cases that are right", functools.partial(mean_of, "correct")
+)
 
 
 def _floats(columns: Columns, column: str) -> npt.NDArray[np.float64]:

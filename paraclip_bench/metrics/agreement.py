@@ -7,17 +7,27 @@ itself perfectly. Show it beside recall.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
+from paraclip_bench.metrics.metric import (
+    Columns,
+    Floats,
+    Metric,
+    Statistic,
+    TooShallow,
+    batched,
+)
 
 Ints = npt.NDArray[np.integer[Any]]
 
 PERSISTENCE = 0.9
 """The p of rank-biased overlap."""
+# Pairs whose lists are compared at once, item by item.
+_CELLS = 1 << 24
 
 
 def overlaps(first: Ints, second: Ints) -> npt.NDArray[np.int64]:
@@ -27,20 +37,23 @@ def overlaps(first: Ints, second: Ints) -> npt.NDArray[np.int64]:
     """
     n, k = first.shape
     result = np.zeros((n, k), dtype=np.int64)
-    same = first[:, :, None] == second[:, None, :]
-    for depth in range(1, k + 1):
-        result[:, depth - 1] = same[:, :depth, :depth].sum(axis=(1, 2))
-    return result
+    step = max(1, _CELLS // (k * k))
+    for start in range(0, n, step):
+        block = slice(start, start + step)
+        row, i, j = np.nonzero(first[block, :, None] == second[block, None, :])
+        # An item counts from the depth on at which both lists have it.
+        np.add.at(result[block], (row, np.maximum(i, j)), 1)
+    return np.cumsum(result, axis=1)
 
 
 def average_overlap(overlap: Ints, k: int) -> Floats:
     """AO@k [n] = 1/k * sum over d = 1..k of |A_d ∩ B_d| / d, from overlaps [n, >= k]."""
-    return np.asarray((overlap[:, :k] / np.arange(1, k + 1)).mean(axis=1))
+    return np.asarray((_first(overlap, k) / np.arange(1, k + 1)).mean(axis=1))
 
 
 def jaccard(overlap: Ints, k: int) -> Floats:
     """JS@k [n] = |A_k ∩ B_k| / |A_k ∪ B_k|, from overlaps [n, >= k]."""
-    shared = overlap[:, k - 1]
+    shared = _first(overlap, k)[:, k - 1]
     return np.asarray(shared / (2 * k - shared))
 
 
@@ -52,37 +65,63 @@ def rank_biased_overlap(overlap: Ints, k: int, p: float = PERSISTENCE) -> Floats
     agreement seen there, X_k/k, is taken to go on. p, in (0, 1), is the chance that a reader of
     one place reads the next one too: at 0.9 the first ten places have 86% of the weight (eq. 21).
     """
-    agreement = overlap[:, :k] / np.arange(1, k + 1)
+    agreement = _first(overlap, k) / np.arange(1, k + 1)
     weights = (1 - p) * p ** np.arange(k)
     return np.asarray(agreement @ weights + agreement[:, -1] * p**k)
 
 
 def average_overlap_of(column: str, k: int) -> Statistic:
     """Mean AO@k over pairs, from a column of overlaps."""
-
-    @batched
-    def statistic(columns: Columns, weights: Floats) -> Floats:
-        return np.asarray((weights @ average_overlap(columns[column], k)) / weights.sum(axis=-1))
-
-    return statistic
+    return _mean_of(column, functools.partial(average_overlap, k=k))
 
 
 def jaccard_of(column: str, k: int) -> Statistic:
     """Mean JS@k over pairs, from a column of overlaps."""
+    return _mean_of(column, functools.partial(jaccard, k=k))
 
+
+def rank_biased_overlap_of(column: str, k: int, p: float = PERSISTENCE) -> Statistic:
+    """Mean RBO_EXT(k) over pairs, from a column of overlaps; `ValueError` unless 0 < p < 1."""
+    if not 0 < p < 1:
+        raise ValueError(f"p must lie between 0 and 1, and {p:g} does not")
+    return _mean_of(column, functools.partial(rank_biased_overlap, k=k, p=p))
+
+
+_CHENG = "Cheng et al. 2024 (arXiv 2405.03190)"
+AO = Metric(
+    "ao",
+    "average overlap: of the first d places for d = 1..k, the share that both lists have",
+    functools.partial(average_overlap_of, "overlaps"),
+    source=_CHENG,
+    k=10,
+)
+JS = Metric(
+    "js",
+    "Jaccard similarity of the first k places of both lists",
+    functools.partial(jaccard_of, "overlaps"),
+    source=_CHENG,
+    k=10,
+)
+RBO = Metric(
+    "rbo",
+    "rank-biased overlap, extrapolated from the first k places; p weighs the deeper ones",
+    functools.partial(rank_biased_overlap_of, "overlaps"),
+    source="Webber, Moffat & Zobel 2010, equation 23",
+    k=10,
+    defaults={"p": PERSISTENCE},
+)
+
+
+def _first(overlap: Ints, k: int) -> Ints:
+    """The columns of the first k depths; `TooShallow` where there are fewer."""
+    if overlap.shape[1] < k:
+        raise TooShallow(k, overlap.shape[1])
+    return overlap[:, :k]
+
+
+def _mean_of(column: str, each: Any) -> Statistic:
     @batched
     def statistic(columns: Columns, weights: Floats) -> Floats:
-        return np.asarray((weights @ jaccard(columns[column], k)) / weights.sum(axis=-1))
-
-    return statistic
-
-
-def rank_biased_overlap_of(column: str, k: int) -> Statistic:
-    """Mean RBO_EXT(k) over pairs, p = 0.9, from a column of overlaps."""
-
-    @batched
-    def statistic(columns: Columns, weights: Floats) -> Floats:
-        each = rank_biased_overlap(columns[column], k)
-        return np.asarray((weights @ each) / weights.sum(axis=-1))
+        return np.asarray((weights @ each(columns[column])) / weights.sum(axis=-1))
 
     return statistic

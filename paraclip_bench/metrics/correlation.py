@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
+from paraclip_bench.metrics.metric import Columns, Floats, Statistic, batched
 
 
 def pearson(x: Floats, y: Floats, weights: Floats) -> Floats:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
+from paraclip_bench.metrics.metric import Columns, Floats, Statistic, batched
 
 # Scores held at once, 256 MB of them: a gallery of a million is scored 64 queries at a time.
 _SCORES = 1 << 26
@@ -19,21 +19,31 @@ _PART = 1 << 14
 _STEPS = float(1 << 26)
 
 
-def retrieve(
-    queries: Floats, gallery: Floats, targets: npt.NDArray[Any], k: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
-    """First k gallery indices [q, k] and target ranks [q] of queries [q, d] in a gallery [g, d].
+class Ranking(NamedTuple):
+    """The first k gallery indices [q, k], their similarities [q, k], and target ranks [q]."""
+
+    first: npt.NDArray[np.intp]
+    similarities: npt.NDArray[np.float32]
+    target_ranks: npt.NDArray[np.int64]
+
+
+def retrieve(queries: Floats, gallery: Floats, targets: npt.NDArray[Any], k: int) -> Ranking:
+    """The ranking of a gallery [g, d] for queries [q, d], its first k places.
 
     Scores are dot products of unit vectors, exact but for the rounding of components to 2^-26 and
     of the sum to float32. Equal vectors tie, and a query's result depends on no other query.
     targets [q] are gallery indices, -1 where there is none. Memory does not grow with q.
     """
-    firsts = np.empty((len(queries), k), dtype=np.intp)
-    ranks = np.empty(len(queries), dtype=np.int64)
+    found = Ranking(
+        np.empty((len(queries), k), dtype=np.intp),
+        np.empty((len(queries), k), dtype=np.float32),
+        np.empty(len(queries), dtype=np.int64),
+    )
     for block, similarities in _blocks(queries, gallery, targets[:, None], k):
-        firsts[block] = top(similarities, k)
-        ranks[block] = target_ranks(similarities, targets[block])
-    return firsts, ranks
+        found.first[block] = top(similarities, k)
+        found.similarities[block] = np.take_along_axis(similarities, found.first[block], axis=1)
+        found.target_ranks[block] = target_ranks(similarities, targets[block])
+    return found
 
 
 def places(queries: Floats, gallery: Floats, targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.metrics.statistic import Columns, Floats, Resampled, Statistic, evaluate
+from paraclip_bench.metrics.metric import Columns, Floats, Resampled, Statistic, evaluate
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -1,12 +1,12 @@
-"""What an adapter and an encoder are, and how the simple form becomes the full one.
+"""What a model may offer, all of it: `Adapter`, whose defaults are those of a model without it.
 
-Simple form: a class with `encode_texts(list[str])` and/or `encode_images(list[PIL.Image])`, each
--> [n, d]. Full form: attributes `text` and `image`, each an `Encoder` or None.
+A model is one of these three, and each becomes an `Adapter` once, in `as_adapter`:
 
-
-float32 on a GPU means float32.
-
-Which weights of an open_clip network belong to which side."""
+- simple form: a class with `encode_texts(list[str])` and/or `encode_images(list[PIL.Image])`, each
+  -> [n, d];
+- full form: a class with attributes `text` and `image`, each an `Encoder` or None;
+- a subclass of `Adapter`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import dataclasses
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard
+from typing import Any, TypeVar
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import BenchError, ModelError, UsageError, reason_of
@@ -30,23 +31,100 @@ DTYPES = {
     "float16": "float16",
     "fp16": "float16",
 }
+SIDES = frozenset(("text", "image"))
+
+T = TypeVar("T")
 
 
-class Encoder(Protocol):
+def lazy_attribute(make: Callable[[Any], T]) -> T:
+    """A property that stands for a plain attribute of the contract, computed when it is read."""
+    return property(make)  # type: ignore[return-value]
+
+
+class Encoder(ABC):
     """One side of a model.
 
-    `fingerprint` says which vectors these are; None means that nothing may be stored or skipped.
+    fingerprint: which vectors these are; without one nothing of them is stored or skipped.
+    dtype: what this side runs in, where that is not what the model was asked for.
+    shares_prefixes: whether texts that begin alike are cheaper together than texts of like length.
     """
 
-    fingerprint: str | None
+    fingerprint: str | None = None
+    dtype: str | None = None
+    shares_prefixes: bool = False
 
+    @abstractmethod
     def prepare(self, item: Any) -> tuple[Any, int]:
-        """Turn a text or an `ImageRef` into (data, size in tokens or patches), on CPU."""
-        ...
+        """Turn a text or an `ImageRef` into (data, size in tokens or patches), on the CPU.
 
+        Worker processes may call it, so an image encoder pickles without its weights.
+        """
+
+    @abstractmethod
     def encode(self, batch: list[Any]) -> Any:
         """Vectors [n, d] (torch or numpy, any float dtype) of prepared data."""
-        ...
+
+
+class CannotMove(Exception):
+    """A model runs on the CPU in float32 alone."""
+
+
+class Adapter:
+    """One model. The complete list of what it may offer; nothing else is ever asked for.
+
+    name: what results and boards call it; its spec without one.
+    text, image: its encoders; None for a side that it lacks, whose tasks are skipped.
+    fingerprint: which vectors the whole model gives; that of its encoders without one.
+    activation: "gelu" or "quick_gelu", where that is known; results record it.
+    base: the spec that a checkpoint was fine-tuned from.
+    suite: the suite that it belongs to, which a run takes where none is asked for.
+    device: where it is, for a model that was made elsewhere and put there.
+    """
+
+    name: str | None = None
+    text: Encoder | None = None
+    image: Encoder | None = None
+    fingerprint: str | None = None
+    activation: str | None = None
+    base: str | None = None
+    suite: str | None = None
+    device: str = "cpu"
+
+    def check(self) -> None:
+        """Find or fetch what it needs, before anything is computed; raise where that is missing."""
+
+    def to(self, device: str, dtype: str) -> None:
+        """Move to a device and cast to float32, bfloat16 or float16, before anything is encoded.
+
+        Raises `CannotMove` where it cannot: --device and --dtype are then refused.
+        """
+        if device != "cpu" or dtype != "float32":
+            raise CannotMove
+
+    def need(self, sides: Collection[str]) -> None:
+        """Told which of "text" and "image" will be encoded: only their weights have to load."""
+
+    def release(self) -> None:
+        """Let go of the weights; they load again when they are needed."""
+
+    def describe(self) -> str:
+        """How it computes, one line for the user, once it has encoded something."""
+        return ""
+
+    def is_identified(self) -> bool:
+        """Whether its fingerprint is known without loading weights; a dry run loads none."""
+        return True
+
+
+class Alias(ABC):
+    """A name for another model's spec, such as `clip`; `label` is what results call the model."""
+
+    label: str | None = None
+
+    @classmethod
+    @abstractmethod
+    def resolve(cls, argument: str | None, context: Context) -> str:
+        """The spec that the alias stands for; `UsageError` for an argument that it cannot take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,58 +135,55 @@ class Context:
     checkpoints: Path
 
 
-@dataclasses.dataclass
-class _Lifted:
-    """The simple form as an encoder."""
+def as_adapter(
+    made: Any, spec: str, *, argument: str | None = None, is_object: bool = False
+) -> Adapter:
+    """What was made of a spec, as an `Adapter`.
 
-    fingerprint: str | None
-    function: Callable[[list[Any]], Any]
-    is_text: bool
+    `argument` is what its class was made with; `is_object` says that nobody knows, because the
+    object was made elsewhere. Raises `ModelError` for an object with neither form.
+    """
+    is_whole = isinstance(made, Adapter) and not _is_simple(made)
+    wrapped = _Wrapped(made, spec, argument, is_object=is_object)
+    adapter: Adapter = made if is_whole else wrapped
+    # Both sides are looked at here, so that a wrong one is named before anything is run.
+    if adapter.text is None and adapter.image is None and not _has_side(made):
+        raise ModelError(
+            f"model {spec!r} ({type(made).__name__}) has neither encode_texts, encode_images, text "
+            "nor image; give it one of them (docs/models.md)"
+        )
+    return adapter
 
-    def prepare(self, item: Any) -> tuple[Any, int]:
-        """A text with its length in characters, or a decoded image that counts one."""
-        return (item, len(item)) if self.is_text else (item.open(), 1)
 
-    def encode(self, batch: list[Any]) -> Any:
-        """Call the user's own function."""
-        return self.function(batch)
+def may_name_suite(cls: Any) -> bool:
+    """Whether a model of this class may say which suite it belongs to."""
+    return isinstance(cls, type) and (issubclass(cls, Alias | Adapter) or hasattr(cls, "suite"))
 
 
 class Model:
-    """An adapter under the name a user typed, with both forms made one.
+    """An adapter under the name that a user typed, on a device and in a dtype.
 
-    `argument` is what its class was made with; `is_object` says that nobody knows, for the object
-    was made elsewhere.
-
-    Raises `ModelError` where the object has neither form.
+    pieces: into how many parts a batch had to be cut for lack of memory, by side.
     """
 
     def __init__(
         self,
         spec: str,
-        adapter: Any,
+        made: Any,
         *,
         name: str | None = None,
         argument: str | None = None,
         is_object: bool = False,
     ) -> None:
+        """`made` and the last two are as `as_adapter` takes them."""
         self.spec = spec
-        self.adapter = adapter
+        self.adapter = as_adapter(made, spec, argument=argument, is_object=is_object)
         self.argument = argument
         self._is_object = is_object
-        self.name: str = name or getattr(adapter, "name", None) or spec
+        self.name: str = name or self.adapter.name or spec
         self.dtype = "float32"
         self.device = "cpu"
-        # Into how many parts a batch had to be cut for lack of memory, by side.
         self.pieces: dict[str, int] = {}
-        if not any(hasattr(adapter, a) for a in ("text", "image", "encode_texts", "encode_images")):
-            raise ModelError(
-                f"model {spec!r} ({type(adapter).__name__}) has neither encode_texts, "
-                "encode_images, text nor image; give it one of them (docs/models.md)"
-            )
-        # Both sides are looked at here, so that a wrong one is named before anything is run.
-        self._side("text", "encode_texts")
-        self._side("image", "encode_images")
 
     def __str__(self) -> str:
         return self.spec
@@ -116,27 +191,18 @@ class Model:
     @property
     def text(self) -> Encoder | None:
         """The text encoder, or None for a model without one."""
-        return self._side("text", "encode_texts")
+        return self.adapter.text
 
     @property
     def image(self) -> Encoder | None:
         """The image encoder, or None for a model without one."""
-        return self._side("image", "encode_images")
-
-    @property
-    def activation(self) -> str | None:
-        """What the adapter says, where it knows: "gelu" or "quick_gelu"."""
-        return getattr(self.adapter, "activation", None)
-
-    @property
-    def base(self) -> str | None:
-        """The spec that a checkpoint was fine-tuned from."""
-        return getattr(self.adapter, "base", None)
+        return self.adapter.image
 
     @property
     def fingerprint(self) -> str | None:
-        """Both sides' fingerprints as one; None if a side that exists has none."""
-        if (own := self._own_fingerprint()) is not None:
+        """The whole model's, or both sides' as one; None if a side that exists has none."""
+        own = _own_fingerprint(self.adapter, self.argument, is_object=self._is_object)
+        if own is not None:
             return own
         parts = [side.fingerprint for side in (self.text, self.image) if side is not None]
         if not parts or any(part is None for part in parts):
@@ -150,79 +216,30 @@ class Model:
             raise UsageError(f"--dtype {dtype!r} is none of float32, bfloat16, float16")
         if device is None and dtype is None:
             # As it was made: a module that somebody put on a GPU stays there.
-            self.device = str(getattr(self.adapter, "device", None) or "cpu")
-        elif hasattr(self.adapter, "to"):
-            self.device = device or "cpu"
-            try:
-                self.adapter.to(self.device, wanted)
-            except BenchError:
-                raise
-            # An adapter is foreign code: whatever it raises becomes its own reason.
-            except Exception as error:
-                raise ModelError(
-                    f"model {self.spec!r} cannot run on {self.device} in {wanted} "
-                    f"({reason_of(error)}); choose another --device or --dtype"
-                ) from error
-            self.dtype = wanted
-        elif device not in (None, "cpu") or wanted != "float32":
+            self.device = str(self.adapter.device or "cpu")
+            return
+        self.device = device or "cpu"
+        try:
+            self.adapter.to(self.device, wanted)
+        except BenchError:
+            raise
+        except CannotMove as error:
             raise UsageError(
                 f"model {self.spec!r} has no to(device, dtype), so --device and --dtype "
                 "cannot be obeyed; leave them out"
-            )
-
-    def release(self) -> None:
-        """Let go of the weights, where the adapter can."""
-        if hasattr(self.adapter, "release"):
-            self.adapter.release()
-
-    def _side(self, attribute: str, simple: str) -> Encoder | None:
-        if hasattr(self.adapter, attribute):
-            side = getattr(self.adapter, attribute)
-            if _is_encoder(side):
-                return side
+            ) from error
+        # An adapter is foreign code: whatever it raises becomes its own reason.
+        except Exception as error:
             raise ModelError(
-                f"model {self.spec!r}: its {attribute} encoder lacks fingerprint, prepare or "
-                "encode; docs/models.md shows the full form"
-            )
-        function = getattr(self.adapter, simple, None)
-        if function is None:
-            return None
-        own = self._own_fingerprint()
-        fingerprint = None if own is None else f"{attribute}:{own}"
-        return _Lifted(fingerprint, function, is_text=attribute == "text")
-
-    def _own_fingerprint(self) -> str | None:
-        """The adapter's own; one that stands on the class is made the source's and argument's.
-
-        A class cannot tell its instances apart, so of an object made elsewhere it says nothing.
-        """
-        own = getattr(self.adapter, "fingerprint", None)
-        if not isinstance(own, str):
-            return None
-        cls = type(self.adapter)
-        if not isinstance(inspect.getattr_static(cls, "fingerprint", None), str):
-            return own
-        if self._is_object:
-            return None
-        parts = [cls.__qualname__, self.argument or "", own, _source(cls)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+                f"model {self.spec!r} cannot run on {self.device} in {wanted} "
+                f"({reason_of(error)}); choose another --device or --dtype"
+            ) from error
+        self.dtype = wanted
 
 
-def _source(cls: type) -> str:
-    """Digest of the file that a class is written in, or nothing where there is none."""
-    with contextlib.suppress(OSError, TypeError):
-        if file := inspect.getsourcefile(cls):
-            return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    return ""
-
-
-def _is_encoder(side: Any) -> TypeGuard[Encoder | None]:
-    # Not isinstance(side, Encoder): up to Python 3.11 that reads a lazy fingerprint, and with it
-    # loads the weights.
-    own = getattr(side, "__dict__", {})
-    return side is None or all(
-        name in own or hasattr(type(side), name) for name in ("fingerprint", "prepare", "encode")
-    )
+def missing_sides(model: Model, needs: Sequence[str]) -> list[str]:
+    """The sides of `needs` that the model lacks."""
+    return [side for side in needs if getattr(model, side) is None]
 
 
 def image_item(item: Any) -> ImageRef:
@@ -230,11 +247,6 @@ def image_item(item: Any) -> ImageRef:
     if not isinstance(item, ImageRef):
         raise TypeError(f"an image encoder prepares ImageRef, not {type(item).__name__}")
     return item
-
-
-def missing_sides(model: Model, needs: Sequence[str]) -> list[str]:
-    """The sides of `needs` that the model lacks."""
-    return [side for side in needs if getattr(model, side) is None]
 
 
 def exact_products(device: str, dtype: str) -> None:
@@ -248,4 +260,147 @@ def exact_products(device: str, dtype: str) -> None:
         torch.backends.cudnn.allow_tf32 = False
 
 
-SIDES = frozenset(("text", "image"))
+_SIMPLE = {"text": "encode_texts", "image": "encode_images"}
+
+
+class _Simple(Encoder):
+    """A function of the simple form as an encoder: texts by their characters, images one each."""
+
+    def __init__(self, fingerprint: str | None, function: Callable[[Any], Any], side: str) -> None:
+        self.fingerprint = fingerprint
+        self._function = function
+        self._side = side
+
+    def prepare(self, item: Any) -> tuple[Any, int]:
+        return (item, len(item)) if self._side == "text" else (item.open(), 1)
+
+    def encode(self, batch: list[Any]) -> Any:
+        return self._function(batch)
+
+
+class _WrappedEncoder(Encoder):
+    """An encoder of the full form that is not an `Encoder`: what it lacks has the default."""
+
+    def __init__(self, made: Any) -> None:
+        self._made = made
+
+    @lazy_attribute
+    def fingerprint(self) -> str | None:
+        found: str | None = self._made.fingerprint
+        return found
+
+    @lazy_attribute
+    def dtype(self) -> str | None:
+        return getattr(self._made, "dtype", None)
+
+    @lazy_attribute
+    def shares_prefixes(self) -> bool:
+        return bool(getattr(self._made, "shares_prefixes", False))
+
+    def prepare(self, item: Any) -> tuple[Any, int]:
+        prepared: tuple[Any, int] = self._made.prepare(item)
+        return prepared
+
+    def encode(self, batch: list[Any]) -> Any:
+        return self._made.encode(batch)
+
+
+class _Wrapped(Adapter):
+    """An object of either form: what it has, and the defaults of `Adapter` for the rest."""
+
+    def __init__(self, made: Any, spec: str, argument: str | None, *, is_object: bool) -> None:
+        self._made, self._spec = made, spec
+        self._argument, self._is_object = argument, is_object
+        for method in ("check", "to", "need", "release", "describe", "is_identified"):
+            if callable(own := getattr(made, method, None)):
+                setattr(self, method, own)
+
+    @lazy_attribute
+    def name(self) -> str | None:
+        return getattr(self._made, "name", None)
+
+    @lazy_attribute
+    def text(self) -> Encoder | None:
+        return self._encoder("text")
+
+    @lazy_attribute
+    def image(self) -> Encoder | None:
+        return self._encoder("image")
+
+    @lazy_attribute
+    def fingerprint(self) -> str | None:
+        return _own_fingerprint(self._made, self._argument, is_object=self._is_object)
+
+    @lazy_attribute
+    def activation(self) -> str | None:
+        return getattr(self._made, "activation", None)
+
+    @lazy_attribute
+    def base(self) -> str | None:
+        return getattr(self._made, "base", None)
+
+    @lazy_attribute
+    def suite(self) -> str | None:
+        return getattr(self._made, "suite", None)
+
+    @lazy_attribute
+    def device(self) -> str:
+        return getattr(self._made, "device", None) or "cpu"
+
+    def _encoder(self, side: str) -> Encoder | None:
+        made = getattr(self._made, side, None)
+        if isinstance(made, Encoder):
+            return made
+        if made is not None:
+            if not _is_encoder(made):
+                raise ModelError(
+                    f"model {self._spec!r}: its {side} encoder lacks fingerprint, prepare or "
+                    "encode; docs/models.md shows the full form"
+                )
+            return _WrappedEncoder(made)
+        function = getattr(self._made, _SIMPLE[side], None)
+        if function is None:
+            return None
+        own = self.fingerprint
+        return _Simple(None if own is None else f"{side}:{own}", function, side)
+
+
+def _is_simple(made: Any) -> bool:
+    return any(hasattr(made, name) for name in _SIMPLE.values())
+
+
+def _has_side(made: Any) -> bool:
+    return not isinstance(made, Adapter) and any(hasattr(made, side) for side in SIDES)
+
+
+def _is_encoder(made: Any) -> bool:
+    # Looked up on the class: to read a lazy fingerprint of an object would load its weights.
+    own = getattr(made, "__dict__", {})
+    return all(
+        name in own or hasattr(type(made), name) for name in ("fingerprint", "prepare", "encode")
+    )
+
+
+def _own_fingerprint(made: Any, argument: str | None, *, is_object: bool) -> str | None:
+    """An object's own; one that stands on the class is made the source's and argument's.
+
+    A class cannot tell its instances apart, so of an object made elsewhere it says nothing.
+    """
+    own = getattr(made, "fingerprint", None)
+    if not isinstance(own, str):
+        return None
+    cls = type(made)
+    if not isinstance(inspect.getattr_static(cls, "fingerprint", None), str):
+        return own
+    if is_object:
+        return None
+    parts = [cls.__qualname__, argument or "", own, _source(cls)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _source(cls: type) -> str:
+    """Digest of the file that a class is written in, or nothing where there is none."""
+    with contextlib.suppress(OSError, TypeError):
+        if file := inspect.getsourcefile(cls):
+            return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return ""

@@ -1,31 +1,26 @@
-"""`clip`: the suite's own baseline.
-
-`paraclip`: a checkpoint that finetune wrote, the newest or a given one."""
+"""Names for other models: `clip`, the suite's baseline, and `paraclip`, a checkpoint of ours."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from paraclip_bench.errors import UsageError
-from paraclip_bench.models.adapter import Context
+from paraclip_bench.models.adapter import Alias, Context
 from paraclip_bench.models.open_clip import PROVENANCE
+from paraclip_bench.tasks.catalog import find_suite
 
 
-class Baseline:
-    """An alias: OpenAI's ViT-B-32 in the paper suite, the embedded base CLIP in the demo suite."""
+class Baseline(Alias):
+    """`clip`: OpenAI's ViT-B-32 in the paper suite, the embedded base CLIP in the demo suite."""
 
     label = "clip"
 
     @classmethod
     def resolve(cls, argument: str | None, context: Context) -> str:
-        """The spec that `clip` stands for; it takes no argument."""
+        """The spec of the suite's baseline; `clip` takes no argument."""
         if argument is not None:
             raise UsageError("clip takes no argument; name another model as open_clip:ARCH/TAG")
-        if context.suite == "demo":
-            from paraclip_bench.demo.suite import base_folder
-
-            return f"local-dir:{base_folder()}"
-        return "open_clip:ViT-B-32/openai"
+        return find_suite(context.suite).baseline()
 
 
 RECIPE = "recipe.toml"
@@ -36,8 +31,8 @@ def is_finished(folder: Path) -> bool:
     return (folder / PROVENANCE).is_file() and (folder / RECIPE).is_file()
 
 
-class Checkpoint:
-    """An alias for the `local-dir:` of a checkpoint folder."""
+class Checkpoint(Alias):
+    """`paraclip`, `paraclip:DIR`: the `local-dir:` of a checkpoint folder."""
 
     @classmethod
     def resolve(cls, argument: str | None, context: Context) -> str:

@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench import errors, registry
-from paraclip_bench.errors import BenchError, ModelError, UsageError
-from paraclip_bench.models.adapter import Context, Model
+from paraclip_bench import registry
+from paraclip_bench.errors import BenchError, ModelError, UsageError, reason_of
+from paraclip_bench.models.adapter import Alias, Context, Model, may_name_suite
 
 
 def load_model(spec: str, context: Context) -> Model:
     """Find and construct the adapter that `spec` names; weights may stay unloaded until used.
 
-    `NAME`, `NAME:ARG`, or `file.py:Class[:ARG]`. A class with a classmethod
-    `resolve(arg, context) -> spec` is an alias: the spec it gives is loaded under the typed name.
+    `NAME`, `NAME:ARG`, or `file.py:Class[:ARG]`. Of an `Alias`, the spec that it gives is loaded
+    under the typed name.
     Raises `UsageError` for an unknown name, `ModelError` for one that cannot be made.
     """
     name, argument = _split(spec)
@@ -29,26 +29,27 @@ def load_model(spec: str, context: Context) -> Model:
         label = cls.__name__ if argument is None else f"{cls.__name__}-{argument}"
     else:
         cls, label = registry.find("model", name).load(), spec
-    if hasattr(cls, "resolve"):
+    if isinstance(cls, type) and issubclass(cls, Alias):
         target = load_model(cls.resolve(argument, context), context)
-        named = getattr(cls, "label", None) or target.name
+        named = cls.label or target.name
         return Model(spec, target.adapter, name=named, argument=target.argument)
     arguments = () if argument is None else (argument,)
     if not registry.accepts(cls, arguments):
         wrong = "takes no argument" if arguments else "needs an argument after a colon"
         raise UsageError(f"the model {spec!r} {wrong}; docs/models.md shows how models are named")
     try:
-        adapter = cls(*arguments)
+        made = cls(*arguments)
     except BenchError:
         raise
     # An adapter is foreign code: whatever its constructor raises becomes its own reason.
     except (Exception, SystemExit) as error:
         raise ModelError(
-            f"model {spec!r} cannot be made ({errors.reason_of(error)}); "
+            f"model {spec!r} cannot be made ({reason_of(error)}); "
             "check its argument (docs/models.md)"
         ) from error
-    name = getattr(adapter, "name", None) or label
-    return Model(spec, adapter, name=name, argument=argument)
+    model = Model(spec, made, argument=argument)
+    model.name = model.adapter.name or label
+    return model
 
 
 def suite_of(spec: str, context: Context) -> str | None:
@@ -61,9 +62,9 @@ def suite_of(spec: str, context: Context) -> str | None:
     name, _ = _split(spec)
     try:
         cls = registry.find("model", name).load()
-        if not (hasattr(cls, "resolve") or hasattr(cls, "suite")):
+        if not may_name_suite(cls):
             return None
-        suite = getattr(load_model(spec, context).adapter, "suite", None)
+        suite = load_model(spec, context).adapter.suite
     except UsageError:
         raise
     except BenchError:
@@ -102,7 +103,7 @@ def _from_file(spec: str) -> tuple[Any, str | None]:
     # The user's own file: whatever it raises is told with its name.
     except (Exception, SystemExit) as error:
         raise ModelError(
-            f"{path} cannot be imported ({errors.reason_of(error)}); mend that file"
+            f"{path} cannot be imported ({reason_of(error)}); mend that file"
         ) from error
     finally:
         sys.path.remove(folder)

@@ -9,9 +9,9 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from paraclip_bench.paraphrasing.journal import Answer, Row
+from paraclip_bench.paraphrasing.journal import Answer, CaptionRow
 from paraclip_bench.paraphrasing.prompts import PLACEHOLDER, STEPS, Prompt
-from paraclip_bench.paraphrasing.service import Question, Said
+from paraclip_bench.paraphrasing.service import Question, Reply
 
 EMPTY = "empty"
 _LABEL = re.compile(
@@ -42,7 +42,7 @@ _WORD = re.compile(r"\w+", re.UNICODE)
 
 
 @dataclass(frozen=True)
-class Gate:
+class AnswerFilter:
     """Checks of an answer to a prompt.
 
     An answer may have `growth` times the words of what was asked about, or `room` words more if
@@ -123,12 +123,12 @@ class Chains:
     min_cosine: what an answer with a known cosine to its caption must have.
     """
 
-    gate: Gate
+    answer_filter: AnswerFilter
     n: int
     marks: bool
     min_cosine: float | None = None
 
-    def next(self, row: Row, chain: int) -> Question | None:
+    def next(self, row: CaptionRow, chain: int) -> Question | None:
         """The question that is open in a chain; None where it has come to its end."""
         given = row.caption
         for step in STEPS:
@@ -140,11 +140,11 @@ class Chains:
             given = answer.text
         return None
 
-    def open(self, row: Row) -> Iterator[int]:
+    def open(self, row: CaptionRow) -> Iterator[int]:
         """The chains that have a question left."""
         return (chain for chain in range(self.n) if self.next(row, chain) is not None)
 
-    def answer(self, row: Row, chain: int, question: Question, said: Said) -> Answer:
+    def answer(self, row: CaptionRow, chain: int, question: Question, said: Reply) -> Answer:
         """What was said, tidied."""
         text = "" if said.rejected else tidy(said.text)
         return Answer(
@@ -158,19 +158,19 @@ class Chains:
             said.completion_tokens,
         )
 
-    def reason(self, row: Row, answer: Answer) -> str | None:
+    def reason(self, row: CaptionRow, answer: Answer) -> str | None:
         """Why an answer is unfit: the service's reason, the gate's, or that it is far off."""
         if answer.reason is not None:
             return answer.reason
         before = row.answers.get((answer.step - 1, answer.chain))
         given = row.caption if before is None else before.text
-        found = self.gate.reason(answer.step, given, answer.text, row.caption)
+        found = self.answer_filter.reason(answer.step, given, answer.text, row.caption)
         if found is None and self.min_cosine is not None and answer.cosine is not None:
             far = answer.cosine < self.min_cosine
             return f"too far in meaning (cosine {answer.cosine:.2f})" if far else None
         return found
 
-    def reasons(self, row: Row) -> dict[str, str]:
+    def reasons(self, row: CaptionRow) -> dict[str, str]:
         """Of each unfit answer of a row's chains, as STEP.CHAIN, the reason."""
         found = {}
         for (step, chain), answer in sorted(row.answers.items()):
@@ -178,7 +178,7 @@ class Chains:
                 found[f"{step}.{chain}"] = reason
         return found
 
-    def finished(self, row: Row) -> list[tuple[Answer, ...]]:
+    def finished(self, row: CaptionRow) -> list[tuple[Answer, ...]]:
         """The chains that came to a good end, each with the answers of both steps."""
         found = []
         for chain in range(self.n):
@@ -187,7 +187,7 @@ class Chains:
                 found.append(answers)
         return found
 
-    def _goes_on(self, row: Row, answer: Answer) -> bool:
+    def _goes_on(self, row: CaptionRow, answer: Answer) -> bool:
         """Whether an answer is taken, as it is or with a mark."""
         if self.marks:
             return bool(words(answer.text))

@@ -27,9 +27,9 @@ from paraclip_bench.paraphrasing.endpoint import (
 )
 from paraclip_bench.paraphrasing.export import work_folder
 from paraclip_bench.paraphrasing.job import Settings
-from paraclip_bench.paraphrasing.journal import Answer, Journal, Row
+from paraclip_bench.paraphrasing.journal import Answer, CaptionRow, Journal
 from paraclip_bench.paraphrasing.prompts import STEPS
-from paraclip_bench.paraphrasing.service import Question, Said
+from paraclip_bench.paraphrasing.service import Question, Reply
 
 # What OpenAI takes in a file (its Batch API guide, 2025): requests, and bytes with some room left.
 MAX_REQUESTS, MAX_BYTES = 50_000, 190_000_000
@@ -100,7 +100,7 @@ def _lines(questions: Iterator[tuple[str, Question]], settings: Settings) -> Ite
 
 
 @dataclass
-class Read:
+class BatchAnswers:
     """What came of files of answers: kept, known before, of no row here, failed and why."""
 
     kept: int = 0
@@ -110,18 +110,18 @@ class Read:
     unreadable: list[str] = field(default_factory=list)
 
 
-def read_answers(journal: Journal, chains: Chains, files: Sequence[Path]) -> Read:
+def read_answers(journal: Journal, chains: Chains, files: Sequence[Path]) -> BatchAnswers:
     """Take answers in, in any order; what failed or is missing stays open.
 
     Raises `UsageError` for a file of requests given as answers, `DataError` for one that cannot be
     read.
     """
-    read = Read()
+    read = BatchAnswers()
     # Answers of step 2 need those of step 1, which may stand behind them or in another file.
     for step in STEPS:
         waiting: list[Answer] = []
         rejected: list[Answer] = []
-        for where, found in _answers(files, read if step == STEPS[0] else Read()):
+        for where, found in _answers(files, read if step == STEPS[0] else BatchAnswers()):
             # A name that is not ours counts once, in the first pass.
             if (_step(found) or STEPS[0]) != step:
                 continue
@@ -139,7 +139,7 @@ def read_answers(journal: Journal, chains: Chains, files: Sequence[Path]) -> Rea
     return read
 
 
-def _answers(files: Sequence[Path], read: Read) -> Iterator[tuple[str, dict[str, Any]]]:
+def _answers(files: Sequence[Path], read: BatchAnswers) -> Iterator[tuple[str, dict[str, Any]]]:
     """The lines of all files that can be read; the others are noted."""
     for file in files:
         for number, line in lines(file):
@@ -162,7 +162,7 @@ def _step(found: dict[str, Any]) -> int | None:
     return int(parts[1]) if len(parts) == 3 and parts[1] in map(str, STEPS) else None
 
 
-def _keep(journal: Journal, waiting: list[Answer], read: Read) -> None:
+def _keep(journal: Journal, waiting: list[Answer], read: BatchAnswers) -> None:
     kept = journal.add(waiting)
     read.kept += kept
     read.known += len(waiting) - kept
@@ -170,7 +170,7 @@ def _keep(journal: Journal, waiting: list[Answer], read: Read) -> None:
 
 
 def _answer(
-    journal: Journal, chains: Chains, found: dict[str, Any], where: str, read: Read
+    journal: Journal, chains: Chains, found: dict[str, Any], where: str, read: BatchAnswers
 ) -> Answer | None:
     place = _place(journal, str(found.get("custom_id")))
     if place is None:
@@ -194,7 +194,7 @@ def _answer(
         said = readable(" ".join((error or "no reason given").split())[:200])
         if status in _REJECTING:
             return chains.answer(
-                row, chain, question, Said("", "", rejected=f"{REJECTED} ({status}: {said})")
+                row, chain, question, Reply("", "", rejected=f"{REJECTED} ({status}: {said})")
             )
         read.failed[said if error is not None else f"status {status}"] += 1
         return None
@@ -205,7 +205,7 @@ def _answer(
         return None
 
 
-def _place(journal: Journal, name: str) -> tuple[Row, int, int] | None:
+def _place(journal: Journal, name: str) -> tuple[CaptionRow, int, int] | None:
     key, _, rest = name.partition("-")
     step, _, chain = rest.partition("-")
     try:
@@ -215,7 +215,7 @@ def _place(journal: Journal, name: str) -> tuple[Row, int, int] | None:
         return None
 
 
-def _unreadable(read: Read, sentence: str) -> None:
+def _unreadable(read: BatchAnswers, sentence: str) -> None:
     read.failed["unreadable answer"] += 1
     if len(read.unreadable) < _NAMED:
         read.unreadable.append(sentence)

@@ -26,7 +26,7 @@ _MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>|https?://\S+")
 
 
 @dataclass(frozen=True)
-class Selection:
+class CaptionFilter:
     """Captions of min_words to max_words words, as separated by white space.
 
     2 to 15 is what the ParaCLIP paper kept (Kim et al. 2024).
@@ -92,7 +92,7 @@ class Caption:
 
 
 @dataclass(frozen=True)
-class Fields:
+class CaptionFields:
     """Which fields hold caption and image; None: the first usual name that a row has."""
 
     caption: str | None = None
@@ -130,7 +130,7 @@ def caption_files(path: Path) -> list[Path]:
     return files
 
 
-def read_captions(files: Sequence[Path], fields: Fields) -> Iterator[Caption]:
+def read_captions(files: Sequence[Path], fields: CaptionFields) -> Iterator[Caption]:
     """The rows of all files in order; memory does not grow with their number.
 
     A row that cannot be read has a `problem`. Raises `DataError` for a file that is not what its
@@ -153,7 +153,7 @@ _Read = tuple[str, Mapping[str, Any], str | None, str | None]
 _Row = tuple[str, Any, str | None, str | None, str | None]
 
 
-def _fields_of(file: Path, kind: str, fields: Fields) -> Iterator[_Row]:
+def _fields_of(file: Path, kind: str, fields: CaptionFields) -> Iterator[_Row]:
     """Rows of a file that has named fields: the first rows say which there are, each row which
     of them it has."""
     rows = _READERS[kind](file)
@@ -181,7 +181,7 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _check(first: Sequence[_Read], fields: Fields, file: Path) -> None:
+def _check(first: Sequence[_Read], fields: CaptionFields, file: Path) -> None:
     """`UsageError` for a field that the first rows do not have, or captions under no usual name."""
     names = list(dict.fromkeys(name for _, row, _, _ in first for name in row))
     if not names:

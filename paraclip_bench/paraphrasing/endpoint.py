@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from paraclip_bench.errors import UsageError
 from paraclip_bench.paraphrasing.job import Settings
-from paraclip_bench.paraphrasing.service import Again, Hopeless, Question, Said
+from paraclip_bench.paraphrasing.service import FatalServiceError, Question, Reply, RetryableError
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _URL_VARIABLE = "OPENAI_BASE_URL"
@@ -24,7 +24,7 @@ REJECTED = "rejected by the service"
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
-class Endpoint:
+class ChatCompletions:
     """Chat completions of one model. One attempt a question: who asks decides what comes next."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Endpoint:
             api_key=key or "none", base_url=base_url, timeout=timeout, max_retries=0
         )
 
-    async def ask(self, question: Question) -> Said:
+    async def ask(self, question: Question) -> Reply:
         """One request. See `Service`."""
         import openai
 
@@ -84,34 +84,34 @@ class Endpoint:
             status, headers, said = error.status_code, error.response.headers, _sentence(error)
             return self._status(status, headers, self._clean(said), getattr(error, "code", None))
         except openai.APITimeoutError:
-            raise Again("no answer in time", down=True) from None
+            raise RetryableError("no answer in time", down=True) from None
         except (openai.APIConnectionError, ConnectionError) as error:
             said = str(error.__cause__ or error)
-            raise Again(self._clean(f"no connection: {said}"), down=True) from None
+            raise RetryableError(self._clean(f"no connection: {said}"), down=True) from None
         except (*UNREADABLE, openai.APIError) as error:
-            raise Again(self._clean(f"an answer that cannot be read ({error})")) from None
+            raise RetryableError(self._clean(f"an answer that cannot be read ({error})")) from None
 
-    def _status(self, status: int, headers: Mapping[str, str], said: str, code: Any) -> Said:
+    def _status(self, status: int, headers: Mapping[str, str], said: str, code: Any) -> Reply:
         """What a status other than success means; returns where it is about this question."""
         if status == 401:
-            raise Hopeless(
+            raise FatalServiceError(
                 f"{self.name} refuses the key (401: {said}); check the environment variable "
                 f"{self._key_variable}"
             ) from None
         if status == 402 or code == _OVER_QUOTA:
-            raise Hopeless(
+            raise FatalServiceError(
                 f"{self.name} says that the quota is used up ({status}: {said}); "
                 "raise it there and run the same command again"
             ) from None
         if status == 404:
-            raise Hopeless(
+            raise FatalServiceError(
                 f"{self.name} knows no model {self._settings.llm!r}, or is no OpenAI-compatible "
                 f"address (404: {said}); check --llm and --base-url (it mostly ends in /v1)"
             ) from None
         if status in _PASSING or status >= 500:
             after = _retry_after(headers)
-            raise Again(f"{status}: {said}", after=after, down=status >= 500) from None
-        return Said("", self._settings.llm, rejected=f"{REJECTED} ({status}: {said})")
+            raise RetryableError(f"{status}: {said}", after=after, down=status >= 500) from None
+        return Reply("", self._settings.llm, rejected=f"{REJECTED} ({status}: {said})")
 
     def _clean(self, text: str) -> str:
         """A message without anything secret, on one line, not longer than a line."""
@@ -135,7 +135,7 @@ def request_body(settings: Settings, question: Question) -> dict[str, Any]:
     }
 
 
-def read_completion(found: Any) -> Said:
+def read_completion(found: Any) -> Reply:
     """The first choice of a chat completion; one of `UNREADABLE` where there is none."""
     if not isinstance(found, dict) or not found.get("choices"):
         told = error_sentence(found)
@@ -152,7 +152,7 @@ def read_completion(found: Any) -> Said:
         fault = "cut off (max_tokens is too low for this model)"
     if text is not None and not isinstance(text, str):
         raise ValueError("its content is no text")
-    return Said(
+    return Reply(
         readable(text or ""),
         readable(str(found.get("model") or "")),
         usage.get("prompt_tokens"),

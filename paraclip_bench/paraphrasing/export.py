@@ -10,7 +10,7 @@ from typing import Any
 from paraclip_bench.files import write_text
 from paraclip_bench.paraphrasing.answers import Chains
 from paraclip_bench.paraphrasing.job import Settings
-from paraclip_bench.paraphrasing.journal import Journal, Row, Selected
+from paraclip_bench.paraphrasing.journal import CaptionCounts, CaptionRow, Journal
 from paraclip_bench.paraphrasing.pairs_file import rows_to
 from paraclip_bench.paraphrasing.prompts import STEPS
 
@@ -39,7 +39,7 @@ def report_file(output: Path) -> Path:
 
 
 def export(
-    journal: Journal, output: Path, settings: Settings, chains: Chains, selected: Selected
+    journal: Journal, output: Path, settings: Settings, chains: Chains, selected: CaptionCounts
 ) -> dict[str, Any]:
     """Write the rows in the input's order, whatever the order of the answers; returns the report.
 
@@ -99,7 +99,7 @@ def export(
     return report
 
 
-def _id(row: Row, *, repeated: bool) -> str:
+def _id(row: CaptionRow, *, repeated: bool) -> str:
     """The row's own id, made distinct where some come twice, or one from its content."""
     key = row.key.hex()
     if row.id is None:
@@ -107,7 +107,7 @@ def _id(row: Row, *, repeated: bool) -> str:
     return f"{row.id}-{key[:8]}" if repeated else row.id
 
 
-def _row(row: Row, id: str, settings: Settings, chains: Chains) -> dict[str, Any] | None:
+def _row(row: CaptionRow, id: str, settings: Settings, chains: Chains) -> dict[str, Any] | None:
     """A row of the output; None where no chain of it is good."""
     finished = chains.finished(row)
     if not finished:
@@ -132,7 +132,7 @@ def _row(row: Row, id: str, settings: Settings, chains: Chains) -> dict[str, Any
     return found
 
 
-def _dropped(row: Row, id: str, reasons: dict[str, str]) -> dict[str, Any]:
+def _dropped(row: CaptionRow, id: str, reasons: dict[str, str]) -> dict[str, Any]:
     return {
         "id": id,
         "image": row.image,

@@ -1,8 +1,4 @@
-"""What decides the paraphrases of a run: another of it in the same output is an error.
-
-What one call of paraphrase is made of.
-
-From the words of a command line, or of a call, to a job."""
+"""What one call of paraphrase is made of, and what must stay the same when an output goes on."""
 
 from __future__ import annotations
 
@@ -12,24 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paraclip_bench.errors import UsageError
-from paraclip_bench.paraphrasing.answers import Chains, Gate
+from paraclip_bench.paraphrasing.answers import AnswerFilter, Chains
 from paraclip_bench.paraphrasing.captions import (
     Caption,
-    Fields,
-    Selection,
+    CaptionFields,
+    CaptionFilter,
     caption_files,
     read_captions,
 )
 from paraclip_bench.paraphrasing.prompts import STEPS, Prompt, prompts
+from paraclip_bench.paraphrasing.service import EmbeddedService
 
-if TYPE_CHECKING:
-    from paraclip_bench.paraphrasing.retrying import Manners
-
-
-# As the paper's authors sampled, as far as their appendix says (Kim et al. 2024).
+# As the authors' own script (call_openai.py) samples.
 SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_p": 0.1, "max_tokens": 512}
 
 
@@ -51,12 +44,11 @@ class Settings:
         }
 
 
-DEMO = "demo"
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Meaning:
+class SimilarityFilter:
     """A text model of the registry, and the cosine that an answer must have to its caption."""
 
     model: str
@@ -65,30 +57,29 @@ class Meaning:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Captions, an output, and how the one becomes the other. `limit` takes the first rows only."""
+class ParaphraseJob:
+    """Captions, an output, and how the one becomes the other. `limit` takes the first rows only.
+
+    service: who answers, where that is embedded and not behind an endpoint.
+    """
 
     files: tuple[Path, ...]
     output: Path
     settings: Settings
-    fields: Fields = field(default_factory=Fields)
-    selection: Selection = field(default_factory=Selection)
+    fields: CaptionFields = field(default_factory=CaptionFields)
+    caption_filter: CaptionFilter = field(default_factory=CaptionFilter)
     growth: float = 2.5
     marks: bool = False
     limit: int | None = None
-    meaning: Meaning | None = None
+    similarity_filter: SimilarityFilter | None = None
+    service: EmbeddedService | None = None
 
     @property
     def chains(self) -> Chains:
         """The chains of its rows."""
-        gate = Gate(dict(self.settings.prompts), self.growth)
-        cosine = None if self.meaning is None else self.meaning.min_cosine
-        return Chains(gate, self.settings.n, self.marks, cosine)
-
-    @property
-    def is_demo(self) -> bool:
-        """Whether the demo world's grammar answers, and no LLM."""
-        return self.settings.llm == DEMO
+        answer_filter = AnswerFilter(dict(self.settings.prompts), self.growth)
+        cosine = None if self.similarity_filter is None else self.similarity_filter.min_cosine
+        return Chains(answer_filter, self.settings.n, self.marks, cosine)
 
     def captions(self) -> Iterator[Caption]:
         """The rows of the input."""
@@ -96,7 +87,7 @@ class Job:
 
     def digest(self) -> str:
         """Stands for the rows of the input and what is selected of them."""
-        hasher = hashlib.sha256(f"{self.fields}{self.selection}{self.limit}".encode())
+        hasher = hashlib.sha256(f"{self.fields}{self.caption_filter}{self.limit}".encode())
         for file in self.files:
             hasher.update(f"\n{file.name}\n".encode())
             if file.suffix == ".tar":
@@ -108,16 +99,6 @@ class Job:
                 while block := content.read(_BLOCK):
                     hasher.update(block)
         return hasher.hexdigest()
-
-
-@dataclass(frozen=True)
-class Access:
-    """How a service is reached."""
-
-    base_url: str | None = None
-    key_variable: str = "OPENAI_API_KEY"
-    timeout: float = 60.0
-    manners: Manners | None = None
 
 
 UNFIT = ("drop", "mark")
@@ -144,7 +125,8 @@ def make_job(
     cosine_model: str | None = None,
     device: str | None = None,
     limit: int | None = None,
-) -> Job:
+    service: EmbeddedService | None = None,
+) -> ParaphraseJob:
     """A job whose parts are checked; raises `UsageError` for what does not go together."""
     if unfit not in UNFIT:
         raise UsageError(f"--unfit {unfit!r} is neither of {' and '.join(UNFIT)}")
@@ -157,25 +139,24 @@ def make_job(
     files = tuple(caption_files(captions))
     if output in files:
         raise UsageError(f"the output {output} is among the captions; choose another with -o")
-    meaning = None
+    similarity_filter = None
     if min_cosine is not None and cosine_model is not None:
-        meaning = Meaning(cosine_model, min_cosine, device)
+        similarity_filter = SimilarityFilter(cosine_model, min_cosine, device)
     sent, templates = {**sampling, **_extra(extra_body)}, prompts(_files(prompt_files))
-    if llm == DEMO:
+    if service is not None:
         # Parameters and prompts of an LLM would only look as if they did something.
-        from paraclip_bench.demo.suite import PROMPTS
-
-        sent, templates = {}, PROMPTS
-    job = Job(
+        sent, templates = {}, dict(service.prompts)
+    job = ParaphraseJob(
         files,
         output,
         Settings(llm, templates, sent, n),
-        Fields(caption_field, image_field),
-        Selection(min_words, max_words),
+        CaptionFields(caption_field, image_field),
+        CaptionFilter(min_words, max_words),
         growth,
         unfit == "mark",
         limit,
-        meaning,
+        similarity_filter,
+        service,
     )
     # A wrong file or field is told before anything is asked or written.
     next(job.captions(), None)

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from paraclip_bench.data.row_files import is_torn
 from paraclip_bench.errors import BenchError, DataError, UsageError
-from paraclip_bench.paraphrasing.captions import Caption, Selection, normal
+from paraclip_bench.paraphrasing.captions import Caption, CaptionFilter, normal
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -62,7 +62,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Row:
+class CaptionRow:
     """A caption that is asked about, with its answers by (step, chain)."""
 
     key: bytes
@@ -74,7 +74,7 @@ class Row:
 
 
 @dataclass
-class Selected:
+class CaptionCounts:
     """How many rows the input has, how many are kept, and why the others are not."""
 
     rows: int = 0
@@ -127,22 +127,24 @@ class Journal:
                 "or choose another output with -o"
             )
 
-    def take_in(self, captions: Iterable[Caption], selection: Selection, digest: str) -> Selected:
+    def take_in(
+        self, captions: Iterable[Caption], caption_filter: CaptionFilter, digest: str
+    ) -> CaptionCounts:
         """Make the rows those of this input; answers to rows that it has stay.
 
         digest says which input and selection it is: the same one is not read again.
         """
         known = self._meta("selected")
         if known is not None and known.pop("digest") == digest:
-            return Selected(
+            return CaptionCounts(
                 known["rows"], known["kept"], Counter(known["left_out"]), known["named"]
             )
-        selected = Selected()
+        selected = CaptionCounts()
         with _Commit(self):
             self._db.execute("UPDATE rows SET place = NULL")
             for caption in captions:
                 selected.rows += 1
-                reason = self._take(caption, selection)
+                reason = self._take(caption, caption_filter)
                 if reason is None:
                     selected.kept += 1
                 else:
@@ -162,9 +164,9 @@ class Journal:
             )
         return selected
 
-    def _take(self, caption: Caption, selection: Selection) -> str | None:
+    def _take(self, caption: Caption, caption_filter: CaptionFilter) -> str | None:
         reason: str | None = "unreadable row" if caption.problem else None
-        reason = reason or selection.reason(caption.text)
+        reason = reason or caption_filter.reason(caption.text)
         if reason is not None:
             return reason
         text = normal(caption.text)
@@ -200,14 +202,14 @@ class Journal:
                 "UPDATE answers SET cosine = ? WHERE key = ? AND step = ? AND chain = ?", rows
             )
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[CaptionRow]:
         """The rows of the present input in its order, with their answers; a page at a time."""
         last = -1
         while page := self.page(last):
             yield from page
             last = page[-1].place
 
-    def page(self, after: int) -> list[Row]:
+    def page(self, after: int) -> list[CaptionRow]:
         """The next rows behind a place, none at the end."""
         with _Told(self):
             found = self._db.execute(
@@ -222,13 +224,13 @@ class Journal:
                 "WHERE rows.place > ? AND rows.place <= ?",
                 (after, found[-1][1]),
             ).fetchall()
-        rows = {values[0]: Row(*values) for values in found}
+        rows = {values[0]: CaptionRow(*values) for values in found}
         for values in answers:
             answer = Answer(*values)
             rows[answer.key].answers[answer.step, answer.chain] = answer
         return list(rows.values())
 
-    def row(self, key: bytes) -> Row | None:
+    def row(self, key: bytes) -> CaptionRow | None:
         """The row of a key, None where the present input has none."""
         with _Told(self):
             found = self._db.execute(
@@ -239,7 +241,7 @@ class Journal:
             if found is None:
                 return None
             answers = self._db.execute("SELECT * FROM answers WHERE key = ?", (key,)).fetchall()
-        row = Row(*found)
+        row = CaptionRow(*found)
         for values in answers:
             answer = Answer(*values)
             row.answers[answer.step, answer.chain] = answer
@@ -346,7 +348,7 @@ def row_key(caption: str, image: str | None) -> bytes:
 T = TypeVar("T")
 
 
-class Writer:
+class JournalWriter:
     """Uses a journal from one thread, so that syncing the disk does not stop the questions."""
 
     def __init__(self, journal: Journal) -> None:

@@ -1,6 +1,4 @@
-"""How far an answer is from its caption in meaning, by any text model of the registry.
-
-The run: open chains, asked by many tasks at once, each answer kept as it comes."""
+"""The run: open chains, asked by many tasks at once, each answer kept as it comes."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,34 +17,240 @@ from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.models.adapter import Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.paraphrasing.answers import Chains
-from paraclip_bench.paraphrasing.endpoint import REJECTED
+from paraclip_bench.paraphrasing.endpoint import REJECTED, ChatCompletions
 from paraclip_bench.paraphrasing.export import export, journal_file
-from paraclip_bench.paraphrasing.job import Access, Job, Meaning
-from paraclip_bench.paraphrasing.journal import Journal, Row, Selected, Writer
+from paraclip_bench.paraphrasing.job import ParaphraseJob
+from paraclip_bench.paraphrasing.journal import CaptionCounts, CaptionRow, Journal, JournalWriter
 from paraclip_bench.paraphrasing.pairs_file import check_format
 from paraclip_bench.paraphrasing.prompts import STEPS
-from paraclip_bench.paraphrasing.retrying import Asker, GaveUp, Manners
-from paraclip_bench.paraphrasing.service import Service
+from paraclip_bench.paraphrasing.retrying import RetriesExhausted, RetryingClient
+from paraclip_bench.paraphrasing.service import Endpoint, RequestPolicy, Service
 from paraclip_bench.progress import Advance, Progress
 from paraclip_bench.workspace import Workspace
-
-if TYPE_CHECKING:
-    from paraclip_bench.models.adapter import Model
-
 
 _ROWS = 4096
 
 
-def text_model(meaning: Meaning) -> Model:
-    """The model, checked to have a text side; `UsageError` where it has none."""
-    model = load_model(meaning.model, Context("paper", Workspace(Path()).checkpoints))
+@dataclass
+class OpenOutput:
+    """An output that is worked on: its journal, held by this process alone, and its captions."""
+
+    job: ParaphraseJob
+    journal: Journal
+    selected: CaptionCounts
+
+
+@contextlib.contextmanager
+def open_output(job: ParaphraseJob, progress: Progress) -> Iterator[OpenOutput]:
+    """Open the output, check that it was made with the same settings, and read the captions.
+
+    Raises `UsageError` for an output that another process writes, that is no output of paraphrase,
+    or that was made with other settings.
+    """
+    from filelock import FileLock, Timeout
+
+    check_format(job.output)
+    file = journal_file(job.output)
+    if job.output.exists() and not file.exists():
+        raise UsageError(
+            f"{job.output} is there and has no journal to go on with; "
+            "choose another output with -o, or delete that one"
+        )
+    journal = Journal(file)
+    lock = FileLock(file.with_suffix(".lock"))
+    try:
+        with lock.acquire(timeout=0):
+            journal.settle(job.settings.identity())
+            selected = _select(job, journal, progress)
+            yield OpenOutput(job, journal, selected)
+    except Timeout as error:
+        raise UsageError(
+            f"another process is writing {job.output}; wait for it, or choose another with -o"
+        ) from error
+    finally:
+        journal.close()
+
+
+def paraphrase(
+    job: ParaphraseJob, endpoint: Endpoint, progress: Progress, *, ask_rejected: bool = False
+) -> dict[str, Any]:
+    """Ask for everything that is missing, and write the output; returns the report.
+
+    `ask_rejected` asks once more what the service rejected. Raises `BenchError` where the service
+    cannot be used; what came until then is kept, and the rows that are done are written.
+    """
+    # Both are made before any file: without a key, or the model, there is no trace of the run.
+    service = _service(job, endpoint)
+    model = similarity_model(job)
+    with open_output(job, progress) as work:
+        if ask_rejected:
+            count = work.journal.forget_rejected(REJECTED)
+            progress.say(f"{count} rejected questions are asked again")
+        if model is not None:
+            # Cosines first, because they decide which chains go on.
+            measure_cosines(work.journal, model, progress)
+        try:
+            gave_up = asyncio.run(_ask_all(work, service, endpoint.policy, progress))
+        except (BenchError, KeyboardInterrupt):
+            if work.journal.has_answers(good=True):
+                export(work.journal, job.output, job.settings, job.chains, work.selected)
+            raise
+        report = write_output(work, progress, model)
+    if gave_up.questions:
+        report["gave_up"] = {"questions": gave_up.questions, "first": gave_up.first}
+    return report
+
+
+def write_output(work: OpenOutput, progress: Progress, model: Model | None) -> dict[str, Any]:
+    """Write the output; with a model, after it has judged the answers' meaning."""
+    job = work.job
+    if model is not None:
+        measure_cosines(work.journal, model, progress)
+    return export(work.journal, job.output, job.settings, job.chains, work.selected)
+
+
+@dataclass
+class _Exhausted:
+    """How many questions were given up, and why the first was."""
+
+    questions: int = 0
+    first: str = ""
+
+    def add(self, why: str) -> None:
+        self.first = self.first or why
+        self.questions += 1
+
+
+def _select(job: ParaphraseJob, journal: Journal, progress: Progress) -> CaptionCounts:
+    with progress.track("reading captions", None) as advance:
+
+        def counted() -> Iterator[Any]:
+            for caption in job.captions():
+                advance(1)
+                yield caption
+
+        selected = journal.take_in(counted(), job.caption_filter, job.digest())
+    left = ", ".join(f"{count} {reason}" for reason, count in selected.left_out.most_common())
+    progress.say(
+        f"captions: {selected.kept} of {selected.rows} kept"
+        + (f"; left out: {left}" if left else "")
+    )
+    if not selected.kept:
+        raise DataError(
+            f"no caption of {job.files[0]} is kept"
+            + (f" ({left})" if left else "")
+            + "; see --min-words, --max-words and --caption-field"
+        )
+    return selected
+
+
+async def _ask_all(
+    work: OpenOutput, service: Service, policy: RequestPolicy, progress: Progress
+) -> _Exhausted:
+    """Returns what was given up."""
+    chains, gave_up = work.job.chains, _Exhausted()
+    prompts = work.job.settings.prompts
+    client = RetryingClient(
+        service,
+        policy,
+        progress.say,
+        trusted=work.journal.has_answers(good=True),
+        prompt_characters=lambda question: len(prompts[question.step].fill(question.text)),
+    )
+    writer = JournalWriter(work.journal)
+    total = work.selected.kept * chains.n * len(STEPS)
+    done = work.journal.answered()
+    source = _open_chains(writer, chains)
+    # The tasks take turns at it: an asynchronous generator serves one at a time.
+    turn = asyncio.Lock()
+
+    async def work_off(advance: Advance) -> None:
+        while True:
+            async with turn:
+                found = await anext(source, None)
+            if found is None:
+                return
+            row, chain = found
+            before = len(row.answers)
+            try:
+                await _follow(row, chain, chains, client, writer, advance)
+            except RetriesExhausted as error:
+                gave_up.add(str(error))
+            # Questions that never come: the chain ended before its last step.
+            advance(len(STEPS) - (len(row.answers) - before))
+
+    try:
+        with progress.track("paraphrasing", total) as advance:
+            advance(min(done, total))
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(policy.concurrency):
+                    tasks.create_task(work_off(advance))
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    finally:
+        await writer.close()
+        await service.close()
+    return gave_up
+
+
+async def _open_chains(
+    writer: JournalWriter, chains: Chains
+) -> AsyncIterator[tuple[CaptionRow, int]]:
+    """Chains that have a question left, a page of rows at a time."""
+    last = -1
+    while page := await writer.call(functools.partial(Journal.page, after=last)):
+        for row in page:
+            for chain in chains.open(row):
+                yield row, chain
+        last = page[-1].place
+
+
+async def _follow(
+    row: CaptionRow,
+    chain: int,
+    chains: Chains,
+    client: RetryingClient,
+    writer: JournalWriter,
+    advance: Advance,
+) -> None:
+    """Ask one question after the other until the chain is at its end."""
+    while (question := chains.next(row, chain)) is not None:
+        said = await client.ask(question)
+        answer = chains.answer(row, chain, question, said)
+        await writer.add(answer)
+        row.answers[answer.step, answer.chain] = answer
+        advance(1)
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The one to tell of several that ended a run: ours before a stranger's."""
+    flat: list[BaseException] = []
+    stack: list[BaseException] = [group]
+    while stack:
+        error = stack.pop()
+        if isinstance(error, BaseExceptionGroup):
+            stack += error.exceptions
+        else:
+            flat.append(error)
+    return next((error for error in flat if isinstance(error, BenchError)), flat[0])
+
+
+def similarity_model(job: ParaphraseJob) -> Model | None:
+    """The text model of the similarity filter; None where none is asked for.
+
+    Raises `UsageError` for a model without a text side.
+    """
+    if job.similarity_filter is None:
+        return None
+    asked = job.similarity_filter
+    model = load_model(asked.model, Context("paper", Workspace(Path()).checkpoints))
     if model.text is None:
-        raise UsageError(f"--cosine-model {meaning.model} has no text side; name one that has")
-    model.to(meaning.device, None)
+        raise UsageError(f"--cosine-model {asked.model} has no text side; name one that has")
+    model.to(asked.device, None)
     return model
 
 
-def measure(journal: Journal, model: Model, progress: Progress) -> None:
+def measure_cosines(journal: Journal, model: Model, progress: Progress) -> None:
     """Give each answer without one the cosine of its vector and its caption's.
 
     Cosines of another model are replaced. What they must be is not decided here.
@@ -71,232 +275,20 @@ def measure(journal: Journal, model: Model, progress: Progress) -> None:
         cosines = (vectors[: len(found)] * vectors[len(found) :]).sum(axis=1).tolist()
         answers = [answer for _, answer in found]
         journal.add_cosines(zip(answers, cosines, strict=True))
-    model.release()
+    model.adapter.release()
 
 
-@dataclass
-class Begun:
-    """An output that is worked on: its journal, held by this process alone, and its captions."""
-
-    job: Job
-    journal: Journal
-    selected: Selected
-
-
-@contextlib.contextmanager
-def begun(job: Job, progress: Progress) -> Iterator[Begun]:
-    """Open the output, check that it was made with the same settings, and read the captions.
-
-    Raises `UsageError` for an output that another process writes, that is no output of paraphrase,
-    or that was made with other settings.
-    """
-    from filelock import FileLock, Timeout
-
-    check_format(job.output)
-    file = journal_file(job.output)
-    if job.output.exists() and not file.exists():
-        raise UsageError(
-            f"{job.output} is there and has no journal to go on with; "
-            "choose another output with -o, or delete that one"
-        )
-    journal = Journal(file)
-    lock = FileLock(file.with_suffix(".lock"))
-    try:
-        with lock.acquire(timeout=0):
-            journal.settle(job.settings.identity())
-            selected = _select(job, journal, progress)
-            yield Begun(job, journal, selected)
-    except Timeout as error:
-        raise UsageError(
-            f"another process is writing {job.output}; wait for it, or choose another with -o"
-        ) from error
-    finally:
-        journal.close()
-
-
-def paraphrase(
-    job: Job, access: Access, progress: Progress, *, ask_rejected: bool = False
-) -> dict[str, Any]:
-    """Ask for everything that is missing, and write the output; returns the report.
-
-    `ask_rejected` asks once more what the service rejected. Raises `BenchError` where the service
-    cannot be used; what came until then is kept, and the rows that are done are written.
-    """
-    manners = access.manners or Manners()
-    # Both are made before any file: without a key, or the model, there is no trace of the run.
-    service = (_demo if job.is_demo else _endpoint)(job, access)
-    model = text_model_of(job)
-    with begun(job, progress) as work:
-        if ask_rejected:
-            count = work.journal.forget_rejected(REJECTED)
-            progress.say(f"{count} rejected questions are asked again")
-        if model is not None:
-            # Cosines first, for they decide which chains go on.
-            _measure(work, model, progress)
-        try:
-            gave_up = asyncio.run(_ask_all(work, service, manners, progress))
-        except (BenchError, KeyboardInterrupt):
-            if work.journal.has_answers(good=True):
-                export(work.journal, job.output, job.settings, job.chains, work.selected)
-            raise
-        report = finished(work, progress, model)
-    if gave_up.questions:
-        report["gave_up"] = {"questions": gave_up.questions, "first": gave_up.first}
-    return report
-
-
-def finished(work: Begun, progress: Progress, model: Model | None) -> dict[str, Any]:
-    """Write the output; with a model, after it has judged the answers' meaning."""
-    job = work.job
-    if model is not None:
-        _measure(work, model, progress)
-    return export(work.journal, job.output, job.settings, job.chains, work.selected)
-
-
-@dataclass
-class _GaveUp:
-    """How many questions were given up, and why the first was."""
-
-    questions: int = 0
-    first: str = ""
-
-    def add(self, why: str) -> None:
-        self.first = self.first or why
-        self.questions += 1
-
-
-def _select(job: Job, journal: Journal, progress: Progress) -> Selected:
-    with progress.track("reading captions", None) as advance:
-
-        def counted() -> Iterator[Any]:
-            for caption in job.captions():
-                advance(1)
-                yield caption
-
-        selected = journal.take_in(counted(), job.selection, job.digest())
-    left = ", ".join(f"{count} {reason}" for reason, count in selected.left_out.most_common())
-    progress.say(
-        f"captions: {selected.kept} of {selected.rows} kept"
-        + (f"; left out: {left}" if left else "")
-    )
-    if not selected.kept:
-        raise DataError(
-            f"no caption of {job.files[0]} is kept"
-            + (f" ({left})" if left else "")
-            + "; see --min-words, --max-words and --caption-field"
-        )
-    return selected
-
-
-async def _ask_all(work: Begun, service: Service, manners: Manners, progress: Progress) -> _GaveUp:
-    """Returns what was given up."""
-    chains, gave_up = work.job.chains, _GaveUp()
-    prompts = work.job.settings.prompts
-    asker = Asker(
-        service,
-        manners,
-        progress.say,
-        trusted=work.journal.has_answers(good=True),
-        prompt_characters=lambda question: len(prompts[question.step].fill(question.text)),
-    )
-    writer = Writer(work.journal)
-    total = work.selected.kept * chains.n * len(STEPS)
-    done = work.journal.answered()
-    source = _open_chains(writer, chains)
-    # The tasks take turns at it: an asynchronous generator serves one at a time.
-    turn = asyncio.Lock()
-
-    async def work_off(advance: Advance) -> None:
-        while True:
-            async with turn:
-                found = await anext(source, None)
-            if found is None:
-                return
-            row, chain = found
-            before = len(row.answers)
-            try:
-                await _follow(row, chain, chains, asker, writer, advance)
-            except GaveUp as error:
-                gave_up.add(str(error))
-            # Questions that never come: the chain ended before its last step.
-            advance(len(STEPS) - (len(row.answers) - before))
-
-    try:
-        with progress.track("paraphrasing", total) as advance:
-            advance(min(done, total))
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(manners.concurrency):
-                    tasks.create_task(work_off(advance))
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
-    finally:
-        await writer.close()
-        await service.close()
-    return gave_up
-
-
-async def _open_chains(writer: Writer, chains: Chains) -> AsyncIterator[tuple[Row, int]]:
-    """Chains that have a question left, a page of rows at a time."""
-    last = -1
-    while page := await writer.call(functools.partial(Journal.page, after=last)):
-        for row in page:
-            for chain in chains.open(row):
-                yield row, chain
-        last = page[-1].place
-
-
-async def _follow(
-    row: Row, chain: int, chains: Chains, asker: Asker, writer: Writer, advance: Advance
-) -> None:
-    """Ask one question after the other until the chain is at its end."""
-    while (question := chains.next(row, chain)) is not None:
-        said = await asker.ask(question)
-        answer = chains.answer(row, chain, question, said)
-        await writer.add(answer)
-        row.answers[answer.step, answer.chain] = answer
-        advance(1)
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    """The one to tell of several that ended a run: ours before a stranger's."""
-    flat: list[BaseException] = []
-    stack: list[BaseException] = [group]
-    while stack:
-        error = stack.pop()
-        if isinstance(error, BaseExceptionGroup):
-            stack += error.exceptions
-        else:
-            flat.append(error)
-    return next((error for error in flat if isinstance(error, BenchError)), flat[0])
-
-
-def text_model_of(job: Job) -> Model | None:
-    """The model that judges meaning; None where none is asked for."""
-    if job.meaning is None:
-        return None
-
-    return text_model(job.meaning)
-
-
-def _measure(work: Begun, model: Model, progress: Progress) -> None:
-
-    measure(work.journal, model, progress)
-
-
-def _demo(job: Job, access: Access) -> Service:
-    from paraclip_bench.demo.suite import DemoGrammar
-
-    if access.base_url is not None:
-        raise UsageError("--llm demo is the embedded grammar and has no --base-url; leave it out")
-    return DemoGrammar()
-
-
-def _endpoint(job: Job, access: Access) -> Service:
-    from paraclip_bench.paraphrasing.endpoint import Endpoint
-
-    return Endpoint(
+def _service(job: ParaphraseJob, endpoint: Endpoint) -> Service:
+    """Who answers: the job's own service, else the model behind the endpoint."""
+    if job.service is not None:
+        if endpoint.base_url is not None:
+            raise UsageError(
+                f"--llm {job.settings.llm} is embedded and has no --base-url; leave it out"
+            )
+        return job.service
+    return ChatCompletions(
         job.settings,
-        base_url=access.base_url,
-        key_variable=access.key_variable,
-        timeout=access.timeout,
+        base_url=endpoint.base_url,
+        key_variable=endpoint.key_variable,
+        timeout=endpoint.timeout,
     )

@@ -17,14 +17,14 @@ from paraclip_bench.data.training_rows import find_image
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import write_text
 from paraclip_bench.paraphrasing.answers import words
-from paraclip_bench.paraphrasing.captions import Fields, normal, read_captions
+from paraclip_bench.paraphrasing.captions import CaptionFields, normal, read_captions
 from paraclip_bench.paraphrasing.pairs_file import first_text, read_pairs
 
 _FOLDER = "paraphrased-retrieval"
 
 
 @dataclass(frozen=True)
-class Query:
+class RetrievalQuery:
     """A caption as a query, its paraphrase, and the name of the image that it is of."""
 
     query: str
@@ -33,7 +33,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Source:
+class RetrievalSetInput:
     """Captions with images, paraphrases of captions, and the folder of the images.
 
     step says which paraphrase is the other query: 1 (near the caption) or 2 (in other words).
@@ -42,11 +42,11 @@ class Source:
     captions: Sequence[Path]
     pairs: Path
     images: Path
-    fields: Fields
+    fields: CaptionFields
     step: int = 2
 
 
-def build(source: Source, out: Path, *, dev_share: float) -> dict[str, Any]:
+def build(source: RetrievalSetInput, out: Path, *, dev_share: float) -> dict[str, Any]:
     """Write OUT/test and OUT/dev, each a folder for --data-dir, and a card; returns the counts.
 
     An image is in dev or in test by a digest of its name, whatever else is in the set. Every image
@@ -84,7 +84,7 @@ def build(source: Source, out: Path, *, dev_share: float) -> dict[str, Any]:
     return counts
 
 
-def _queries(source: Source) -> tuple[dict[str, ImageRef], list[Query], int]:
+def _queries(source: RetrievalSetInput) -> tuple[dict[str, ImageRef], list[RetrievalQuery], int]:
     """The images of all captions by name, the captions that have a paraphrase, in order, and how
     many rows are left out because they are marked as unfit."""
     paraphrases: dict[str, str] = {}
@@ -97,7 +97,7 @@ def _queries(source: Source) -> tuple[dict[str, ImageRef], list[Query], int]:
         paraphrases.setdefault(text, normal(first_text(row[f"paraphrase_{source.step}"])))
     gallery: dict[str, ImageRef] = {}
     came: dict[str, str] = {}
-    queries: dict[tuple[str, str], Query] = {}
+    queries: dict[tuple[str, str], RetrievalQuery] = {}
     for where, told, text in _with_images(source):
         ref = _image(source.images, told, where)
         name = Path(ref.id).name
@@ -113,11 +113,11 @@ def _queries(source: Source) -> tuple[dict[str, ImageRef], list[Query], int]:
             continue
         if words(paraphrase) == words(text):
             raise DataError(f"{where}: the paraphrase of {text!r} is the caption itself; drop it")
-        queries.setdefault((text, name), Query(text, paraphrase, name))
+        queries.setdefault((text, name), RetrievalQuery(text, paraphrase, name))
     return gallery, list(queries.values()), flagged
 
 
-def _with_images(source: Source) -> Iterator[tuple[str, str, str]]:
+def _with_images(source: RetrievalSetInput) -> Iterator[tuple[str, str, str]]:
     for caption in read_captions(source.captions, source.fields):
         if caption.problem is not None:
             raise DataError(caption.problem)
@@ -143,7 +143,7 @@ def _split(name: str, dev_share: float) -> str:
     return "dev" if number < dev_share * 2**64 else "test"
 
 
-def _write(folder: Path, queries: Sequence[Query], images: Mapping[str, ImageRef]) -> None:
+def _write(folder: Path, queries: Sequence[RetrievalQuery], images: Mapping[str, ImageRef]) -> None:
     (folder / "images").mkdir(parents=True)
     for name, ref in images.items():
         target = folder / "images" / name
@@ -159,7 +159,7 @@ def _write(folder: Path, queries: Sequence[Query], images: Mapping[str, ImageRef
     write_text(folder / "queries.jsonl", text)
 
 
-def _card(source: Source, counts: dict[str, Any], dev_share: float, flagged: int) -> str:
+def _card(source: RetrievalSetInput, counts: dict[str, Any], dev_share: float, flagged: int) -> str:
     made = next(read_pairs(source.pairs))
     rows = "\n".join(
         f"| {split} | {c['queries']:,} | {c['images']:,} |" for split, c in counts.items()

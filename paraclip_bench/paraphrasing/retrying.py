@@ -1,4 +1,4 @@
-"""How a service is asked: at most so fast, again after what may pass, and not while it is down."""
+"""Rate limits, retries and a circuit breaker around a service."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import contextlib
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aiolimiter import AsyncLimiter
 
 from paraclip_bench.errors import BenchError
-from paraclip_bench.paraphrasing.service import Again, Hopeless, Question, Said, Service
+from paraclip_bench.paraphrasing.service import (
+    FatalServiceError,
+    Question,
+    Reply,
+    RequestPolicy,
+    RetryableError,
+    Service,
+)
 
 # A limit a minute holds in every span of so many seconds: services count in short windows too.
 _SPAN = 6.0
@@ -26,23 +32,12 @@ _MANY = 100_000
 _CHARACTERS_A_TOKEN = 4
 
 
-@dataclass(frozen=True)
-class Manners:
-    """Limits of a run: how many questions at once and a minute, how often and how long to wait."""
-
-    concurrency: int = 16
-    requests_a_minute: float | None = None
-    tokens_a_minute: float | None = None
-    retries: int = 8
-    patience: float = 900.0
-
-
-class GaveUp(Exception):
+class RetriesExhausted(Exception):
     """A question that was asked as often as may be; the run goes on without it."""
 
 
-class Asker:
-    """Asks a service with manners. One for a run; any number of tasks may ask at once.
+class RetryingClient:
+    """Asks a service under a request policy. One for a run; any number of tasks may ask at once.
 
     trusted: the service has answered under these settings before, so that a rejection is about its
     question. Until then it may be about every question: a parameter that the model does not know.
@@ -51,17 +46,17 @@ class Asker:
     def __init__(
         self,
         service: Service,
-        manners: Manners,
+        policy: RequestPolicy,
         say: Callable[[str], None],
         *,
         trusted: bool,
         prompt_characters: Callable[[Question], int],
         first_wait: float = _FIRST_WAIT,
     ) -> None:
-        self._service, self._manners, self._say = service, manners, say
+        self._service, self._policy, self._say = service, policy, say
         self._first_wait, self._prompt_characters = first_wait, prompt_characters
-        self._requests = _limiter(manners.requests_a_minute)
-        self._tokens = _limiter(manners.tokens_a_minute)
+        self._requests = _limiter(policy.requests_a_minute)
+        self._tokens = _limiter(policy.tokens_a_minute)
         # What an answer takes, learned from those that came.
         self._answer_tokens = 32.0
         self._trusted = asyncio.Event()
@@ -70,10 +65,10 @@ class Asker:
         self._rejected_in_a_row = 0
         self._failed_in_a_row, self._failed = 0, set[Question]()
         self._told_of_waiting = False
-        self._down = _Down(manners.patience, first_wait)
+        self._down = _CircuitBreaker(policy.patience, first_wait)
 
-    async def ask(self, question: Question) -> Said:
-        """An answer, or `GaveUp`; `BenchError` where asking anybody is pointless."""
+    async def ask(self, question: Question) -> Reply:
+        """An answer, or `RetriesExhausted`; `BenchError` where asking anybody is pointless."""
         failed = 0
         while True:
             if self._down.is_down:
@@ -83,21 +78,21 @@ class Asker:
                 continue
             try:
                 return await self._believed(await self._once(question))
-            except Again as error:
+            except RetryableError as error:
                 if self._breaks(question, error):
                     self._say(
                         f"{self._service.name} does not work ({error}); pausing, and trying again "
-                        f"for up to {self._manners.patience:.0f} s"
+                        f"for up to {self._policy.patience:.0f} s"
                     )
                     self._down.begin(error)
                 # Of a service that is down, a failure is not this question's.
                 if not self._down.is_down:
                     failed += 1
-                    if failed > self._manners.retries:
-                        raise GaveUp(str(error)) from error
+                    if failed > self._policy.retries:
+                        raise RetriesExhausted(str(error)) from error
                     await asyncio.sleep(self._wait(failed, error.after))
 
-    async def _once(self, question: Question) -> Said:
+    async def _once(self, question: Question) -> Reply:
         if self._requests is not None:
             await self._requests.acquire()
         if self._tokens is not None:
@@ -111,7 +106,7 @@ class Asker:
             self._answer_tokens += 0.05 * (said.completion_tokens - self._answer_tokens)
         return said
 
-    async def _believed(self, said: Said) -> Said:
+    async def _believed(self, said: Reply) -> Reply:
         """An answer that may be kept; a rejection only where it is not everybody's."""
         if said.rejected is None:
             self._trusted.set()
@@ -119,7 +114,7 @@ class Asker:
             return said
         self._rejected_in_a_row += 1
         if not self._service.rejects_alone and self._rejected_in_a_row >= _ALL_REJECTED:
-            raise Hopeless(
+            raise FatalServiceError(
                 f"{self._service.name} rejects one question after the other ({said.rejected}); "
                 "mend what they have in common (model, sampling, prompt) and run again"
             )
@@ -127,7 +122,7 @@ class Asker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._trusted.wait(), _UNTIL_TRUSTED)
             if not self._trusted.is_set():
-                raise GaveUp(said.rejected)
+                raise RetriesExhausted(said.rejected)
         return said
 
     def _wait(self, failed: int, after: float | None) -> float:
@@ -137,10 +132,10 @@ class Asker:
         do not come back together. `BenchError` where the service asks for more than patience.
         """
         after = after or 0.0
-        if after > self._manners.patience:
+        if after > self._policy.patience:
             raise BenchError(
                 f"{self._service.name} asks to wait for {after:.0f} s, longer than --patience "
-                f"({self._manners.patience:.0f} s); run the same command again then"
+                f"({self._policy.patience:.0f} s); run the same command again then"
             )
         if after > _TOLD_WAIT and not self._told_of_waiting:
             self._told_of_waiting = True
@@ -148,7 +143,7 @@ class Asker:
         longest = min(_LONGEST_WAIT, self._first_wait * 2 ** min(failed - 1, 16))
         return random.uniform(0, longest) + after
 
-    def _breaks(self, question: Question, error: Again) -> bool:
+    def _breaks(self, question: Question, error: RetryableError) -> bool:
         """Whether this failure is the one by which the service counts as down.
 
         Failures of a few questions again and again are theirs, however many in a row.
@@ -157,12 +152,12 @@ class Asker:
             return False
         self._failed_in_a_row += 1
         self._failed.add(question)
-        enough = max(_DOWN_AFTER, self._manners.concurrency)
+        enough = max(_DOWN_AFTER, self._policy.concurrency)
         # A service that is only busy says so to all who ask at once.
         enough = enough if error.down else 4 * enough
         return self._failed_in_a_row >= enough and len(self._failed) >= _DISTINCT
 
-    async def _try_whether_up(self, question: Question) -> Said | None:
+    async def _try_whether_up(self, question: Question) -> Reply | None:
         """One question at a time, another each time, more and more seldom; None while it is down.
 
         None too where it is up again and has no answer to this question.
@@ -171,21 +166,21 @@ class Asker:
             if not self._down.is_down:
                 return None
             error = self._down.error
-            if self._down.seconds > self._manners.patience:
+            if self._down.seconds > self._policy.patience:
                 what = (
                     "every answer that came is kept: run the same command again later"
                     if self._trusted.is_set()
                     else "it has never answered: check --base-url"
                 )
                 raise BenchError(
-                    f"{self._service.name} has not worked for {self._manners.patience:.0f} s "
+                    f"{self._service.name} has not worked for {self._policy.patience:.0f} s "
                     f"({error}); {what}"
                 )
             await asyncio.sleep(self._down.next_wait())
             said = None
             try:
                 said = await self._once(question)
-            except Again as again:
+            except RetryableError as again:
                 self._down.error = again
                 return None
             self._say(f"{self._service.name} works again after {self._down.seconds:.0f} s")
@@ -193,7 +188,7 @@ class Asker:
             return said
 
 
-class _Down:
+class _CircuitBreaker:
     """A service that is down: since when, why, and whose turn it is to try."""
 
     def __init__(self, patience: float, first_wait: float) -> None:
@@ -201,7 +196,7 @@ class _Down:
         self._since: float | None = None
         # First come, first served: a question that failed goes to the end.
         self.turn = asyncio.Lock()
-        self.error = Again("")
+        self.error = RetryableError("")
 
     @property
     def is_down(self) -> bool:
@@ -213,7 +208,7 @@ class _Down:
         """For how long."""
         return 0.0 if self._since is None else time.monotonic() - self._since
 
-    def begin(self, error: Again) -> None:
+    def begin(self, error: RetryableError) -> None:
         """It is down from now on."""
         self._since, self._wait, self.error = time.monotonic(), self._first_wait, error
 

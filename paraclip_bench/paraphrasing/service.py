@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from paraclip_bench.errors import BenchError
+from paraclip_bench.paraphrasing.prompts import Prompt
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Said:
+class Reply:
     """An answer as it came.
 
     fault says what is wrong with it by the service's own account; rejected, why there is none and
@@ -33,7 +35,7 @@ class Said:
     fault: str | None = None
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """Asking failed in a way that may pass; `after` is how long the service asks to wait, in s.
 
     down: the service seems not to work at all, as opposed to being busy.
@@ -45,7 +47,7 @@ class Again(Exception):
         self.down = down
 
 
-class Hopeless(BenchError):
+class FatalServiceError(BenchError):
     """Asking fails for every row alike: a wrong key, address or model."""
 
 
@@ -56,8 +58,43 @@ class Service(Protocol):
     rejects_alone: bool
     """Whether a rejection is always about its question, and never about all."""
 
-    async def ask(self, question: Question) -> Said:
-        """Answer, or raise `Again` or `Hopeless`."""
+    async def ask(self, question: Question) -> Reply:
+        """Answer, or raise `RetryableError` or `FatalServiceError`."""
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+class EmbeddedService(Service, Protocol):
+    """A service of this program's own, which needs no endpoint.
+
+    prompts stand in each row in the place of an LLM's, and say what made it. notice is told the
+    user.
+    """
+
+    prompts: Mapping[int, Prompt]
+    notice: str
+
+
+@dataclass(frozen=True)
+class RequestPolicy:
+    """Concurrency, rate limits and retries: questions at once and a minute, how often and how long.
+
+    patience is for how many seconds a service that is down is waited for.
+    """
+
+    concurrency: int = 16
+    requests_a_minute: float | None = None
+    tokens_a_minute: float | None = None
+    retries: int = 8
+    patience: float = 900.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a service is, how it is reached, and how it is asked."""
+
+    base_url: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    timeout: float = 60.0
+    policy: RequestPolicy = field(default_factory=RequestPolicy)

@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from paraclip_bench.reference.identity import Identity, identity_of, is_same
-from paraclip_bench.reference.published_numbers import Measure, PublishedScore, published_scores
+from paraclip_bench.reference.published_numbers import (
+    PublishedMeasure,
+    PublishedScore,
+    published_scores,
+)
 from paraclip_bench.results.schema import DataInfo, Result
 
 
@@ -23,7 +27,7 @@ def published_for(result: Result) -> list[PublishedScore]:
     ]
 
 
-def is_whole_set(result: Result, measure: Measure) -> bool:
+def is_whole_set(result: Result, measure: PublishedMeasure) -> bool:
     """Whether a result is of as many examples, and as noted, as the published number is."""
     return not _mismatch(result, measure)
 
@@ -55,7 +59,7 @@ def comparison(result: Result, title: str) -> list[str]:
     return lines
 
 
-def data_remark(data: DataInfo, measure: Measure) -> str:
+def data_remark(data: DataInfo, measure: PublishedMeasure) -> str:
     """How the data of a result are known to differ from the published number's, or may."""
     theirs, ours = measure.dataset_revision, data.revision
     if theirs is None:
@@ -66,7 +70,7 @@ def data_remark(data: DataInfo, measure: Measure) -> str:
     return f"its data are {measure.dataset} @ {theirs[:7]}, {these}; they may differ"
 
 
-def _mismatch(result: Result, measure: Measure) -> str:
+def _mismatch(result: Result, measure: PublishedMeasure) -> str:
     """How a result's data are known not to be the whole set, or nothing where they may be."""
     if result.n != measure.n:
         return f"on the whole set of {measure.n}, which these data are not"

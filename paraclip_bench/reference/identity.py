@@ -18,7 +18,7 @@ from paraclip_bench.reference.published_numbers import PublishedModel
 from paraclip_bench.results.schema import ModelInfo
 
 _SUFFIX = "-quickgelu"
-_ACTIVATIONS = ("gelu", "quick_gelu")  # by Network.quick_gelu, as our adapter names them
+_ACTIVATIONS = ("gelu", "quick_gelu")  # by PretrainedNetwork.quick_gelu, as our adapter names them
 _OPEN_CLIP_FAMILIES = ("OpenCLIP", "Scaling")
 
 # OpenAI's repositories hold its three networks in transformers' format; open_clip names others.
@@ -29,7 +29,7 @@ _OPENAI = {
 }
 
 
-class Network(NamedTuple):
+class PretrainedNetwork(NamedTuple):
     """A network of open_clip with published weights."""
 
     architecture: str
@@ -42,7 +42,7 @@ class Identity:
     """What a spec certainly is: a repository of the hub, open_clip's network, both or neither."""
 
     hub_id: str | None = None
-    network: Network | None = None
+    network: PretrainedNetwork | None = None
 
 
 def identity_of(model: ModelInfo, suite: str) -> Identity:
@@ -80,13 +80,13 @@ def is_same(measured: Identity, published: PublishedModel) -> bool:
     return measured.network is not None and measured.network == _published_network(published)
 
 
-def _runs(network: Network, model: ModelInfo) -> bool:
+def _runs(network: PretrainedNetwork, model: ModelInfo) -> bool:
     """Whether a model says that it ran the network's activation; None says nothing."""
     return model.activation == _ACTIVATIONS[network.quick_gelu]
 
 
 @functools.cache
-def _published_network(model: PublishedModel) -> Network | None:
+def _published_network(model: PublishedModel) -> PretrainedNetwork | None:
     """The network that a published number is of, as far as open_clip knows it.
 
     It ran the architecture's own activation: where both names of one tag are published the numbers
@@ -103,7 +103,7 @@ def _published_network(model: PublishedModel) -> Network | None:
     return trained._replace(quick_gelu=quick)
 
 
-def _trained(architecture: str, tag: str) -> Network | None:
+def _trained(architecture: str, tag: str) -> PretrainedNetwork | None:
     """The network as our adapter builds it: QuickGELU if the tag or the config says so."""
     import open_clip
 
@@ -111,7 +111,7 @@ def _trained(architecture: str, tag: str) -> Network | None:
     if not published:
         return None
     quick = bool(published.get("quick_gelu")) or _has_quick_gelu(architecture)
-    return Network(_plain(architecture), tag.lower().replace("-", "_"), quick)
+    return PretrainedNetwork(_plain(architecture), tag.lower().replace("-", "_"), quick)
 
 
 def _has_quick_gelu(architecture: str) -> bool:
@@ -132,14 +132,14 @@ def _plain(architecture: str) -> str:
 
 
 @functools.cache
-def _hub_networks() -> dict[str, Network]:
+def _hub_networks() -> dict[str, PretrainedNetwork]:
     """The networks of repositories of the hub, by open_clip's own list and OpenAI's three.
 
     A repository that several networks name, or by one of its files, is left out.
     """
     import open_clip
 
-    found: dict[str, set[Network | None]] = {}
+    found: dict[str, set[PretrainedNetwork | None]] = {}
     names = [
         (str(open_clip.get_pretrained_cfg(*name).get("hf_hub") or "").rstrip("/"), name)
         for name in open_clip.list_pretrained()

@@ -24,7 +24,7 @@ class _Fact(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(_Fact):
+class Publication(_Fact):
     """Who published the numbers, at which commit, and what is to be known of all of them."""
 
     name: str
@@ -39,7 +39,7 @@ class Source(_Fact):
         return f"{self.name} @ {self.commit}"
 
 
-class Measure(_Fact):
+class PublishedMeasure(_Fact):
     """A score as our tasks name it, and the data that it was published for, where that is known.
 
     n is the number of examples of the whole set as our task counts them, and notes are what its
@@ -98,9 +98,9 @@ class PublishedScore(_Fact):
     """One number, a fraction of 1."""
 
     model: PublishedModel
-    measure: Measure
+    measure: PublishedMeasure
     value: Fraction
-    source: Source
+    source: Publication
 
 
 class ModelValues(PublishedModel):
@@ -109,11 +109,11 @@ class ModelValues(PublishedModel):
     values: dict[str, Fraction]
 
 
-class ReferenceFile(Source):
+class ReferenceFile(Publication):
     """One file of results/reference/; values are fractions of 1."""
 
     schema_version: int
-    measures: dict[str, Measure]
+    measures: dict[str, PublishedMeasure]
     models: list[ModelValues]
 
     def scores(self) -> list[PublishedScore]:
@@ -121,7 +121,7 @@ class ReferenceFile(Source):
 
         `KeyError` for a value whose measure the file lacks.
         """
-        source = Source(**{name: getattr(self, name) for name in Source.model_fields})
+        source = Publication(**{name: getattr(self, name) for name in Publication.model_fields})
         return [
             PublishedScore(model=model, measure=self.measures[key], value=value, source=source)
             for row in self.models

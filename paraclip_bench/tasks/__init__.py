@@ -1,5 +1,23 @@
-"""What is measured: one file a task, all through the contract of `paraclip_bench.tasks.base`."""
+"""What is measured: one file a task, all through the contract of `tasks.base`.
 
-from paraclip_bench.tasks.base import Embed, Examples, Measured, Protocol, ScoredElsewhere, Task
+`catalog` finds tasks and suites by name; `verify` says whether a task's data are what they must be;
+`pairwise` is the comparison of a true with a false caption that several tasks make.
+"""
 
-__all__ = ["Embed", "Examples", "Measured", "Protocol", "ScoredElsewhere", "Task"]
+from paraclip_bench.tasks.base import (
+    Embed,
+    Examples,
+    ExternallyMeasured,
+    ExternallyScoredTask,
+    Protocol,
+    Task,
+)
+
+__all__ = [
+    "Embed",
+    "Examples",
+    "ExternallyMeasured",
+    "ExternallyScoredTask",
+    "Protocol",
+    "Task",
+]

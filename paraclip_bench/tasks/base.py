@@ -1,11 +1,7 @@
 """What a task is: load examples, measure outcomes through `embed`, score them.
 
 A task never sees a tokenizer, a device or a model: it asks `embed` for unit vectors.
-
-
-Which rows a limit keeps where the rows come part by part.
-
-Tasks whose scores another program computes: scores alone, so no outcomes and no intervals."""
+"""
 
 from __future__ import annotations
 
@@ -19,11 +15,12 @@ from typing import Protocol as TypingProtocol
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.data.data_set import DataSet
+from paraclip_bench import registry
+from paraclip_bench.data.data_set import DataSet, Pin
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.data.source import Source
-from paraclip_bench.errors import BenchError
-from paraclip_bench.metrics.statistic import Statistic
+from paraclip_bench.data.source import FolderSource, HubSource, Source
+from paraclip_bench.errors import BenchError, DataError, UsageError
+from paraclip_bench.metrics.metric import Metric, Statistic
 
 Side = Literal["text", "image"]
 Vectors = npt.NDArray[np.float32]
@@ -50,6 +47,18 @@ class Protocol:
 
     needs: tuple[Side, ...]
     about: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """A name that stands for several tasks.
+
+    has_mean: the mean of its tasks' main scores means something, and is a column of the board (all
+    of them have the same main score).
+    """
+
+    name: str
+    has_mean: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,23 +89,28 @@ class Examples(Sequence[Any]):
         return iter(self.rows)
 
 
+class UnknownScore(UsageError):
+    """A task has no score of that name, and no metric with such parameters."""
+
+
 class Task(ABC):
     """One task. A subclass sets the class attributes and writes `load` and `outcomes`.
 
-    name: as results and boards show it. groups: names that stand for several tasks. mean_groups:
-    those of them whose mean over tasks means something and is a column of the board (all members
-    have the same main score). suites: the suites whose `all` includes it. version: raised when a
-    score changes. protocols: headline first. scores: the main one first; each a pure function of
-    (outcome columns, weights). board: the scores that a leaderboard shows by itself (the main one
-    where empty).
-    lower_is_better: scores where less is more. breakdown: an outcome column that names a part of
-    the examples (a subset, a relation), and the scores that a result shows for each part.
-    data_set: licence, origin and size of a plugin's data, for the `data` command.
+    Instead of `load` it may write `load_folder` and `load_hub`, one for each kind of source.
+
+    name: as results and boards show it. groups: what it is of, a `Group` or its name alone. suites:
+    the suites whose `all` includes it. version: raised when a score changes. protocols: headline
+    first. scores: the main one first; each a pure function of (outcome columns, weights), best a
+    `Metric`. board: the scores that a leaderboard shows by itself (the main one where empty).
+    lower_is_better: plain functions among the scores of which less is more; a `Metric` says it
+    itself. breakdown: an outcome column that names a part of the examples (a subset, a relation),
+    and the scores that a result shows for each part. data_set: what the examples are and where
+    they are from. depth: how many first places of a ranking the outcomes keep, where the task ranks
+    a gallery.
     """
 
     name: ClassVar[str]
-    groups: ClassVar[tuple[str, ...]] = ()
-    mean_groups: ClassVar[tuple[str, ...]] = ()
+    groups: ClassVar[tuple[Group | str, ...]] = ()
     suites: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
     protocols: ClassVar[Mapping[str, Protocol]]
@@ -105,6 +119,12 @@ class Task(ABC):
     lower_is_better: ClassVar[tuple[str, ...]] = ()
     breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     data_set: ClassVar[DataSet | None] = None
+    depth: int = 100
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The names of its groups."""
+        return tuple(group if isinstance(group, str) else group.name for group in self.groups)
 
     @property
     def headline(self) -> str:
@@ -116,12 +136,60 @@ class Task(ABC):
         """The score that stands for the task."""
         return next(iter(self.scores))
 
-    @abstractmethod
+    @property
+    def pin(self) -> Pin | None:
+        """The hub's copy of the data, where there is one that can be used."""
+        return self.data_set.pin if self.data_set else None
+
+    def whole_size(self, protocol: str) -> int | None:
+        """How many examples the whole set has under a protocol, where that is known."""
+        return self.data_set.examples.get(protocol) if self.data_set else None
+
+    def metric(self, name: str) -> Statistic:
+        """The score of that name, or the same metric with the parameters that the name says.
+
+        Raises `UnknownScore` for a name that is neither, `UsageError` for a wrong parameter.
+        """
+        if name in self.scores:
+            return self.scores[name]
+        for score in self.scores.values():
+            if isinstance(score, Metric) and (found := score.parse(name)) is not None:
+                return self.scores.get(str(found), found)
+        raise UnknownScore(str(registry.unknown("score", name, self.scores, f"of {self.name}")))
+
+    def is_lower_better(self, score: str) -> bool:
+        """Whether less is more of a score."""
+        metric = self.scores.get(score)
+        if not isinstance(metric, Metric) and score not in self.scores:
+            kinds = [m for m in self.scores.values() if isinstance(m, Metric)]
+            metric = next((found for kind in kinds if (found := kind.parse(score))), None)
+        if isinstance(metric, Metric):
+            return metric.lower_is_better
+        return score in self.lower_is_better
+
     def load(self, source: Source, protocol: str) -> Examples | Sequence[Any]:
         """Read and check the examples; `DataError` names what is missing or wrong."""
+        if isinstance(source, HubSource):
+            return self.load_hub(source, protocol)
+        return self.load_folder(source, protocol)
+
+    def load_folder(self, source: FolderSource, protocol: str) -> Examples | Sequence[Any]:
+        """The examples of a folder in the layout of --data-dir; `DataError` where it has none."""
+        raise DataError(
+            f"{self.name} reads the hub's data alone; run it without --data-dir, in suite paper"
+        )
+
+    def load_hub(self, source: HubSource, protocol: str) -> Examples | Sequence[Any]:
+        """The examples of the hub's copy; `DataError` where there is none that can be used."""
+        data = self.data_set or DataSet("", "")
+        where = next(iter(data.layout), "its files")
+        raise DataError(
+            f"{self.name}: {data.not_on_hub}; give {where} with --data-dir "
+            "(docs/data.md has the layout)"
+        )
 
     def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:
-        """The n rows that `--limit n` keeps; `limits.spread` is for rows in order of their part."""
+        """The n rows that `--limit n` keeps; `spread` is for rows in order of their part."""
         return rows[:n]
 
     @abstractmethod
@@ -133,37 +201,25 @@ class Task(ABC):
         """
 
 
-def spread(rows: Sequence[Any], parts: Sequence[Hashable], n: int) -> list[Any]:
-    """n rows, in their order: the first of each part, then the second of each, and so on.
-
-    parts are the rows' own, and take turns in the order in which they first come.
-    """
-    first: dict[Hashable, int] = {}
-    seen: defaultdict[Hashable, int] = defaultdict(int)
-    turns = []
-    for index, part in enumerate(parts):
-        turns.append((seen[part], first.setdefault(part, len(first)), index))
-        seen[part] += 1
-    return [rows[index] for index in sorted(index for _, _, index in sorted(turns)[:n])]
-
-
-Scores = Mapping[str, float | None]
+ExternalScores = Mapping[str, float | None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class ExternallyMeasured:
     """Scores of a whole task, fractions of 1 where the other program has such; None is undefined.
 
     tables: for each kind of part (a subset), the parts by name with their number of examples and
     their scores.
     """
 
-    scores: Scores
-    tables: Mapping[str, Mapping[str, tuple[int, Scores]]] = dataclasses.field(default_factory=dict)
+    scores: ExternalScores
+    tables: Mapping[str, Mapping[str, tuple[int, ExternalScores]]] = dataclasses.field(
+        default_factory=dict
+    )
 
 
-class ScoredElsewhere(Task):
-    """A task that `measured` gives scores for, in place of `outcomes` and `scores`.
+class ExternallyScoredTask(Task):
+    """A task whose scores another program computes: `measured` in place of `outcomes` and `scores`.
 
     Its results are marked with `scored_by`, a program and its version. On a board they have columns
     of their own, without intervals, and take part in no group's mean. `--limit` is refused. remark:
@@ -189,15 +245,31 @@ class ScoredElsewhere(Task):
         return ""
 
     @abstractmethod
-    def measured(self, examples: Examples, embed: Embed) -> Measured:
+    def measured(self, examples: Examples, embed: Embed) -> ExternallyMeasured:
         """Have the whole task scored, with vectors from `embed`."""
 
     def outcomes(self, examples: Examples, embed: Embed) -> NoReturn:
         """There are none: `BenchError`."""
-        raise BenchError(f"{self.name} has no outcomes, for {self.scored_by} gives scores alone")
+        raise BenchError(
+            f"{self.name} has no outcomes, because {self.scored_by} gives scores alone"
+        )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A mean of a group is one of our own scores, which these are not."""
         super().__init_subclass__(**kwargs)
         if cls.groups:
-            raise TypeError(f"{cls.__name__} is scored elsewhere, so it can be of no group")
+            raise TypeError(f"{cls.__name__} is scored externally, so it can be of no group")
+
+
+def spread(rows: Sequence[Any], parts: Sequence[Hashable], n: int) -> list[Any]:
+    """n rows, in their order: the first of each part, then the second of each, and so on.
+
+    parts are the rows' own, and take turns in the order in which they first come.
+    """
+    first: dict[Hashable, int] = {}
+    seen: defaultdict[Hashable, int] = defaultdict(int)
+    turns = []
+    for index, part in enumerate(parts):
+        turns.append((seen[part], first.setdefault(part, len(first)), index))
+        seen[part] += 1
+    return [rows[index] for index in sorted(index for _, _, index in sorted(turns)[:n])]

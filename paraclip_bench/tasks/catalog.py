@@ -1,16 +1,46 @@
-"""From the names on a command line to tasks, protocols, a suite and a source of data."""
+"""Tasks and suites by the names that a user types: one, a group, or all of a suite."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from paraclip_bench import errors, registry
-from paraclip_bench.errors import BenchError, UsageError
-from paraclip_bench.tasks.base import ScoredElsewhere, Task
+from paraclip_bench import registry
+from paraclip_bench.data.source import HubSource, Source
+from paraclip_bench.errors import BenchError, UsageError, reason_of
+from paraclip_bench.metrics.metric import Metric
+from paraclip_bench.tasks.base import ExternallyScoredTask, Task
 
-SUITES = ("paper", "demo")
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """A set of tasks (those that name it), their default data and a baseline.
+
+    baseline: the spec that `clip` stands for. source: where the data are, unless a folder is given.
+    Both are functions, so that naming a suite costs nothing.
+    """
+
+    name: str
+    baseline: Callable[[], str]
+    source: Callable[[], Source]
+
+
+PAPER = Suite("paper", baseline=lambda: "open_clip:ViT-B-32/openai", source=HubSource)
+
+
+def find_suite(name: str) -> Suite:
+    """The suite of that name; `UsageError` for an unknown one.
+
+    Suites are entry points, as models and tasks are: the demo world brings its own.
+    """
+    suite: Suite = registry.find("suite", name).load()
+    return suite
+
+
+def suite_names() -> list[str]:
+    """The names of all suites."""
+    return [plugin.name for plugin in registry.plugins("suite")]
 
 
 def load_task(name: str) -> Task:
@@ -38,11 +68,11 @@ def load_task(name: str) -> Task:
     except (Exception, SystemExit) as error:
         raise BenchError(
             f"task {plugin.name!r} of {plugin.origin} cannot be made "
-            f"({errors.reason_of(error)}); mend or uninstall that package"
+            f"({reason_of(error)}); mend or uninstall that package"
         ) from error
     if not isinstance(task, Task):
         raise BenchError(
-            f"task {plugin.name!r} of {plugin.origin} is no paraclip_bench.tasks.Task; "
+            f"task {plugin.name!r} of {plugin.origin} is not a paraclip_bench.plugin.Task; "
             "mend or uninstall that package"
         )
     if argument and not task.name.casefold().startswith(f"{plugin.name.casefold()}:"):
@@ -72,7 +102,7 @@ def all_tasks() -> tuple[list[Task], list[str]]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class TaskChoice:
     """Tasks to run, why a task that was named cannot be, and remarks on the others."""
 
     tasks: list[Task]
@@ -80,8 +110,10 @@ class Choice:
     notes: list[str]
 
 
-def choose_tasks(names: Sequence[str], suite: str) -> Choice:
+def choose_tasks(names: Sequence[str | Task], suite: str) -> TaskChoice:
     """Tasks by name, PREFIX:ARG or group, in the order asked, each once; `all` is the suite's own.
+
+    A task that is given as an object is that task.
 
     Raises `UsageError` for a name that is neither task, group nor `all`.
     """
@@ -92,7 +124,10 @@ def choose_tasks(names: Sequence[str], suite: str) -> Choice:
     problems: list[str] = []
     notes: list[str] = []
     for name in names:
-        if ":" in name or name.casefold() in known:
+        members: list[Task]
+        if isinstance(name, Task):
+            members = [name]
+        elif ":" in name or name.casefold() in known:
             try:
                 members = [load_task(name)]
             except UsageError:
@@ -106,19 +141,21 @@ def choose_tasks(names: Sequence[str], suite: str) -> Choice:
             members = [
                 task
                 for task in tasks
-                if group in (own.casefold() for own in task.groups)
+                if group in (own.casefold() for own in task.group_names)
                 or (group == "all" and suite in task.suites)
             ]
             if not members:
-                groups = {group for task in tasks for group in task.groups}
+                groups = {group for task in tasks for group in task.group_names}
                 names_known = {plugin.name for plugin in registry.plugins("task")}
                 raise registry.unknown("task", name, names_known | groups | {"all"})
         for task in members:
             chosen.setdefault(task.name, task)
     remarks = [
-        task.remark for task in chosen.values() if isinstance(task, ScoredElsewhere) and task.remark
+        task.remark
+        for task in chosen.values()
+        if isinstance(task, ExternallyScoredTask) and task.remark
     ]
-    return Choice(list(chosen.values()), problems, notes + remarks)
+    return TaskChoice(list(chosen.values()), problems, notes + remarks)
 
 
 def choose_protocols(tasks: Iterable[Task], wanted: Sequence[str]) -> list[tuple[Task, str]]:
@@ -137,3 +174,16 @@ def choose_protocols(tasks: Iterable[Task], wanted: Sequence[str]) -> list[tuple
         own = [protocol for protocol in task.protocols if protocol.casefold() in folded]
         pairs += [(task, protocol) for protocol in own or [task.headline]]
     return pairs
+
+
+def all_metrics() -> list[tuple[Metric, list[str]]]:
+    """Every kind of metric with the tasks that have it; plain functions have no description."""
+    found: dict[tuple[str, str, str], tuple[Metric, list[str]]] = {}
+    for task in all_tasks()[0]:
+        for score in task.scores.values():
+            if isinstance(score, Metric):
+                key = (score.pattern, score.about, score.source)
+                _, names = found.setdefault(key, (score, []))
+                if task.name not in names:
+                    names.append(task.name)
+    return sorted(found.values(), key=lambda each: each[0].pattern)

@@ -12,25 +12,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from paraclip_bench.data.data_set import DataSet
 from paraclip_bench.data.gallery import read_gallery
 from paraclip_bench.data.row_files import read_jsonl, text_field
-from paraclip_bench.data.source import HubSource, Source
+from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.agreement import (
-    average_overlap_of,
-    jaccard_of,
-    overlaps,
-    rank_biased_overlap_of,
-)
+from paraclip_bench.metrics.agreement import AO, JS, RBO, overlaps
+from paraclip_bench.metrics.metric import Metric, Statistic, named
 from paraclip_bench.metrics.ranking import recall_of, retrieve
-from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task
 
-DEPTH = 10
+LEAST_DEPTH = 10
+"""Places of a ranking that are compared, so a gallery has at least as many images."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Query:
+class QueryPair:
     """A query, its paraphrase, and the target's place in the gallery (-1 where there is none).
 
     id is the row's own, or its number from 0.
@@ -42,6 +39,20 @@ class Query:
     id: str = dataclasses.field(default="", metadata=DERIVED)
 
 
+def _recall(k: int, of: str) -> Statistic:
+    return recall_of(f"rank_{of}", k)
+
+
+RECALL = Metric(
+    "recall",
+    "share of the queries, or of the paraphrases, that find the target in the first k places",
+    _recall,
+    k=1,
+    of="query",
+    choices=("query", "paraphrase"),
+)
+
+
 class ParaphrasedRetrieval(Task):
     """Do two phrasings of one query retrieve the same images, and the right one?"""
 
@@ -50,18 +61,18 @@ class ParaphrasedRetrieval(Task):
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "cheng2024": Protocol(("text", "image"), "top 10 of query and paraphrase compared")
     }
-    scores: ClassVar[Mapping[str, Statistic]] = {
-        "ao@10": average_overlap_of("overlaps", DEPTH),
-        "js@10": jaccard_of("overlaps", DEPTH),
-        "rbo@10": rank_biased_overlap_of("overlaps", DEPTH),
-        **{f"ao@{k}": average_overlap_of("overlaps", k) for k in (1, 5)},
-        **{f"js@{k}": jaccard_of("overlaps", k) for k in (1, 5)},
-        **{
-            f"recall@{k}/{side}": recall_of(f"rank_{side}", k)
-            for side in ("query", "paraphrase")
-            for k in (1, 5, 10)
-        },
-    }
+    scores: ClassVar[Mapping[str, Statistic]] = named(
+        AO,
+        JS,
+        RBO,
+        *AO.at(1, 5),
+        *JS.at(1, 5),
+        *(
+            recall
+            for side in RECALL.choices
+            for recall in dataclasses.replace(RECALL, of=side).at(1, 5, 10)
+        ),
+    )
     board = (
         "ao@10",
         "js@10",
@@ -70,17 +81,21 @@ class ParaphrasedRetrieval(Task):
         "recall@10/query",
         "recall@10/paraphrase",
     )
+    data_set = DataSet(
+        "that of your images",
+        "the set of Cheng et al. 2024 is not public: make one with data build",
+        layout={
+            "paraphrased-retrieval/queries.jsonl": "query, paraphrase[, image_id][, id]",
+            "paraphrased-retrieval/images/": "the gallery; or val2014/, val2017/, *.tar",
+        },
+        not_on_hub="no copy of the published set is known on the hub",
+    )
 
-    def load(self, source: Source, protocol: str) -> Examples:
+    def load_folder(self, source: FolderSource, protocol: str) -> Examples:
         """Read and check the queries and the gallery."""
-        if isinstance(source, HubSource):
-            raise DataError(
-                f"{self.name}: no copy of the published set is known on the hub; give "
-                f"{self.name}/queries.jsonl and images/ with --data-dir (docs/data.md)"
-            )
         path = source.file(f"{self.name}/queries.jsonl")
-        gallery = read_gallery(path.parent, DEPTH)
-        queries: list[Query] = []
+        gallery = read_gallery(path.parent, LEAST_DEPTH)
+        queries: list[QueryPair] = []
         lines: dict[str | None, int] = {}
         for index, (number, row) in enumerate(read_jsonl(path)):
             where = f"{path}, line {number}"
@@ -102,7 +117,7 @@ class ParaphrasedRetrieval(Task):
                 raise DataError(f"{where}: the id {id!r} is that of line {lines[id]} too; mend one")
             lines[id] = number
             queries.append(
-                Query(
+                QueryPair(
                     text_field(row, "query", where),
                     text_field(row, "paraphrase", where),
                     -1 if place is None else place,
@@ -116,18 +131,17 @@ class ParaphrasedRetrieval(Task):
         return Examples(queries, shared=gallery.images, id=f"{source.id}:{path.name}", notes=notes)
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
-        """Rank the gallery for both phrasings of each query."""
-        queries: list[Query] = list(examples)
+        """Rank the gallery for both phrasings of each query; the first `depth` places are kept."""
+        queries: list[QueryPair] = list(examples)
         gallery = list(examples.shared)
         images = embed.images(gallery)
         texts = embed.texts([q.query for q in queries] + [q.paraphrase for q in queries])
         targets = np.array([q.target for q in queries])
-        firsts, ranks = {}, {}
-        for side, vectors in (
-            ("query", texts[: len(queries)]),
-            ("paraphrase", texts[len(queries) :]),
-        ):
-            firsts[side], ranks[side] = retrieve(vectors, images, targets, DEPTH)
+        k = min(max(self.depth, LEAST_DEPTH), len(gallery))
+        query, paraphrase = (
+            retrieve(vectors, images, targets, k)
+            for vectors in (texts[: len(queries)], texts[len(queries) :])
+        )
         names = np.array([image.id for image in gallery], dtype=object)
         clusters = [
             f"pair-{index}" if q.target < 0 else gallery[q.target].sha256
@@ -136,11 +150,13 @@ class ParaphrasedRetrieval(Task):
         return {
             "example_id": np.array([q.id for q in queries], dtype=object),
             "cluster_id": np.array(clusters, dtype=object),
-            "overlaps": overlaps(firsts["query"], firsts["paraphrase"]),
-            "rank_query": ranks["query"],
-            "rank_paraphrase": ranks["paraphrase"],
-            "top_query": names[firsts["query"]],
-            "top_paraphrase": names[firsts["paraphrase"]],
+            "overlaps": overlaps(query.first, paraphrase.first),
+            "rank_query": query.target_ranks,
+            "rank_paraphrase": paraphrase.target_ranks,
+            "top_query": names[query.first],
+            "top_paraphrase": names[paraphrase.first],
+            "similarity_query": query.similarities,
+            "similarity_paraphrase": paraphrase.similarities,
         }
 
 

@@ -8,27 +8,33 @@ asks with the image: it is nearer to P1 and to P2 than to N. A tie is wrong, as 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from paraclip_bench.data.data_set import DataSet
 from paraclip_bench.data.images import ImageRef, image_in
 from paraclip_bench.data.row_files import text_field
-from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of, mean_within
+from paraclip_bench.data.source import FolderSource
+from paraclip_bench.metrics.accuracy import ACCURACY_MICRO, macro_mean_of
+from paraclip_bench.metrics.metric import Metric, Statistic, named
 from paraclip_bench.metrics.similarity import row_dot
-from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, spread
-from paraclip_bench.tasks.sugarcrepe import missing_subsets, read_items, subset_files
+from paraclip_bench.tasks.sugarcrepe import (
+    missing_subsets,
+    read_items,
+    subset_accuracies,
+    subset_files,
+)
 
 SUBSETS = ("swap_obj", "swap_att", "replace_obj", "replace_att", "replace_rel")
 
 
 @dataclasses.dataclass(frozen=True)
-class Item:
+class SugarCrepePPItem:
     """Two captions of one meaning and a third of another; `image` where the protocol needs it.
 
     id is the subset and the item's own id, filename the image's name, with or without the image.
@@ -53,20 +59,32 @@ class SugarCrepePP(Task):
         "tot": Protocol(("text",), "captions alone; both pairs must win; ties wrong"),
         "itt": Protocol(("text", "image"), "image against captions; both must win; ties wrong"),
     }
-    scores: ClassVar[Mapping[str, Statistic]] = {
-        "accuracy": macro_mean_of("correct", "subset"),
-        "accuracy_micro": mean_of("correct"),
-        **{f"accuracy/{subset}": mean_within("correct", "subset", subset) for subset in SUBSETS},
-    }
+    scores: ClassVar[Mapping[str, Statistic]] = named(
+        Metric(
+            "accuracy",
+            "mean over the subsets of the share of items that are right",
+            functools.partial(macro_mean_of, "correct", "subset"),
+            source="subsets: Dumpala et al. 2024; their mean: READ-CLIP",
+        ),
+        ACCURACY_MICRO,
+        *subset_accuracies(SUBSETS),
+    )
     breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {"subset": ("accuracy_micro",)}
 
-    def load(self, source: Source, protocol: str) -> Examples:
-        """The items of whichever subsets a folder has."""
-        if isinstance(source, HubSource):
-            raise DataError(
-                f"{self.name}: no revision of the hub's copy is pinned; give the authors' files, "
-                f"{self.name}/{SUBSETS[0]}.json and so on, with --data-dir (docs/data.md)"
-            )
+    data_set = DataSet(
+        "CC BY 4.0",
+        "SugarCrepe++ (Dumpala et al. 2024)",
+        layout={
+            "sugarcrepe-pp/{swap_obj,swap_att,replace_obj,replace_att,replace_rel}.json": "the "
+            "authors' files, as many as there are",
+            "sugarcrepe-pp/images/": "COCO val2017, for protocol itt",
+        },
+        examples={"tot": 4757, "itt": 4757},
+        not_on_hub="no revision of the hub's copy is pinned",
+    )
+
+    def load_folder(self, source: FolderSource, protocol: str) -> Examples:
+        """The items of the subsets that a folder has."""
         folder = source.folder(self.name)
         there = subset_files(folder, SUBSETS)
         images = source.folder(f"{self.name}/images") if protocol == "itt" else None
@@ -82,7 +100,7 @@ class SugarCrepePP(Task):
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Compare the similarities of each item."""
-        items: list[Item] = list(examples)
+        items: list[SugarCrepePPItem] = list(examples)
         n = len(items)
         # One request, so that equal captions are one vector and tie.
         texts = embed.texts(
@@ -116,10 +134,10 @@ class SugarCrepePP(Task):
             "subset": np.array([item.subset for item in items], dtype=object),
         }
 
-    def _items(self, subset: str, file: Path, images: Path | None) -> Iterator[Item]:
+    def _items(self, subset: str, file: Path, images: Path | None) -> Iterator[SugarCrepePPItem]:
         for id, where, row in read_items(subset, file):
             name = text_field(row, "filename", where)
-            yield Item(
+            yield SugarCrepePPItem(
                 id,
                 subset,
                 name,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from paraclip_bench.data.data_set import data_set_of, pin_of, whole_size
-from paraclip_bench.data.snapshot import check_cached, check_prefetched, files, whereabouts
-from paraclip_bench.data.source import HubSource, Source
-from paraclip_bench.errors import BenchError, DataError, MissingData, NotServed, reason_of
+from paraclip_bench.data.source import Source
+from paraclip_bench.errors import DataError, MissingData, NotServed, sentence_of
 from paraclip_bench.tasks.base import Task
 
 
@@ -32,26 +30,18 @@ class Verdict:
 
 def verify(task: Task, source: Source) -> list[Verdict]:
     """Hash the files of a task's data anew and read its examples under each of its protocols."""
-    data, pin = data_set_of(task), pin_of(task)
+    data, pin = task.data_set, task.pin
     own = source.of(pin)
     base = Verdict(task.name, "", "right")
-    if isinstance(own, HubSource) and data is not None:
-        if pin is None:
-            why = f"the hub has no copy of it that can be used ({data.source})"
-            return _all(task, dataclasses.replace(base, state="missing", why=why))
-        folder = whereabouts(pin, own.root)
-        if folder is None:
-            why = "not here; data prefetch fetches it"
-            return _all(task, dataclasses.replace(base, state="missing", why=why))
+    if data is not None:
         try:
-            if own.root is None:
-                hashed = check_cached(folder, pin, again=True)
-            else:
-                hashed = len(files(check_prefetched(own.root, pin, again=True)))
-            own.rows(pin)
+            if own.kind == "hub" and pin is None:
+                raise MissingData(f"the hub has no copy of it that can be used ({data.source})")
+            there, hashed = own.check(pin)
         except DataError as error:
-            return _all(task, dataclasses.replace(base, state="wrong", why=str(error)))
-        base = dataclasses.replace(base, files=len(files(folder)), hashed=hashed)
+            state = "missing" if isinstance(error, MissingData) else "wrong"
+            return _all(task, dataclasses.replace(base, state=state, why=str(error)))
+        base = dataclasses.replace(base, files=there, hashed=hashed)
     return [_read(task, own, verdict) for verdict in _all(task, base)]
 
 
@@ -60,12 +50,12 @@ def _all(task: Task, verdict: Verdict) -> list[Verdict]:
 
 
 def _read(task: Task, source: Source, verdict: Verdict) -> Verdict:
-    verdict = dataclasses.replace(verdict, expected=whole_size(task, verdict.protocol))
+    verdict = dataclasses.replace(verdict, expected=task.whole_size(verdict.protocol))
     try:
         n = len(task.load(source, verdict.protocol))
     # A plugin's task may raise anything.
     except Exception as error:
-        why = str(error) if isinstance(error, BenchError) else reason_of(error)
+        why = sentence_of(error)
         state = "wrong"
         if isinstance(error, NotServed | MissingData):
             state = "other" if isinstance(error, NotServed) else "missing"

@@ -18,14 +18,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.data_set import PINS
+from paraclip_bench.data.data_set import DataSet, MtebEquivalent, Pin
 from paraclip_bench.data.hub import with_images
 from paraclip_bench.data.images import ImageRef, checked_box, image_in
 from paraclip_bench.data.row_files import int_field, read_json_list, text_field
-from paraclip_bench.data.source import FolderSource, HubSource, Source
+from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError, NotServed
-from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
-from paraclip_bench.metrics.statistic import Statistic
+from paraclip_bench.metrics.accuracy import ACCURACY_MICRO, TIE_RATE, macro_mean_of
+from paraclip_bench.metrics.metric import Metric, Statistic, named
 from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task
 from paraclip_bench.tasks.pairwise import compare
 
@@ -35,7 +35,7 @@ MIN_CASES = 25
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class VisualGenomeCase:
     """An image, its true and false caption, the case's group, and whether that group counts.
 
     `counted_group` is the group that the protocol's mean counts the case in, or "".
@@ -58,15 +58,21 @@ def excluded_relations() -> frozenset[str]:
 class _VisualGenome(Task):
     groups = ("compositionality",)
     suites = ("paper", "demo")
-    scores: ClassVar[Mapping[str, Statistic]] = {
-        "accuracy": macro_mean_of("correct", "counted_group"),
-        "accuracy_micro": mean_of("correct"),
-        "tie_rate": mean_of("tie"),
-    }
-    lower_is_better = ("tie_rate",)
+    scores: ClassVar[Mapping[str, Statistic]] = named(
+        Metric(
+            "accuracy",
+            "the protocol's own mean of right cases: over relations or attribute pairs, or over "
+            "all cases",
+            functools.partial(macro_mean_of, "correct", "counted_group"),
+            source="Yuksekgonul et al. 2023 (arXiv 2210.01936)",
+        ),
+        ACCURACY_MICRO,
+        TIE_RATE,
+    )
     breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {"group": ("accuracy_micro", "tie_rate")}
     annotation: ClassVar[str]
     group_field: ClassVar[str]
+    data_set: ClassVar[DataSet]
 
     def group(self, row: Mapping[str, Any], where: str) -> str:
         """The relation or the attribute pair of a case."""
@@ -76,11 +82,8 @@ class _VisualGenome(Task):
         """The groups that the aro protocol's mean is over."""
         raise DataError(f"{self.name} names no counted groups")
 
-    def load(self, source: Source, protocol: str) -> Examples:
-        if isinstance(source, HubSource):
-            examples = self._from_hub(source, protocol)
-        else:
-            examples = self._from_folder(source, protocol)
+    def _counted(self, examples: Examples, protocol: str) -> Examples:
+        """The examples, each with the group that the protocol's mean counts it in."""
         if protocol != "aro":
             return examples
         groups = [case.group for case in examples]
@@ -98,7 +101,7 @@ class _VisualGenome(Task):
         return dataclasses.replace(examples, rows=rows)
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
-        cases: list[Case] = list(examples)
+        cases: list[VisualGenomeCase] = list(examples)
         if not any(case.counted_group for case in cases):
             raise DataError(
                 f"{self.name}: none of these {len(cases)} cases is of a group that the aro "
@@ -117,7 +120,7 @@ class _VisualGenome(Task):
             "counted_group": np.array([case.counted_group for case in cases], dtype=object),
         }
 
-    def _from_folder(self, source: FolderSource, protocol: str) -> Examples:
+    def load_folder(self, source: FolderSource, protocol: str) -> Examples:
         path = source.file(f"{self.name}/{self.annotation}")
         images = source.folder(f"{self.name}/images")
         cases, partly_outside = [], 0
@@ -128,10 +131,12 @@ class _VisualGenome(Task):
             partly_outside += not checked_box(case.image, where)
             cases.append(case)
         notes = {"boxes_partly_outside": partly_outside} if partly_outside else {}
-        return Examples(cases, id=f"{source.id}:{path.name}", notes=notes)
+        examples = Examples(cases, id=f"{source.id}:{path.name}", notes=notes)
+        return self._counted(examples, protocol)
 
-    def _from_hub(self, source: HubSource, protocol: str) -> Examples:
-        pin = PINS[self.name]
+    def load_hub(self, source: HubSource, protocol: str) -> Examples:
+        pin = self.data_set.pin
+        assert pin is not None
         rows = source.rows(pin)
         columns = set(rows.column_names)
         missing = {"image", "true_caption", "false_caption"} - columns
@@ -157,13 +162,16 @@ class _VisualGenome(Task):
             notes["boxes_partly_outside"] = partly_outside
         if protocol == "aro" and self.group_field not in columns:
             notes["group"] = "recovered from the captions"
-        return Examples(cases, id=pin.id, revision=pin.revision, notes=notes)
+        examples = Examples(cases, id=pin.id, revision=pin.revision, notes=notes)
+        return self._counted(examples, protocol)
 
-    def _case(self, row: Mapping[str, Any], image: ImageRef, protocol: str, where: str) -> Case:
+    def _case(
+        self, row: Mapping[str, Any], image: ImageRef, protocol: str, where: str
+    ) -> VisualGenomeCase:
         if protocol == "aro":
             left, top, width, height = (int_field(row, key, where) for key in _BOX_FIELDS)
             image = image.cropped((left, top, left + width, top + height))
-        return Case(
+        return VisualGenomeCase(
             image,
             text_field(row, "true_caption", where),
             text_field(row, "false_caption", where),
@@ -176,6 +184,17 @@ class VGRelation(_VisualGenome):
 
     name = "vg-relation"
     annotation = "visual_genome_relation.json"
+    data_set = DataSet(
+        "MIT, images CC BY 4.0",
+        "ARO (Yuksekgonul et al. 2023)",
+        layout={
+            "vg-relation/visual_genome_relation.json": "ARO's own file",
+            "vg-relation/images/": "Visual Genome's images",
+        },
+        examples={"aro": 23937, "mteb": 23937},
+        pin=Pin("mteb/ARO-Visual-Relation", "53c1115ab5871ab33b09d5bb8856236d46bdaf2d", rows=23937),
+        mteb=MtebEquivalent("AROVisualRelation", "mteb", {"accuracy": "text_acc"}),
+    )
     group_field = "relation_name"
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "aro": Protocol(("text", "image"), "cropped; ties wrong; mean over relations"),
@@ -196,6 +215,19 @@ class VGAttribution(_VisualGenome):
 
     name = "vg-attribution"
     annotation = "visual_genome_attribution.json"
+    data_set = DataSet(
+        "MIT, images CC BY 4.0",
+        "ARO (Yuksekgonul et al. 2023)",
+        layout={
+            "vg-attribution/visual_genome_attribution.json": "ARO's own file",
+            "vg-attribution/images/": "Visual Genome's images",
+        },
+        examples={"aro": 28748, "mteb": 28748},
+        pin=Pin(
+            "mteb/ARO-Visual-Attribution", "25fe9b460426ff67cdb0608a737c94f8f49a901e", rows=28748
+        ),
+        mteb=MtebEquivalent("AROVisualAttribution", "mteb", {"accuracy": "text_acc"}),
+    )
     group_field = "attributes"
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "aro": Protocol(

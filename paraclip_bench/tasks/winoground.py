@@ -9,29 +9,35 @@ on metrics). Guessing gets 1/4, 1/4 and 1/6.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.data_set import PINS
+from paraclip_bench.data.data_set import DataSet, MtebEquivalent, Pin
 from paraclip_bench.data.hub import require_columns, with_images
 from paraclip_bench.data.images import ImageRef, image_in, is_file
 from paraclip_bench.data.row_files import read_jsonl, text_field
-from paraclip_bench.data.source import FolderSource, HubSource, Source
+from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.accuracy import mean_of
+from paraclip_bench.metrics.accuracy import TIE_RATE, mean_of
+from paraclip_bench.metrics.metric import Metric, Statistic, named
 from paraclip_bench.metrics.similarity import row_dot
-from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
 
 TAGS = ("collapsed_tag", "secondary_tag", "num_main_preds", "tag")
-SCORES = ("group", "text", "image")
+SOURCE = "Thrush et al. 2022 (arXiv 2204.03162)"
+SCORES = {
+    "group": "share of the examples that are right by both of the next two",
+    "text": "share of the examples in which each image prefers its own caption",
+    "image": "share of the examples in which each caption prefers its own image",
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
+class WinogroundExample:
     """Two images and their captions; the tags are "" where the data has none."""
 
     id: str
@@ -58,23 +64,33 @@ class Winoground(Task):
             "the first of a tie wins; group, text, image are accuracy, text_acc, image_acc there",
         ),
     }
-    scores: ClassVar[Mapping[str, Statistic]] = {
-        **{score: mean_of(score) for score in SCORES},
-        "tie_rate": mean_of("tie"),
-    }
+    scores: ClassVar[Mapping[str, Statistic]] = named(
+        *(
+            Metric(score, about, functools.partial(mean_of, score), source=SOURCE)
+            for score, about in SCORES.items()
+        ),
+        TIE_RATE,
+    )
     board = ("text", "image", "group")
-    lower_is_better = ("tie_rate",)
-    breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(TAGS, SCORES)
+    breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(TAGS, tuple(SCORES))
 
-    def load(self, source: Source, protocol: str) -> Examples:
-        """The hub's copy (its licence must be accepted there), or the authors' examples.jsonl."""
-        if isinstance(source, HubSource):
-            return self._from_hub(source)
-        return self._from_folder(source)
+    data_set = DataSet(
+        "Meta's own, to be accepted on the hub",
+        "Winoground (Thrush et al. 2022)",
+        layout={
+            "winoground/examples.jsonl": "the authors' file",
+            "winoground/images/": "NAME.png",
+        },
+        examples={"winoground": 400, "mteb": 400},
+        pin=Pin("facebook/winoground", "b400e173549071916ad1b3d449293bc8d8b4b763", rows=400),
+        mteb=MtebEquivalent(
+            "Winoground", "mteb", {"group": "accuracy", "text": "text_acc", "image": "image_acc"}
+        ),
+    )
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Compare the four similarities of each example."""
-        rows: list[Example] = list(examples)
+        rows: list[WinogroundExample] = list(examples)
         n = len(rows)
         # One request a side, so that what is equal is one vector and ties.
         images = embed.images([row.image_0 for row in rows] + [row.image_1 for row in rows])
@@ -102,7 +118,8 @@ class Winoground(Task):
             **{tag: np.array([getattr(row, tag) for row in rows], dtype=object) for tag in TAGS},
         }
 
-    def _from_folder(self, source: FolderSource) -> Examples:
+    def load_folder(self, source: FolderSource, protocol: str) -> Examples:
+        """The authors' examples.jsonl."""
         path = source.file(f"{self.name}/examples.jsonl")
         folder = source.folder(f"{self.name}/images")
         rows = []
@@ -112,8 +129,10 @@ class Winoground(Task):
             rows.append((row, images, where))
         return Examples(_examples(rows, str(path)), id=f"{source.id}:{path.name}")
 
-    def _from_hub(self, source: HubSource) -> Examples:
-        pin = PINS[self.name]
+    def load_hub(self, source: HubSource, protocol: str) -> Examples:
+        """The hub's copy; its licence must be accepted there."""
+        pin = self.data_set.pin
+        assert pin is not None
         found = source.rows(pin)
         columns = ("image_0", "image_1")
         require_columns(found, (*columns, "caption_0", "caption_1"), self.name)
@@ -125,10 +144,12 @@ class Winoground(Task):
         return Examples(_examples(rows, name), id=pin.id, revision=pin.revision)
 
 
-def _examples(rows: list[tuple[dict[str, Any], list[ImageRef], str]], name: str) -> list[Example]:
+def _examples(
+    rows: list[tuple[dict[str, Any], list[ImageRef], str]], name: str
+) -> list[WinogroundExample]:
     if not rows:
         raise DataError(f"{name} holds no examples")
-    examples: list[Example] = []
+    examples: list[WinogroundExample] = []
     ids: set[str] = set()
     for index, (row, (first, second), where) in enumerate(rows):
         id = str(row.get("id", index))
@@ -137,7 +158,7 @@ def _examples(rows: list[tuple[dict[str, Any], list[ImageRef], str]], name: str)
         ids.add(id)
         tags = {tag: "" if row.get(tag) is None else str(row[tag]) for tag in TAGS}
         examples.append(
-            Example(
+            WinogroundExample(
                 id,
                 first,
                 second,

@@ -12,21 +12,22 @@ cleans each option as the authors do, `mteb` takes it as it is stored.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from paraclip_bench.data.data_set import PINS
+from paraclip_bench.data.data_set import DataSet, MtebEquivalent, Pin
 from paraclip_bench.data.hub import require_columns, with_images
 from paraclip_bench.data.images import ImageRef, image_in
 from paraclip_bench.data.row_files import read_jsonl, text_field
-from paraclip_bench.data.source import FolderSource, HubSource, Source
+from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.accuracy import mean_of
+from paraclip_bench.metrics.accuracy import TIE_RATE, mean_of
+from paraclip_bench.metrics.metric import Metric, Statistic, named
 from paraclip_bench.metrics.similarity import row_dot
-from paraclip_bench.metrics.statistic import Statistic
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
 
 OPTIONS = 5
@@ -36,7 +37,7 @@ _BLANKED = str.maketrans(dict.fromkeys('.!"()*#:;~', " "))
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class WordOrderCase:
     """An image and five captions, the true one first."""
 
     image: ImageRef
@@ -64,22 +65,20 @@ class _Order(Task):
         ),
         "mteb": Protocol(("text", "image"), "options as stored; ties right; mean of cases"),
     }
-    scores: ClassVar[Mapping[str, Statistic]] = {
-        "accuracy": mean_of("correct"),
-        "tie_rate": mean_of("tie"),
-    }
-    lower_is_better = ("tie_rate",)
-
-    def load(self, source: Source, protocol: str) -> Examples:
-        """The hub's frozen copy, or cases.jsonl of a folder."""
-        clean = protocol == "aro"
-        if isinstance(source, HubSource):
-            return self._from_hub(source, clean)
-        return self._from_folder(source, clean)
+    scores: ClassVar[Mapping[str, Statistic]] = named(
+        Metric(
+            "accuracy",
+            "share of the cases in which no shuffle is nearer to the image than the caption",
+            functools.partial(mean_of, "correct"),
+            source="Yuksekgonul et al. 2023 (arXiv 2210.01936)",
+        ),
+        TIE_RATE,
+    )
+    data_set: ClassVar[DataSet]
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Compare the image's similarities to the five options of each case."""
-        cases: list[Case] = list(examples)
+        cases: list[WordOrderCase] = list(examples)
         n = len(cases)
         images = embed.images([case.image for case in cases])
         # One request, so that a shuffle that changed nothing is the same vector and ties.
@@ -95,7 +94,8 @@ class _Order(Task):
             "tie": true == best,
         }
 
-    def _from_folder(self, source: FolderSource, clean: bool) -> Examples:
+    def load_folder(self, source: FolderSource, protocol: str) -> Examples:
+        """The cases.jsonl of a folder."""
         path = source.file(f"{self.name}/cases.jsonl")
         images = source.folder(f"{self.name}/images")
         cases = []
@@ -108,20 +108,22 @@ class _Order(Task):
                 )
             options = [(f"caption {k}", caption) for k, caption in enumerate(captions)]
             image = image_in(images, text_field(row, "image", where), where)
-            cases.append(Case(image, _captions(options, clean, where)))
+            cases.append(WordOrderCase(image, _captions(options, protocol == "aro", where)))
         if not cases:
             raise DataError(f"{path} holds no cases")
         return Examples(cases, id=f"{source.id}:{path.name}")
 
-    def _from_hub(self, source: HubSource, clean: bool) -> Examples:
-        pin = PINS[self.name]
+    def load_hub(self, source: HubSource, protocol: str) -> Examples:
+        """The hub's frozen copy."""
+        pin = self.data_set.pin
+        assert pin is not None
         rows = source.rows(pin)
         require_columns(rows, ("images", *HUB_COLUMNS), self.name)
         cases = []
         for index, row, (image,) in with_images(rows, ["images"], self.name):
             where = f"{self.name} of the hub, row {index}"
             options = [(column, row[column]) for column in HUB_COLUMNS]
-            cases.append(Case(image, _captions(options, clean, where)))
+            cases.append(WordOrderCase(image, _captions(options, protocol == "aro", where)))
         if not cases:
             raise DataError(f"{self.name}: the hub's copy holds no rows")
         return Examples(cases, id=pin.id, revision=pin.revision)
@@ -137,13 +139,36 @@ def _captions(options: Sequence[tuple[str, Any]], clean: bool, where: str) -> tu
     return tuple(captions)
 
 
+def _data_set(name: str, licence: str, pin: Pin, mteb: MtebEquivalent) -> DataSet:
+    return DataSet(
+        licence,
+        "ARO (Yuksekgonul et al. 2023)",
+        layout={f"{name}/cases.jsonl": "image, captions", f"{name}/images/": "NAME"},
+        examples={"aro": pin.rows or 0, "mteb": pin.rows or 0},
+        pin=pin,
+        mteb=mteb,
+    )
+
+
 class CocoOrder(_Order):
     """A caption of COCO against four shuffles of its words."""
 
     name = "coco-order"
+    data_set = _data_set(
+        name,
+        "MIT, captions CC BY 4.0",
+        Pin("mteb/ARO-COCO-order", "53c20afc02a87fed8c0245dde2e00f054da4b861", rows=25010),
+        MtebEquivalent("AROCocoOrder", "mteb", {"accuracy": "text_acc"}, only_hub=True),
+    )
 
 
 class Flickr30kOrder(_Order):
     """A caption of Flickr30k against four shuffles of its words."""
 
     name = "flickr30k-order"
+    data_set = _data_set(
+        name,
+        "MIT, images for research",
+        Pin("mteb/ARO-Flickr-Order", "e5d7f3502345b2c398a6645b4d09b44e650287bf", rows=5000),
+        MtebEquivalent("AROFlickrOrder", "mteb", {"accuracy": "text_acc"}, only_hub=True),
+    )

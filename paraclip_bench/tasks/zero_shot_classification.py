@@ -1,6 +1,4 @@
-"""A folder of class folders with images, as ImageNet's, and the names that its classes have.
-
-Zero-shot classification (Radford et al. 2021, arXiv 2103.00020, section 3.1).
+"""Zero-shot classification (Radford et al. 2021, arXiv 2103.00020, section 3.1).
 
 A class's vector is the mean of the unit vectors of its prompts, normalised again (their prompt
 ensembling); an image is of the class whose vector is nearest.
@@ -9,6 +7,7 @@ ensembling); an image is of the class whose vector is nearest.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -17,15 +16,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from paraclip_bench.data.data_set import DataSet
 from paraclip_bench.data.images import ImageRef, image_files
 from paraclip_bench.data.row_files import is_torn, read_json, read_text
-from paraclip_bench.data.source import FolderSource, HubSource, Source
+from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
+from paraclip_bench.metrics.metric import Columns, Floats, Metric, Statistic, batched, named
 from paraclip_bench.metrics.ranking import recall_of, retrieve
-from paraclip_bench.metrics.statistic import Columns, Floats, Statistic, batched
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, Vectors, spread
 
+DEFAULT_TEMPLATE = "a photo of a {}."
+# Unit vectors rounded to half precision cancel out to about this, and no closer.
+_NO_DIRECTION = 1e-3
 # ImageNet-1k's folders: how many, and the first and the last in order.
 _IMAGENET = (1000, "n01440764", "n15075141")
 
@@ -44,6 +47,154 @@ class ClassNames:
 
     names: dict[str, tuple[str, ...]]
     origin: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptedClass:
+    """A class folder and the prompts that stand for it: each name in each template."""
+
+    label: str
+    prompts: tuple[str, ...]
+
+
+def accuracy_at(k: int) -> Statistic:
+    """Share of images with their class among the first k; NaN where there are no more than k."""
+
+    @batched
+    def accuracy(columns: Columns, weights: Floats) -> Floats:
+        found = recall_of("rank", k)(columns, weights)
+        return np.asarray(np.where(columns["classes"][0] > k, found, np.nan))
+
+    return accuracy
+
+
+class ZeroShotClassification(Task):
+    """Which class an image is of, among all that the folder has."""
+
+    name = "zero-shot-classification"
+    groups = ("zero-shot",)
+    suites = ("paper",)
+    protocols: ClassVar[Mapping[str, Protocol]] = {
+        "templates": Protocol(
+            ("text", "image"), f'prompts of templates.txt, else "{DEFAULT_TEMPLATE}"'
+        ),
+        "openai-80": Protocol(("text", "image"), "OpenAI's 80 ImageNet prompts, as in open_clip"),
+    }
+    scores: ClassVar[Mapping[str, Statistic]] = named(
+        Metric(
+            "accuracy",
+            "share of the images whose class is the nearest",
+            functools.partial(mean_of, "correct"),
+            source="Radford et al. 2021 (arXiv 2103.00020)",
+        ),
+        Metric(
+            "accuracy",
+            "share of the images whose class is among the k nearest; undefined with k classes",
+            accuracy_at,
+            k=5,
+        ),
+        Metric(
+            "accuracy_per_class",
+            "mean of the classes' accuracies",
+            functools.partial(macro_mean_of, "correct", "label"),
+        ),
+    )
+    breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {"label": ("accuracy",)}
+    data_set = DataSet(
+        "that of your images",
+        "folders of your own, or ImageNet's",
+        layout={
+            "zero-shot-classification/images/CLASS/": "a folder of images a class; val/CLASS/ too",
+            "zero-shot-classification/classes.json": "class names, where you have them",
+            "zero-shot-classification/templates.txt": "prompts, where you have them",
+        },
+        not_on_hub="it is of the images you have, and the hub has none for it",
+    )
+
+    def load_folder(self, source: FolderSource, protocol: str) -> Examples:
+        """One row an image, in the order of the classes; the classes and prompts are shared."""
+        folder = source.folder(self.name)
+        roots = [folder / name for name in ("images", "val") if (folder / name).is_dir()]
+        if len(roots) > 1:
+            raise DataError(f"{folder} has both images/ and val/; keep one of them")
+        if not roots:
+            raise DataError(f"{folder} has neither images/ nor val/; put the class folders there")
+        found = read_class_folders(roots[0])
+        named = class_names(list(found), folder / "classes.json")
+        templates, origin = _templates(source, f"{self.name}/templates.txt", protocol)
+        classes = [
+            PromptedClass(label, tuple(fill(t, name) for name in names for t in templates))
+            for label, names in named.names.items()
+        ]
+        return Examples(
+            [image for images in found.values() for image in images],
+            shared=classes,
+            id=f"{source.id}:{self.name}/{roots[0].name}",
+            notes={
+                "classes": len(classes),
+                "class_names": named.origin,
+                "templates": origin,
+                "templates_count": len(templates),
+            },
+        )
+
+    def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:
+        """The first image of each class, then the second of each, and so on."""
+        return spread(rows, [row.label for row in rows], n)
+
+    def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
+        """Rank the classes for each image; ties keep the order of the classes."""
+        rows: list[LabelledImage] = list(examples)
+        classes: list[PromptedClass] = list(examples.shared)
+        vectors = class_vectors([own.prompts for own in classes], embed)
+        place = {own.label: index for index, own in enumerate(classes)}
+        targets = np.array([place[row.label] for row in rows])
+        images = embed.images([row.image for row in rows])
+        nearest, _, ranks = retrieve(images, vectors, targets, 1)
+        labels = np.array([own.label for own in classes], dtype=object)
+        return {
+            "example_id": np.array([row.image.id for row in rows], dtype=object),
+            "cluster_id": np.array([row.image.sha256 for row in rows], dtype=object),
+            "label": labels[targets],
+            "predicted": labels[nearest[:, 0]],
+            "rank": ranks,
+            "classes": np.full(len(rows), len(classes)),
+            "correct": ranks == 1,
+        }
+
+
+def class_vectors(classes: Sequence[Sequence[str]], embed: Embed) -> Vectors:
+    """Unit vectors [c, d], each the mean of those of a class's prompts, normalised again.
+
+    Raises `ModelError` where that mean has no direction.
+    """
+    flat = [prompt for prompts in classes for prompt in prompts]
+    texts = embed.texts(flat)
+    result = np.empty((len(classes), texts.shape[1]), dtype=np.float32)
+    start = 0
+    for index, prompts in enumerate(classes):
+        mean = texts[start : start + len(prompts)].mean(axis=0, dtype=np.float64)
+        norm = np.linalg.norm(mean)
+        if norm < _NO_DIRECTION:
+            raise ModelError(
+                f"the vectors of the prompts of a class ({prompts[0]!r} and so on) cancel out, so "
+                "it has no direction; use other templates"
+            )
+        result[index] = mean / norm
+        start += len(prompts)
+    return result
+
+
+def _templates(source: FolderSource, file: str, protocol: str) -> tuple[list[str], str]:
+    """The templates of a protocol, and where they are from."""
+    if protocol == "openai-80":
+        from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+        return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES], "open_clip"
+    path = source.root / file
+    if path.is_file():
+        return read_templates(path), path.name
+    return [DEFAULT_TEMPLATE], "default"
 
 
 def read_class_folders(root: Path) -> dict[str, list[LabelledImage]]:
@@ -138,133 +289,3 @@ def _read_names(labels: list[str], file: Path) -> dict[str, tuple[str, ...]]:
             "it looks; add its images or drop the name"
         )
     return names
-
-
-DEFAULT_TEMPLATE = "a photo of a {}."
-# Unit vectors rounded to half precision cancel out to about this, and no closer.
-_NO_DIRECTION = 1e-3
-
-
-@dataclasses.dataclass(frozen=True)
-class PromptedClass:
-    """A class folder and the prompts that stand for it: each name in each template."""
-
-    label: str
-    prompts: tuple[str, ...]
-
-
-@batched
-def _accuracy_at_5(columns: Columns, weights: Floats) -> Floats:
-    """Share of images with their class among the first five; NaN where there are no more."""
-    found = recall_of("rank", 5)(columns, weights)
-    return np.asarray(np.where(columns["classes"][0] > 5, found, np.nan))
-
-
-class ZeroShotClassification(Task):
-    """Which class an image is of, among all that the folder has."""
-
-    name = "zero-shot-classification"
-    groups = ("zero-shot",)
-    suites = ("paper",)
-    protocols: ClassVar[Mapping[str, Protocol]] = {
-        "templates": Protocol(
-            ("text", "image"), f'prompts of templates.txt, else "{DEFAULT_TEMPLATE}"'
-        ),
-        "openai-80": Protocol(("text", "image"), "OpenAI's 80 ImageNet prompts, as in open_clip"),
-    }
-    scores: ClassVar[Mapping[str, Statistic]] = {
-        "accuracy": mean_of("correct"),
-        "accuracy@5": _accuracy_at_5,
-        "accuracy_per_class": macro_mean_of("correct", "label"),
-    }
-    breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {"label": ("accuracy",)}
-
-    def load(self, source: Source, protocol: str) -> Examples:
-        """One row an image, in the order of the classes; the classes and prompts are shared."""
-        if isinstance(source, HubSource):
-            raise DataError(
-                f"{self.name}: it is of the images you have, and the hub has none for it; give "
-                f"{self.name}/images/CLASS/ with --data-dir (docs/data.md)"
-            )
-        folder = source.folder(self.name)
-        roots = [folder / name for name in ("images", "val") if (folder / name).is_dir()]
-        if len(roots) > 1:
-            raise DataError(f"{folder} has both images/ and val/; keep one of them")
-        if not roots:
-            raise DataError(f"{folder} has neither images/ nor val/; put the class folders there")
-        found = read_class_folders(roots[0])
-        named = class_names(list(found), folder / "classes.json")
-        templates, origin = _templates(source, f"{self.name}/templates.txt", protocol)
-        classes = [
-            PromptedClass(label, tuple(fill(t, name) for name in names for t in templates))
-            for label, names in named.names.items()
-        ]
-        return Examples(
-            [image for images in found.values() for image in images],
-            shared=classes,
-            id=f"{source.id}:{self.name}/{roots[0].name}",
-            notes={
-                "classes": len(classes),
-                "class_names": named.origin,
-                "templates": origin,
-                "templates_count": len(templates),
-            },
-        )
-
-    def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:
-        """The first image of each class, then the second of each, and so on."""
-        return spread(rows, [row.label for row in rows], n)
-
-    def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
-        """Rank the classes for each image; ties keep the order of the classes."""
-        rows: list[LabelledImage] = list(examples)
-        classes: list[PromptedClass] = list(examples.shared)
-        vectors = class_vectors([own.prompts for own in classes], embed)
-        place = {own.label: index for index, own in enumerate(classes)}
-        targets = np.array([place[row.label] for row in rows])
-        images = embed.images([row.image for row in rows])
-        nearest, ranks = retrieve(images, vectors, targets, 1)
-        labels = np.array([own.label for own in classes], dtype=object)
-        return {
-            "example_id": np.array([row.image.id for row in rows], dtype=object),
-            "cluster_id": np.array([row.image.sha256 for row in rows], dtype=object),
-            "label": labels[targets],
-            "predicted": labels[nearest[:, 0]],
-            "rank": ranks,
-            "classes": np.full(len(rows), len(classes)),
-            "correct": ranks == 1,
-        }
-
-
-def class_vectors(classes: Sequence[Sequence[str]], embed: Embed) -> Vectors:
-    """Unit vectors [c, d], each the mean of those of a class's prompts, normalised again.
-
-    Raises `ModelError` where that mean has no direction.
-    """
-    flat = [prompt for prompts in classes for prompt in prompts]
-    texts = embed.texts(flat)
-    result = np.empty((len(classes), texts.shape[1]), dtype=np.float32)
-    start = 0
-    for index, prompts in enumerate(classes):
-        mean = texts[start : start + len(prompts)].mean(axis=0, dtype=np.float64)
-        norm = np.linalg.norm(mean)
-        if norm < _NO_DIRECTION:
-            raise ModelError(
-                f"the vectors of the prompts of a class ({prompts[0]!r} and so on) cancel out, so "
-                "it has no direction; use other templates"
-            )
-        result[index] = mean / norm
-        start += len(prompts)
-    return result
-
-
-def _templates(source: FolderSource, file: str, protocol: str) -> tuple[list[str], str]:
-    """The templates of a protocol, and where they are from."""
-    if protocol == "openai-80":
-        from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-        return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES], "open_clip"
-    path = source.root / file
-    if path.is_file():
-        return read_templates(path), path.name
-    return [DEFAULT_TEMPLATE], "default"

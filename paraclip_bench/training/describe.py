@@ -22,7 +22,7 @@ from paraclip_bench.training.recipe import Recipe
 _LINES = 10
 
 
-class Show:
+class TrainingProgress:
     """Takes the loop's lines; steps_done is the last step that was told of."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Show:
             self._board = SummaryWriter(str(folder / "tensorboard"))
         self.steps_done = 0
 
-    def __enter__(self) -> Show:
+    def __enter__(self) -> TrainingProgress:
         self._advance = self._stack.enter_context(self._progress.track("finetune", self._steps))
         return self
 

@@ -1,6 +1,9 @@
-"""What one run of finetune is made from.
+"""From a base, pairs and a recipe to a checkpoint folder, in the order in which it happens.
 
-From a base, pairs and a recipe to a checkpoint folder."""
+`finetune` loads the base, reads the rows, claims the folder, trains the text tower and describes
+what came of it. Each step is a function of one `_Run`; `prepare`, `loop` and `checkpoint` have what
+they do.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from paraclip_bench.data.training_rows import BadRow
 from paraclip_bench.distributed import Ranks, local_device, neighbours, ranks
+from paraclip_bench.encoding.batching import memory_of
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import slug, write_text
 from paraclip_bench.models.adapter import SIDES, Context, Model
@@ -31,9 +38,10 @@ from paraclip_bench.training.checkpoint import (
     copy_companions,
     finish,
 )
+from paraclip_bench.training.describe import TrainingProgress, model_card, plot_run
 from paraclip_bench.training.prepare import Preparation
-from paraclip_bench.training.recipe import Job, Recipe
-from paraclip_bench.training.table import Report, Table, open_table
+from paraclip_bench.training.recipe import FinetuneJob
+from paraclip_bench.training.table import RowReport, Table, open_table
 from paraclip_bench.workspace import Workspace
 
 # Says for which base a folder was prepared: tokens and features are that model's.
@@ -42,8 +50,46 @@ _BASE = "base"
 _GRAPH_SHARE = 0.25
 
 
+@dataclasses.dataclass
+class _Run:
+    """One run of fine-tuning: what it is given, and what the steps have made so far.
+
+    folder: where the checkpoint goes. made: the table of tokens and the features, on disk. how:
+    what the provenance says of the training.
+    """
+
+    job: FinetuneJob
+    progress: Progress
+    team: Ranks
+    model: Model
+    adapter: OpenCLIP
+    folder: Path
+    made: Preparation
+    resume: bool
+    skip_bad: bool
+    tensorboard: bool
+    aside: bool
+    table: Table = dataclasses.field(init=False)
+    report: RowReport = dataclasses.field(init=False)
+    how: dict[str, Any] = dataclasses.field(init=False)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to be gone on with, the recipe apart."""
+        return {
+            "base": self.model.fingerprint,
+            "data": self.table.sha256,
+            "world_size": self.team.size,
+        }
+
+    @property
+    def batch(self) -> int:
+        """Pairs of one step, over all processes."""
+        return self.job.recipe.batch_size * self.team.size
+
+
 def finetune(
-    job: Job,
+    job: FinetuneJob,
     workspace: Workspace,
     progress: Progress,
     *,
@@ -58,123 +104,108 @@ def finetune(
 
     The very same run, already finished, is not repeated. `aside`: where the folder is taken by
     another run, write beside it, under a name with this run's digest. `skip_bad` leaves out rows
-    that cannot be trained on. Raises `UsageError` for a base that is no open_clip model or a folder
-    in the way, `DataError` for rows that cannot be trained on.
+    that cannot be trained on. Raises `UsageError` for a base that is not an open_clip model or a
+    folder in the way, `DataError` for rows that cannot be trained on.
     """
-    team = ranks()
-    # torchrun starts the same command again after a failure.
-    resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if tensorboard:
         _check_tensorboard()
+    team = ranks()
+    model, adapter = _load_base(job, workspace, device)
+    folder = out or workspace.checkpoints / f"{slug(model.name)}-{slug(job.recipe.name)}"
+    made = Preparation(
+        job,
+        model,
+        adapter,
+        folder.with_name(f".{folder.name}.preparing"),
+        folder.with_name(f"{folder.name}.bad-rows.json"),
+        team,
+        progress,
+    )
+    # torchrun starts the same command again after a failure.
+    resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    run = _Run(
+        job, progress, team, model, adapter, folder, made, resume, skip_bad, tensorboard, aside
+    )
+    if not _read_and_claim(run):
+        progress.say(f"{run.folder} is already made by this recipe from this base and data")
+        return run.folder
+    if job.notice:
+        progress.say(job.notice)
+    start = time.perf_counter()
+    _train(run)
+    if team.is_first:
+        seconds = time.perf_counter() - start
+        _describe(run, seconds)
+        model.adapter.release()
+        progress.say(f"finetune: {run.folder} written after {seconds:.0f} s")
+    team.meet()
+    return run.folder
+
+
+def _load_base(
+    job: FinetuneJob, workspace: Workspace, device: str | None
+) -> tuple[Model, OpenCLIP]:
     model = load_model(job.base, Context(suite=job.suite, checkpoints=workspace.checkpoints))
     adapter = model.adapter
     if not isinstance(adapter, OpenCLIP):
-        raise UsageError(f"the base {job.base!r} is no open_clip model, so it cannot be fine-tuned")
+        raise UsageError(
+            f"the base {job.base!r} is not an open_clip model, so it cannot be fine-tuned"
+        )
     model.to(local_device(device), None)
     adapter.check()
     adapter.need(SIDES if job.recipe.needs_images or job.recipe.validation else {"text"})
-    folder = out or workspace.checkpoints / f"{slug(model.name)}-{slug(job.recipe.name)}"
-    aside_of = folder.with_name(f".{folder.name}.preparing")
-    bad_rows = folder.with_name(f"{folder.name}.bad-rows.json")
-    made = Preparation(job, model, adapter, aside_of, bad_rows, team, progress)
+    return model, adapter
+
+
+def _read_and_claim(run: _Run) -> bool:
+    """Read all rows, then claim the folder; whether there is anything to do.
+
+    The rows come first, because their digest says whether a folder holds this very run. What is
+    made of them lies beside the folder until that is claimed.
+    """
+    beside = run.made.folder
     try:
-        table, report = made.table(skip_bad=skip_bad)
-        pairs, batch = len(table), job.recipe.batch_size * team.size
-        if pairs < batch:
+        run.table, run.report = run.made.table(skip_bad=run.skip_bad)
+        if len(run.table) < run.batch:
             raise DataError(
-                f"{job.data_name} has {pairs} pairs and a batch takes {batch}; "
+                f"{run.job.data_name} has {len(run.table)} pairs and a batch takes {run.batch}; "
                 "lower batch_size in the recipe or give more pairs"
             )
-        identity = {"base": model.fingerprint, "data": table.sha256, "world_size": team.size}
-        folder, is_new = _claim(folder, job.recipe, identity, team, resume=resume, aside=aside)
-        if not is_new:
-            progress.say(f"{folder} is already made by this recipe from this base and data")
-            return folder
-        made, table = _settled(made, folder, table)
+        # Rank 0 looks, and all hear of it.
+        run.folder, is_new = run.team.on_first(lambda: _claim(run))
+        if is_new:
+            _settle(run)
     finally:
-        if made.folder == aside_of:
-            made.discard()
-    if job.suite == "demo":
-        from paraclip_bench.demo.suite import NOTICE
-
-        progress.say(f"no data given, so the training pairs are the embedded ones. {NOTICE}")
-    start = time.perf_counter()
-    trained = _train(
-        model, adapter, made, table, folder, report, skip_bad=skip_bad, tensorboard=tensorboard
-    )
-    if not team.is_first:
-        team.meet()
-        return folder
-    seconds = time.perf_counter() - start
-    provenance = {
-        "suite": job.suite,
-        "recipe": job.recipe.name,
-        "seed": job.recipe.seed,
-        **trained,
-        "base": {
-            "spec": job.base,
-            "name": model.name,
-            "fingerprint": model.fingerprint,
-            "activation": model.activation,
-        },
-        "data": {
-            "id": job.data_name,
-            "file": job.files[0].name if len(job.files) == 1 else f"{len(job.files)} files",
-            "n": len(table),
-            "left_out": dict(report.counts),
-            "sha256": table.sha256,
-        },
-        "versions": versions(),
-        "device": model.device,
-        "world_size": team.size,
-        "seconds": round(seconds, 1),
-        "command": shlex.join(["paraclip-bench", *sys.argv[1:]]),
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-    }
-    _describe(adapter, job.recipe, folder, provenance)
-    model.release()
-    progress.say(f"finetune: {folder} written after {seconds:.0f} s")
-    team.meet()
-    return folder
+        if run.made.folder == beside:
+            run.made.discard()
+    return bool(is_new)
 
 
-def _claim(
-    folder: Path,
-    recipe: Recipe,
-    identity: dict[str, Any],
-    team: Ranks,
-    *,
-    resume: bool,
-    aside: bool,
-) -> tuple[Path, bool]:
-    """The folder to write, and whether there is anything to do; rank 0 looks, all hear of it."""
-
-    def claim() -> tuple[Path, bool]:
-        try:
-            return folder, begin(folder, recipe, identity, resume=resume)
-        except UsageError:
-            if not aside:
-                raise
-        digest = hashlib.sha256(f"{identity}{recipe.dump()}".encode()).hexdigest()
-        other = folder.with_name(f"{folder.name}-{digest[:6]}")
-        return other, begin(other, recipe, identity, resume=resume)
-
-    claimed: tuple[Path, bool] = team.on_first(claim)
-    return claimed
+def _claim(run: _Run) -> tuple[Path, bool]:
+    """The folder to write, and whether this run is not finished in it already."""
+    recipe = run.job.recipe
+    try:
+        return run.folder, begin(run.folder, recipe, run.identity, resume=run.resume)
+    except UsageError:
+        if not run.aside:
+            raise
+    digest = hashlib.sha256(f"{run.identity}{recipe.dump()}".encode()).hexdigest()
+    other = run.folder.with_name(f"{run.folder.name}-{digest[:6]}")
+    return other, begin(other, recipe, run.identity, resume=run.resume)
 
 
-def _settled(made: Preparation, folder: Path, table: Table) -> tuple[Preparation, Table]:
-    """The preparation in the checkpoint's own folder; what a run that was killed left is kept."""
-    place = folder / PREPARED
-    base = str(made.model.fingerprint)
-    if made.team.on_first(lambda: _holds(place, table, base)):
-        made.discard()
-        made = dataclasses.replace(made, folder=place)
+def _settle(run: _Run) -> None:
+    """Bring what was prepared into the folder; what a run that was killed left there is kept."""
+    place = run.folder / PREPARED
+    base = str(run.model.fingerprint)
+    if run.team.on_first(lambda: _holds(place, run.table, base)):
+        run.made.discard()
+        run.made = dataclasses.replace(run.made, folder=place)
     else:
-        made = made.moved(place)
-        if made.team.is_first:
+        run.made = run.made.moved(place)
+        if run.team.is_first:
             write_text(place / _BASE, base)
-    return made, open_table(place)
+    run.table = open_table(place)
 
 
 def _holds(place: Path, table: Table, base: str) -> bool:
@@ -186,50 +217,78 @@ def _holds(place: Path, table: Table, base: str) -> bool:
         return False
 
 
-def _train(
-    model: Model,
-    adapter: OpenCLIP,
-    made: Preparation,
-    table: Table,
-    folder: Path,
-    report: Report,
-    *,
-    skip_bad: bool,
-    tensorboard: bool,
-) -> dict[str, Any]:
-    """Train, write the weights, and say how it went, for the provenance."""
-    import numpy as np
-
-    from paraclip_bench.data.training_rows import BadRow
+def _train(run: _Run) -> None:
+    """Train the text tower, write the weights, and note how it went."""
     from paraclip_bench.models.open_clip.network import save_folder
-    from paraclip_bench.training.describe import Show
-    from paraclip_bench.training.loop import Data, train
+    from paraclip_bench.training.loop import TrainingData, train
     from paraclip_bench.training.trainable import TrainableText
     from paraclip_bench.training.validation import HeldOut, split
 
-    recipe, team, progress = made.job.recipe, made.team, made.progress
+    recipe, team, table = run.job.recipe, run.team, run.table
     start = time.perf_counter()
     features, damaged = None, dict[int, str]()
     if len(table.source):
-        features, damaged = made.features(table, skip_bad=skip_bad)
+        features, damaged = run.made.features(table, skip_bad=run.skip_bad)
     feature_seconds = time.perf_counter() - start
     rows, held = split(table, recipe, damaged)
-    if damaged:
-        for number in np.flatnonzero(np.isin(table.image, list(damaged))):
-            report.drop(BadRow("damaged image", damaged[int(table.image[number])]))
-    batch, steps = recipe.batch_size * team.size, recipe.total_steps(len(rows), team.size)
-    if report.counts:
-        progress.say(f"note: {report.summary()} and are left out; {folder / REPORT} names them")
+    for number in np.flatnonzero(np.isin(table.image, list(damaged))):
+        run.report.drop(BadRow("damaged image", damaged[int(table.image[number])]))
+    steps = recipe.total_steps(len(rows), team.size)
+    _announce(run, len(rows), steps)
+    # The image tower has done its work: the text tower trains alone in memory.
+    run.adapter.release()
+    run.adapter.need({"text"})
+    text = TrainableText(run.adapter.network(("text",)), recipe)
+    chunk = recipe.chunk_tokens or _chunk_tokens(text.bytes_a_token, run.model.device)
+    held_out = HeldOut(table, held, features) if len(held) and features is not None else None
+    tensorboard = run.tensorboard and team.is_first
+    with TrainingProgress(
+        run.progress, run.folder, recipe, steps, tensorboard=tensorboard
+    ) as shown:
+        weights, best = train(
+            text,
+            TrainingData(table, rows, features, held_out),
+            recipe,
+            run.folder,
+            chunk_tokens=chunk,
+            team=team,
+            on_resume=shown.resumed,
+            on_line=shown.line,
+        )
+    run.adapter.release()
+    run.adapter.need(SIDES)
     if team.is_first:
-        report.write(folder / REPORT)
-    if len(rows) < batch:
+        network = run.adapter.network()
+        network.model.load_state_dict(weights, strict=False)
+        save_folder(run.folder, network.model, network.config)
+    run.how = {
+        "steps": shown.steps_done,
+        "chunk_tokens": chunk,
+        "image_features_seconds": round(feature_seconds, 1),
+    }
+    if best is not None:
+        run.how["validation"] = {
+            "pairs": len(held),
+            "step": best["step"],
+            "scores": best["scores"],
+        }
+
+
+def _announce(run: _Run, pairs: int, steps: int) -> None:
+    """Say what will be trained on and what is left out; `DataError` where too little is left."""
+    recipe, report, progress = run.job.recipe, run.report, run.progress
+    if report.counts:
+        progress.say(f"note: {report.summary()} and are left out; {run.folder / REPORT} names them")
+    if run.team.is_first:
+        report.write(run.folder / REPORT)
+    if pairs < run.batch:
         raise DataError(
-            f"{len(rows)} pairs are left to train on and a batch takes {batch}; "
+            f"{pairs} pairs are left to train on and a batch takes {run.batch}; "
             "lower batch_size or validation.share in the recipe, or give more pairs"
         )
     progress.say(
-        f"finetune: {made.job.base} on {len(rows)} pairs of {made.job.data_name}, recipe "
-        f"{recipe.name}, {steps} steps of {batch} pairs"
+        f"finetune: {run.job.base} on {pairs} pairs of {run.job.data_name}, recipe "
+        f"{recipe.name}, {steps} steps of {run.batch} pairs"
     )
     if recipe.warmup_steps >= steps:
         progress.say(
@@ -237,61 +296,52 @@ def _train(
             f"({steps} steps), so learning_rate is hardly reached; lower warmup_steps "
             "or batch_size, or raise epochs"
         )
-    # The image tower has done its work: the text tower trains alone in memory.
-    adapter.release()
-    adapter.need({"text"})
-    text = TrainableText(adapter.network(("text",)), recipe)
-    chunk = recipe.chunk_tokens or _chunk_tokens(text.bytes_a_token, model.device)
-    held_out = HeldOut(table, held, features) if len(held) and features is not None else None
-    with Show(progress, folder, recipe, steps, tensorboard=tensorboard and team.is_first) as show:
-        weights, best = train(
-            text,
-            Data(table, rows, features, held_out),
-            recipe,
-            folder,
-            chunk_tokens=chunk,
-            team=team,
-            on_resume=show.resumed,
-            on_line=show.line,
-        )
-    adapter.release()
-    adapter.need(SIDES)
-    if team.is_first:
-        network = adapter.network()
-        network.model.load_state_dict(weights, strict=False)
-        save_folder(folder, network.model, network.config)
-    how: dict[str, Any] = {
-        "steps": show.steps_done,
-        "chunk_tokens": chunk,
-        "image_features_seconds": round(feature_seconds, 1),
-    }
-    if best is not None:
-        how["validation"] = {"pairs": len(held), "step": best["step"], "scores": best["scores"]}
-    return how
 
 
 def _chunk_tokens(bytes_a_token: int, device: str) -> int:
-    from paraclip_bench.encoding.batching import memory_of
-
     memory = memory_of(device) or 4 << 30
     if device.startswith("cpu"):
         memory //= neighbours()
     return max(512, int(_GRAPH_SHARE * memory) // bytes_a_token)
 
 
-def _describe(adapter: OpenCLIP, recipe: Recipe, folder: Path, provenance: dict[str, Any]) -> None:
-    """Write what a checkpoint has beside its weights; the provenance last."""
-    from paraclip_bench.training.describe import model_card, plot_run
-
-    copy_companions(adapter.folder, folder)
-    plot_run(folder / LOSSES, folder / PLOT)
+def _describe(run: _Run, seconds: float) -> None:
+    """Write what a checkpoint has beside its weights; the provenance last, which finishes it."""
+    job, model, recipe = run.job, run.model, run.job.recipe
+    provenance = {
+        "suite": job.suite,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        **run.how,
+        "base": {
+            "spec": job.base,
+            "name": model.name,
+            "fingerprint": model.fingerprint,
+            "activation": run.adapter.activation,
+        },
+        "data": {
+            "id": job.data_name,
+            "file": job.files[0].name if len(job.files) == 1 else f"{len(job.files)} files",
+            "n": len(run.table),
+            "left_out": dict(run.report.counts),
+            "sha256": run.table.sha256,
+        },
+        "versions": versions(),
+        "device": model.device,
+        "world_size": run.team.size,
+        "seconds": round(seconds, 1),
+        "command": shlex.join(["paraclip-bench", *sys.argv[1:]]),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+    copy_companions(run.adapter.folder, run.folder)
+    plot_run(run.folder / LOSSES, run.folder / PLOT)
     loss = " + ".join(
         f"{'' if term.weight == 1 else f'{term.weight:.4g} '}InfoNCE({', '.join(term.views)})"
         for term in recipe.loss
     )
-    batch = recipe.batch_size * provenance["world_size"]
-    write_text(folder / "README.md", model_card(folder.name, provenance, loss, batch))
-    finish(folder, provenance)
+    card = model_card(run.folder.name, provenance, loss, run.batch)
+    write_text(run.folder / "README.md", card)
+    finish(run.folder, provenance)
 
 
 def _check_tensorboard() -> None:

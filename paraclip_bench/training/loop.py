@@ -32,13 +32,13 @@ from paraclip_bench.training.recipe import TEXT_VIEWS, Recipe
 from paraclip_bench.training.step import Objective, gradients, sum_over_ranks
 from paraclip_bench.training.table import Table
 from paraclip_bench.training.trainable import MAX_LOGIT_SCALE, TrainableText
-from paraclip_bench.training.validation import Best, HeldOut
+from paraclip_bench.training.validation import BestWeights, HeldOut
 
 Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """What is trained on: rows of a table, and features [images, d] where the loss has images."""
 
     table: Table
@@ -49,7 +49,7 @@ class Data:
 
 def train(
     text: TrainableText,
-    data: Data,
+    data: TrainingData,
     recipe: Recipe,
     folder: Path,
     *,
@@ -78,7 +78,7 @@ def train(
     notes = restore_state(folder / STATE, trained, optimizer)
     done, chunk_tokens = int(notes.get("step", 0)), int(notes.get("chunk_tokens", chunk_tokens))
     text.use(notes.get("layer", ""))
-    best = Best(recipe.validation, json.loads(notes.get("best", "null")))
+    best = BestWeights(recipe.validation, json.loads(notes.get("best", "null")))
     on_resume(done)
     steps = recipe.total_steps(len(data.rows), team.size)
     objective = Objective(recipe.loss, recipe.texts)
@@ -159,7 +159,7 @@ def _too_fast(what: str, step: int, recipe: Recipe) -> DataError:
     )
 
 
-def _features(data: Data, rows: npt.NDArray[np.intp]) -> torch.Tensor:
+def _features(data: TrainingData, rows: npt.NDArray[np.intp]) -> torch.Tensor:
     assert data.features is not None
     return torch.from_numpy(np.asarray(data.features[data.table.image[rows]]))
 

@@ -48,7 +48,9 @@ def merge(
 
     if not 0 <= alpha <= 1:
         raise UsageError(f"--alpha {alpha:g} is not between 0 (the base) and 1 (the checkpoint)")
-    one, two = (_loaded(spec, workspace, suite) for spec in (base, checkpoint))
+    (one, left_adapter), (two, right_adapter) = (
+        _loaded(spec, workspace, suite) for spec in (base, checkpoint)
+    )
     folder = out or default_folder(two.name, alpha, workspace)
     origin = {
         "merged": {
@@ -61,7 +63,7 @@ def merge(
         if _merged(folder) == origin["merged"]:
             return folder
         raise UsageError(f"{folder} is there and is another model; choose another folder with -o")
-    left, right = one.adapter.network(), two.adapter.network()
+    left, right = left_adapter.network(), right_adapter.network()
     weights, others = left.model.state_dict(), right.model.state_dict()
     if weights.keys() != others.keys() or any(
         weights[name].shape != others[name].shape for name in weights
@@ -69,8 +71,8 @@ def merge(
         raise ModelError(
             f"{base} and {checkpoint} have not the same weights; merge a checkpoint with its base"
         )
-    if one.activation != two.activation:
-        raise ModelError(f"{base} has {one.activation} and {checkpoint} {two.activation}")
+    if left.activation != right.activation:
+        raise ModelError(f"{base} has {left.activation} and {checkpoint} {right.activation}")
     import torch
 
     with torch.no_grad():
@@ -83,15 +85,15 @@ def merge(
     made = folder.with_name(f".{folder.name}.merging")
     shutil.rmtree(made, ignore_errors=True)
     save_folder(made, right.model, right.config)
-    copy_companions(two.adapter.folder, made)
+    copy_companions(right_adapter.folder, made)
     provenance = {
-        "suite": two.adapter.suite or suite,
+        "suite": right_adapter.suite or suite,
         **origin,
         "base": {
             "spec": base,
             "name": one.name,
             "fingerprint": one.fingerprint,
-            "activation": one.activation,
+            "activation": left.activation,
         },
         "checkpoint": {"spec": checkpoint, "name": two.name, "fingerprint": two.fingerprint},
         "versions": versions(),
@@ -102,8 +104,8 @@ def merge(
     if folder.exists():
         folder.rmdir()
     made.rename(folder)
-    for model in (one, two):
-        model.release()
+    for adapter in (left_adapter, right_adapter):
+        adapter.release()
     return folder
 
 
@@ -112,12 +114,13 @@ def default_folder(name: str, alpha: float, workspace: Workspace) -> Path:
     return workspace.checkpoints / f"{slug(name)}-alpha-{alpha:g}"
 
 
-def _loaded(spec: str, workspace: Workspace, suite: str) -> Model:
+def _loaded(spec: str, workspace: Workspace, suite: str) -> tuple[Model, OpenCLIP]:
     model = load_model(spec, Context(suite=suite, checkpoints=workspace.checkpoints))
-    if not isinstance(model.adapter, OpenCLIP):
-        raise UsageError(f"{spec!r} is no open_clip model, so it cannot be merged")
-    model.adapter.check()
-    return model
+    adapter = model.adapter
+    if not isinstance(adapter, OpenCLIP):
+        raise UsageError(f"{spec!r} is not an open_clip model, so it cannot be merged")
+    adapter.check()
+    return model, adapter
 
 
 def _merged(folder: Path) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.data.training_rows import BadRow, Row, read_rows
+from paraclip_bench.data.training_rows import BadRow, TrainingRow, read_rows
 from paraclip_bench.distributed import RankFailed, Ranks
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
@@ -24,8 +24,8 @@ from paraclip_bench.files import atomic, write_text
 from paraclip_bench.models.adapter import Model
 from paraclip_bench.models.open_clip import OpenCLIP
 from paraclip_bench.progress import Progress
-from paraclip_bench.training.recipe import Job
-from paraclip_bench.training.table import Report, Table, distinct_images, make_table, open_table
+from paraclip_bench.training.recipe import FinetuneJob
+from paraclip_bench.training.table import RowReport, Table, distinct_images, make_table, open_table
 
 # Images that go to the engine together: so many, or so many bytes of those that come as bytes.
 _AT_ONCE = 1 << 16
@@ -138,7 +138,7 @@ class Preparation:
     bad_rows is the file that names rows that stop the run.
     """
 
-    job: Job
+    job: FinetuneJob
     model: Model
     adapter: OpenCLIP
     folder: Path
@@ -146,16 +146,16 @@ class Preparation:
     team: Ranks
     progress: Progress
 
-    def table(self, *, skip_bad: bool) -> tuple[Table, Report]:
+    def table(self, *, skip_bad: bool) -> tuple[Table, RowReport]:
         """Read all rows once; rank 0 writes the table, all open it.
 
         Raises `DataError` for bad rows unless they are to be skipped, and where none is good.
         """
-        report: Report = self.team.on_first(lambda: self._make(skip_bad=skip_bad))
+        report: RowReport = self.team.on_first(lambda: self._make(skip_bad=skip_bad))
         return open_table(self.folder), report
 
-    def _make(self, *, skip_bad: bool) -> Report:
-        report = Report()
+    def _make(self, *, skip_bad: bool) -> RowReport:
+        report = RowReport()
         network = self.adapter.network(("text",))
         padding = int(network.tokenize("a")[0][-1])
         # Some tokenizers pad with the token that ends a text: one of it is then no padding.
@@ -211,7 +211,7 @@ class Preparation:
         if self.team.is_first:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _rows(self) -> Iterator[Row | BadRow]:
+    def _rows(self) -> Iterator[TrainingRow | BadRow]:
         return read_rows(self.job.files, self.job.images, self.job.recipe.needed)
 
 

@@ -1,6 +1,7 @@
 """A fine-tuning run's settings, read from TOML and written beside its checkpoint.
 
-The paper gives the loss, not these numbers: the defaults are this project's own.
+The paper describes the loss; numbers for these settings we could not find. The defaults are this
+project's own.
 """
 
 from __future__ import annotations
@@ -164,9 +165,7 @@ def find_recipe(name: str) -> Path:
 
     Raises `UsageError` for what is neither.
     """
-    from paraclip_bench.demo.suite import recipe_file
-
-    known = {**shipped(), "paraclip-demo": recipe_file()}
+    known = shipped()
     if name in known:
         return known[name]
     if not (path := Path(name)).is_file():
@@ -200,12 +199,12 @@ def _parts(location: Iterable[int | str]) -> list[str]:
     return [str(part) for part in location if not str(part).startswith(branches)]
 
 
-BAD_ROWS = ("fail", "skip")
-
-
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """A base, a recipe, and data: files of rows and the folder that holds their images."""
+class FinetuneJob:
+    """A base, a recipe, and data: files of rows and the folder that holds their images.
+
+    notice: what a user is told of the data beforehand.
+    """
 
     base: str
     recipe: Recipe
@@ -213,38 +212,30 @@ class Job:
     images: Path | None
     suite: str
     data_name: str
+    notice: str = ""
 
 
 def make_job(
     *,
+    data: Path,
     base: str | None = None,
-    data: Path | None = None,
     images: Path | None = None,
     recipe: str | Path | None = None,
     seed: int | None = None,
-) -> Job:
-    """Settle base, data and recipe; without `data` they are the embedded demo world's.
+    suite: str = "paper",
+    data_name: str | None = None,
+    notice: str = "",
+) -> FinetuneJob:
+    """Settle base, data and recipe; raises `UsageError` for what does not exist.
 
-    `recipe` is a file or the name of a shipped one. Raises `UsageError` for what does not exist.
+    `recipe` is a file or the name of a shipped one.
     """
-    if images is not None and data is None:
-        raise UsageError("--images names the folder of the images of --data; give that too")
     if images is not None and not images.exists():
         raise UsageError(f"--images {images} does not exist; check the path")
-    settings = read_recipe(find_recipe(str(recipe))) if recipe else None
-    if data is None:
-        from paraclip_bench.demo.suite import recipe_file, world_folder
-        from paraclip_bench.demo.world import WORLD_VERSION
-
-        settings = settings or read_recipe(recipe_file())
-        folder = world_folder() / "train"
-        files, images, suite = [folder / "pairs.jsonl"], folder / "images", "demo"
-        name = f"demo-world-{WORLD_VERSION}, paraphrased by its grammar (not by an LLM)"
-    else:
-        settings = settings or Recipe()
-        files, suite, name = training_files(data), "paper", data.name
+    settings = read_recipe(find_recipe(str(recipe))) if recipe else Recipe()
+    files = training_files(data)
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
     spec = base or settings.base or "clip"
     settings = settings.model_copy(update={"base": spec})
-    return Job(spec, settings, tuple(files), images, suite, name)
+    return FinetuneJob(spec, settings, tuple(files), images, suite, data_name or data.name, notice)

@@ -19,7 +19,7 @@ from paraclip_bench.distributed import Ranks
 from paraclip_bench.errors import DataError
 from paraclip_bench.training.losses import loss_terms, weighted_sum
 from paraclip_bench.training.recipe import Term
-from paraclip_bench.training.trainable import Texts
+from paraclip_bench.training.trainable import DistinctTexts
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
 
@@ -36,7 +36,7 @@ def gradients(
     encode: Encode,
     logit_scale: torch.Tensor,
     objective: Objective,
-    texts: Texts,
+    texts: DistinctTexts,
     images: torch.Tensor | None,
     *,
     chunk_tokens: int,

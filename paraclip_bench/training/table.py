@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.data.training_rows import TEXTS, BadRow, Row
+from paraclip_bench.data.training_rows import TEXTS, BadRow, TrainingRow
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import write_text
 
@@ -31,7 +31,7 @@ from paraclip_bench.files import write_text
 _NAMED = 1000
 
 
-class Report:
+class RowReport:
     """Counts good and bad rows.
 
     counts has how many rows there are of each kind of problem.
@@ -139,11 +139,11 @@ class Table:
 
 
 def make_table(
-    rows: Iterable[Row | BadRow],
+    rows: Iterable[TrainingRow | BadRow],
     tokenize: Tokenize,
     padding: int,
     folder: Path,
-    report: Report,
+    report: RowReport,
     advance: Callable[[int], None],
 ) -> Table:
     """Write the table of the rows that can be trained on to a folder, which is made anew.
@@ -178,7 +178,7 @@ def make_table(
                 continue
             report.good()
             hasher.update(outcome.encode() + b"\n")
-            if isinstance(row, Row) and row.id is not None:
+            if isinstance(row, TrainingRow) and row.id is not None:
                 ids.add(row.id)
     write_text(folder / _META, json.dumps({"sha256": hasher.hexdigest()}) + "\n")
     return open_table(folder)
@@ -196,13 +196,13 @@ def open_table(folder: Path) -> Table:
         ) from error
 
 
-def distinct_images(rows: Iterable[Row | BadRow], table: Table) -> Iterator[ImageRef]:
+def distinct_images(rows: Iterable[TrainingRow | BadRow], table: Table) -> Iterator[ImageRef]:
     """The distinct images of a table, in their order, from the rows that it was made of."""
     sources = iter(table.source)
     wanted = next(sources, None)
     for number, row in enumerate(rows):
         if number == wanted:
-            if not isinstance(row, Row) or row.image is None:
+            if not isinstance(row, TrainingRow) or row.image is None:
                 raise DataError("the training data changed while it was read; run finetune again")
             yield row.image
             if (wanted := next(sources, None)) is None:
@@ -239,7 +239,7 @@ class _Files:
 
 
 def _add(
-    row: Row,
+    row: TrainingRow,
     tokenize: Tokenize,
     padding: int,
     files: _Files,

@@ -25,7 +25,7 @@ from paraclip_bench.training.table import Table
 
 
 @dataclass(frozen=True)
-class Texts:
+class DistinctTexts:
     """Distinct texts as tokens [u, context], how many are computed [u], and which stand where.
 
     places [n, views]: the row of tokens that a pair has as a view.
@@ -49,7 +49,7 @@ def distinct_texts(
     *,
     by_prefix: bool,
     full_context: bool = False,
-) -> Texts:
+) -> DistinctTexts:
     """The texts [n, views] of a table, padded to a context.
 
     `by_prefix`: neighbours begin alike; else they are of like length. `full_context`: the padding
@@ -74,7 +74,7 @@ def distinct_texts(
         padded[place, len(rows[index]) :] = rows[index][-1]
     inverse = np.empty(len(rows), dtype=np.int64)
     inverse[order] = np.arange(len(rows))
-    return Texts(
+    return DistinctTexts(
         torch.from_numpy(padded),
         np.array([context if full_context else len(rows[index]) for index in order]),
         torch.from_numpy(inverse[places].reshape(texts.shape)),
@@ -141,7 +141,7 @@ class TrainableText:
         """Compute with that kind of layer (`Trained.__name__`), whatever is fastest here."""
         self.layer = TRAINED.get(layer, self.layer)
 
-    def distinct(self, table: Table, texts: npt.NDArray[np.int64]) -> Texts:
+    def distinct(self, table: Table, texts: npt.NDArray[np.int64]) -> DistinctTexts:
         """The distinct ones of texts [n, views] of a table, as this tower takes them."""
         return distinct_texts(
             table,

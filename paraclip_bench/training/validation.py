@@ -55,7 +55,7 @@ class HeldOut:
             ]
         text.model.train()
         vectors = torch.cat(parts).cpu()[texts.places].numpy()
-        first, ranks = zip(
+        first, _, ranks = zip(
             *(retrieve(vectors[:, view], gallery, targets, _K) for view in (0, 1)),
             strict=True,
         )
@@ -93,7 +93,7 @@ def split(
 
 
 @dataclass
-class Best:
+class BestWeights:
     """The best validation so far, and whether the run has gone on for too long without a better."""
 
     settings: Validation | None

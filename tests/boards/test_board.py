@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paraclip_bench.boards import board as board_module
-from paraclip_bench.boards.board import Board, Cell, make_board
+from paraclip_bench.boards import make_board as make_board_module
+from paraclip_bench.boards.board import Board, Cell
+from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.errors import UsageError
 from paraclip_bench.metrics.resampling import Estimate, estimate, interval, point, replicates
 from paraclip_bench.results.store import outcomes_path
+from paraclip_bench.tasks.base import Group
 from paraclip_bench.tasks.catalog import all_tasks, load_task
 
 Put = Callable[..., Path]
@@ -102,7 +104,7 @@ def test_protocols_are_columns_of_their_own(put: Put, tmp_path: Path) -> None:
 
 
 def group(name: str) -> list[str]:
-    return [task.name for task in all_tasks()[0] if name in task.groups]
+    return [task.name for task in all_tasks()[0] if name in task.group_names]
 
 
 def test_group_mean(put: Put, tmp_path: Path) -> None:
@@ -141,13 +143,13 @@ def test_only_groups_that_say_so_have_a_mean(
     put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = [load_task(VG), load_task("vg-attribution")]
-    monkeypatch.setattr(board_module, "all_tasks", lambda: (pair, []))
+    monkeypatch.setattr(make_board_module, "all_tasks", lambda: (pair, []))
     for task in pair:
-        assert "compositionality" in task.groups
+        assert "compositionality" in task.group_names
         put("clip", task.name, 0.3)
     titles = ["vg-attribution (aro)", "vg-relation (aro)"]
     assert sorted(column.title for column in make_board(tmp_path).columns) == titles
-    monkeypatch.setattr(type(pair[0]), "mean_groups", ("compositionality",))
+    monkeypatch.setattr(type(pair[0]), "groups", (Group("compositionality", has_mean=True),))
     (column,) = make_board(tmp_path).columns
     assert column.title == "compositionality (mean of 2)"
 

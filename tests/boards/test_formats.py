@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from paraclip_bench.boards import formats, terminal
-from paraclip_bench.boards.board import Board, make_board
+from paraclip_bench.boards import board as board_module
+from paraclip_bench.boards import formats
+from paraclip_bench.boards.board import Board
+from paraclip_bench.boards.make_board import make_board
 
 Put = Callable[..., Path]
 
@@ -90,11 +92,11 @@ def test_markdown(board: Board) -> None:
             )
     assert text.count("**") == 2  # one best in the one column with rivals
     assert "Left out:\n- late/" in text.replace("\n\n- ", "\n- ")
-    assert formats.DEMO_NOTICE not in text
+    assert board_module.DEMO_NOTICE not in text
 
 
 def test_terminal_shows_every_value_at_any_width(board: Board) -> None:
-    text = terminal.text(board)
+    text = board_module.text(board)
     for row in board.rows:
         assert row.name in text
         for cell in row.cells:
@@ -104,7 +106,7 @@ def test_terminal_shows_every_value_at_any_width(board: Board) -> None:
 
     for width in (40, 80, 200):
         console = Console(file=io.StringIO(), width=width)
-        console.print(terminal.render(board, width, plain=True))
+        console.print(board_module.render(board, width, plain=True))
         lines = console.file.getvalue().splitlines()
         assert max(map(len, lines)) <= width
         for column in board.columns:
@@ -114,10 +116,10 @@ def test_terminal_shows_every_value_at_any_width(board: Board) -> None:
 def test_the_demo_says_that_it_is_the_demo(put: Put, tmp_path: Path) -> None:
     put("clip", "vg-relation", 0.2, suite="demo", source="demo")
     put("real", "vg-relation", 0.2)
-    assert formats.DEMO_NOTICE not in formats.markdown(make_board(tmp_path, suite="paper"))
+    assert board_module.DEMO_NOTICE not in formats.markdown(make_board(tmp_path, suite="paper"))
     board = make_board(tmp_path, suite="demo")
-    assert formats.DEMO_NOTICE in formats.markdown(board)
-    assert formats.DEMO_NOTICE in terminal.text(board)
+    assert board_module.DEMO_NOTICE in formats.markdown(board)
+    assert board_module.DEMO_NOTICE in board_module.text(board)
     assert json.loads(formats.as_json(board))["suite"] == "demo"
     assert formats.as_csv(board).splitlines()[1].startswith("demo,")
 

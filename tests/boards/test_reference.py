@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from paraclip_bench.boards import formats, terminal
-from paraclip_bench.boards.board import Board, make_board
+from paraclip_bench.boards import board as board_module
+from paraclip_bench.boards import formats
+from paraclip_bench.boards.board import Board
+from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.errors import UsageError
 from paraclip_bench.reference.published_numbers import published_scores
 from paraclip_bench.tasks.sugarcrepe import SUBSETS
@@ -72,7 +74,8 @@ def test_published_rows_change_nothing_else(results: Path) -> None:
         board = make_board(results, reference=which)
         assert dataclasses.replace(board, published=None) == plain
         assert formats.verdict(board) == formats.verdict(plain)
-    assert "ublished" not in formats.markdown(plain) + terminal.text(plain) + formats.as_csv(plain)
+    for written in (formats.markdown, board_module.text, formats.as_csv):
+        assert "ublished" not in written(plain)
 
 
 def test_only_beside_a_whole_set_of_the_same_protocol_and_suite(put: Put, tmp_path: Path) -> None:
@@ -128,7 +131,7 @@ def test_formats(results: Path) -> None:
     assert "https://github.com/ytaek-oh/vl_compo @ 43e2eae" in theirs
     assert "may differ" in theirs
 
-    text = terminal.text(board)
+    text = board_module.text(board)
     assert text.index("mine") < text.index("published, not measured here")
     assert "80.6" in text.split("published, not measured here")[1]
 
@@ -160,7 +163,7 @@ def test_what_is_to_be_known_of_a_number_stands_beside_it(
         "coco-order (aro)": ("of other shuffles", False, False),
         "sugarcrepe (sugarcrepe)": ("derived: the mean of the seven published subsets", True, True),
     }
-    for shown in (formats.markdown(board), " ".join(terminal.text(board).split())):
+    for shown in (formats.markdown(board), " ".join(board_module.text(board).split())):
         assert "coco-order (aro) accuracy of vl_compo is of other shuffles, compare rough" in shown
         assert "of vl_compo is derived: the mean of the seven published subsets." in shown
         assert "the mean over relations" not in shown
@@ -171,7 +174,7 @@ def test_in_a_terminal_they_are_dim_and_fit(results: Path) -> None:
     board = make_board(results, reference="all")
     for width in (60, 100, 160):
         console = Console(file=io.StringIO(), width=width)
-        console.print(terminal.render(board, width, plain=True))
+        console.print(board_module.render(board, width, plain=True))
         lines = console.file.getvalue().splitlines()
         assert max(map(len, lines)) <= width
         for row in board.published or ():
@@ -180,7 +183,7 @@ def test_in_a_terminal_they_are_dim_and_fit(results: Path) -> None:
     console = Console(
         file=io.StringIO(), width=160, force_terminal=True, color_system="truecolor", _environ={}
     )
-    console.print(terminal.render(board, 160, plain=False))
+    console.print(board_module.render(board, 160, plain=False))
     (line,) = [ln for ln in console.file.getvalue().splitlines() if "ViT-B-32/openai" in ln]
     assert "\x1b[2m" in line
     assert "\x1b[1m" not in line
@@ -188,5 +191,5 @@ def test_in_a_terminal_they_are_dim_and_fit(results: Path) -> None:
 
 def test_nothing_published_is_said(put: Put, tmp_path: Path) -> None:
     put("mine", "STS13", 0.5)
-    text = terminal.text(make_board(tmp_path, reference="matching"))
+    text = board_module.text(make_board(tmp_path, reference="matching"))
     assert "No published number is of what is shown here." in " ".join(text.split())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paraclip_bench.boards.board import make_board
+from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.boards.selection import Selection, choose_board_suite, select
 from paraclip_bench.errors import UsageError
 
@@ -73,7 +73,7 @@ def test_suites_never_share_a_table(put: Put, tmp_path: Path) -> None:
     put("a", VG, 0.3)
     assert choose_board_suite(tmp_path, None) == "paper"
     put("a", VG, 0.3, suite="demo")
-    with pytest.raises(UsageError, match="paper and demo, which never share a table"):
+    with pytest.raises(UsageError, match="demo and paper, which never share a table"):
         choose_board_suite(tmp_path, None)
     assert choose_board_suite(tmp_path, "demo") == "demo"
     # A file copied into another suite's folder does not slip in.

@@ -138,8 +138,7 @@ def test_siblings_on_generated_sets(
 ) -> None:
     import datasets
     import mteb
-
-    from paraclip_bench.data.data_set import PINS
+    from data_sets import PINS
 
     root, rng = tmp_path / "data", np.random.default_rng(5)
     if name == "sugarcrepe":

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_sets import EQUIVALENTS, PINS
 
-from paraclip_bench.bridges.equivalents import EQUIVALENTS
 from paraclip_bench.bridges.mteb_export import export
 from paraclip_bench.bridges.mteb_task import PARTS
-from paraclip_bench.data.data_set import PINS
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import result_key, result_path, write

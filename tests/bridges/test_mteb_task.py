@@ -11,9 +11,8 @@ from typing import Any
 import hub_cache
 import numpy as np
 import pytest
+from data_sets import EQUIVALENTS, PINS
 
-from paraclip_bench.bridges.equivalents import EQUIVALENTS
-from paraclip_bench.data.data_set import PINS
 from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.evaluation.plan import read_examples
@@ -149,7 +148,7 @@ def test_options_that_it_cannot_obey_are_refused(tmp_path: Path) -> None:
     for source in (FolderSource(tmp_path), FolderSource(tmp_path, kind="demo")):
         with pytest.raises(DataError, match="mteb:STS13 reads the hub's data alone"):
             read_examples(task, source, "mteb", None)
-    with pytest.raises(BenchError, match=r"mteb:STS13 has no outcomes, for mteb 2"):
+    with pytest.raises(BenchError, match=r"mteb:STS13 has no outcomes, because mteb 2"):
         task.outcomes(None, None)  # type: ignore[arg-type]
 
 

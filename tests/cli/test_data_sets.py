@@ -11,10 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data_sets import DATA_SETS, PINS
 from hub_stand_in import Files, serve, write_cache
 from PIL import Image
-
-from paraclip_bench.data.data_set import DATA_SETS, PINS
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 MODEL = """

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from data_sets import DATA_SETS, PINS
 from hub_stand_in import etag, write_cache
 
 from paraclip_bench.data import hub
-from paraclip_bench.data.data_set import DATA_SETS, PINS, Pin
+from paraclip_bench.data.data_set import Pin
 from paraclip_bench.data.hub import prefetch
 from paraclip_bench.data.snapshot import MANIFEST, check_cached, check_prefetched, files, git_sha1
 from paraclip_bench.data.source import FolderSource, HubSource, folder_source

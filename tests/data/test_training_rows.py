@@ -12,7 +12,7 @@ import pytest
 import tars
 from PIL import Image
 
-from paraclip_bench.data.training_rows import BadRow, Row, read_rows, training_files
+from paraclip_bench.data.training_rows import BadRow, TrainingRow, read_rows, training_files
 from paraclip_bench.errors import DataError, UsageError
 
 TEXTS = {"caption": "a dog", "paraphrase_1": "one dog", "paraphrase_2": "a hound"}
@@ -33,9 +33,9 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
-def good(path: Path, images: Path | None, needed: Any = ALL) -> list[Row]:
+def good(path: Path, images: Path | None, needed: Any = ALL) -> list[TrainingRow]:
     rows = list(read_rows(training_files(path), images, needed))
-    assert all(isinstance(row, Row) for row in rows), rows
+    assert all(isinstance(row, TrainingRow) for row in rows), rows
     return rows  # type: ignore[return-value]
 
 
@@ -82,7 +82,7 @@ def test_both_formats(tmp_path: Path, images: Path) -> None:
 def test_bad_rows(tmp_path: Path, images: Path, row: Any, kind: str, said: str) -> None:
     path = write(tmp_path / "pairs.jsonl", {"image": "a.jpg", **TEXTS}, row)
     first, second = read_rows([path], images, ALL)
-    assert isinstance(first, Row)
+    assert isinstance(first, TrainingRow)
     assert isinstance(second, BadRow)
     assert second.kind == kind
     assert f"{path}, line 2: " in second.sentence
@@ -152,7 +152,7 @@ def test_webdataset_shards(tmp_path: Path) -> None:
     assert isinstance(rows[4], BadRow)
     assert rows[4].kind == "missing image"
     assert "sample 005" in rows[4].sentence
-    kept = [row for row in rows if isinstance(row, Row)]
+    kept = [row for row in rows if isinstance(row, TrainingRow)]
     assert [row.id for row in kept] == ["000", "001", "002", "sub/004"]
     assert [row.texts[0][0] for row in kept] == ["caption 0", "caption 1", "caption 2", "four"]
     assert kept[3].texts[1:] == (("one",), ("zwei \u00e9",))
@@ -179,4 +179,4 @@ def test_shards_that_cannot_be_read(tmp_path: Path) -> None:
     assert isinstance(first, BadRow)
     assert first.kind == "unreadable row"
     assert "broken.tar, 0.json is not valid" in first.sentence
-    assert isinstance(second, Row)
+    assert isinstance(second, TrainingRow)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import paraclip_bench.demo as demo
+from paraclip_bench.training.recipe import shipped
 
 FOLDER = Path(demo.__file__).parent / "base_clip"
 
@@ -53,7 +54,7 @@ def test_plain_open_clip_loads_it_and_finds_a_picture_by_its_caption(
 
 
 def test_the_recipe_is_flat() -> None:
-    recipe = tomllib.loads((FOLDER.parent / "recipe.toml").read_text(encoding="utf-8"))
+    recipe = tomllib.loads(shipped()["paraclip-demo"].read_text(encoding="utf-8"))
     assert recipe["name"] == "paraclip-demo"
     assert recipe["seed"] == 0
     assert all(isinstance(value, str | int | float) for value in recipe.values())

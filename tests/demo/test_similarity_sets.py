@@ -48,7 +48,7 @@ def test_the_sets_differ_in_make_up() -> None:
 
 
 def test_word_overlap_does_not_give_the_answer() -> None:
-    def overlap(pair: similarity_sets.Pair) -> float:
+    def overlap(pair: similarity_sets.DemoPair) -> float:
         one, two = set(pair.sentence1.split()), set(pair.sentence2.split())
         return len(one & two) / len(one | two)
 

@@ -17,7 +17,7 @@ from paraclip_bench.encoding import engine
 from paraclip_bench.encoding.batching import Budget
 from paraclip_bench.encoding.database import StoreUnavailable
 from paraclip_bench.encoding.engine import Embedder
-from paraclip_bench.encoding.spaces import Fallback, Spaces
+from paraclip_bench.encoding.spaces import MemoryFallback, Spaces
 from paraclip_bench.encoding.vector_store import VectorStore
 from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.models.adapter import Model
@@ -305,17 +305,17 @@ def test_a_damaged_vector_is_computed_again(tmp_path: Path) -> None:
 def test_vectors_that_the_store_lost_are_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the processes of torchrun do not share one store, or another one reset it."""
     side, texts = Side(), ["one", "three"]
-    real, lost = Fallback.write, []
+    real, lost = MemoryFallback.write, []
 
-    def write(self: Fallback, keys: Sequence[str], *rest: Any) -> None:
+    def write(self: MemoryFallback, keys: Sequence[str], *rest: Any) -> None:
         if lost:
             return real(self, keys, *rest)
         return lost.extend(keys)
 
-    monkeypatch.setattr(Fallback, "write", write)
+    monkeypatch.setattr(MemoryFallback, "write", write)
     vectors = embedder(side).texts(texts)
     assert lost
     assert vectors == pytest.approx(unit([side.vector(text) for text in texts]), abs=1e-6)
-    monkeypatch.setattr(Fallback, "write", lambda *_: None)
+    monkeypatch.setattr(MemoryFallback, "write", lambda *_: None)
     with pytest.raises(StoreUnavailable, match="loses what is written"):
         embedder(side).texts(["another"])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.encoding import prefetcher
-from paraclip_bench.encoding.prefetcher import Ahead
+from paraclip_bench.encoding.prefetcher import Prefetcher
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.models.open_clip.open_clip_adapter import Pixels
 
@@ -47,7 +47,7 @@ def chunks(count: int, size: int = 32) -> list[range]:
 
 
 def run(refs, *, lenient=False, prepare=None, said=None):
-    pool = Ahead(
+    pool = Prefetcher(
         prepare or Prepare(),
         refs,
         len(refs),
@@ -93,7 +93,7 @@ def test_only_two_chunks_are_in_memory(refs):
             prepared.append(ref.id)
             return super().__call__(ref)
 
-    pool = Ahead(Counts(), refs, len(refs), lenient=False, say=print)
+    pool = Prefetcher(Counts(), refs, len(refs), lenient=False, say=print)
     stream = pool.chunks(chunks(len(refs), 10))
     next(stream)
     assert len(prepared) <= 20
@@ -160,7 +160,7 @@ def test_workers_that_die_on_the_way_leave_threads(refs, monkeypatch):
     monkeypatch.setattr(prefetcher, "_WORTH_PROCESSES", 1)
     monkeypatch.setenv("PARACLIP_WORKERS", "1")
     said: list[str] = []
-    pool = prefetcher.Ahead(Prepare(), refs, len(refs), lenient=False, say=said.append)
+    pool = prefetcher.Prefetcher(Prepare(), refs, len(refs), lenient=False, say=said.append)
     found = []
     for chunk, prepared in pool.chunks([[index] for index in range(len(refs))]):
         found += chunk
@@ -190,7 +190,7 @@ def test_workers_end_with_a_killed_run(tmp_path):
 
 WAITS = """
 import os, time
-from paraclip_bench.encoding import ahead
+from paraclip_bench.encoding import prefetcher
 
 def prepare(ref):
     return os.getpid(), 1
@@ -199,7 +199,7 @@ if __name__ == "__main__":
     os.environ["PARACLIP_WORKERS"] = "1"
     prefetcher._WORTH_PROCESSES = 1
     from paraclip_bench.data.images import ImageRef
-    pool = prefetcher.Ahead(prepare, [ImageRef("a")], 1, lenient=False, say=print)
+    pool = prefetcher.Prefetcher(prepare, [ImageRef("a")], 1, lenient=False, say=print)
     for _, prepared in pool.chunks([[0]]):
         print(prepared[0][0], flush=True)
         time.sleep(60)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paraclip_bench.encoding.batching import WithinMemory, is_out_of_memory
+from paraclip_bench.encoding.batching import OutOfMemoryFallback, is_out_of_memory
 
 
 class Small:
@@ -38,7 +38,7 @@ def out_of_memory() -> Exception:
 )  # fmt: skip
 def test_halves_until_it_fits_and_remembers(error):
     encoder = Small(3, error)
-    memory = WithinMemory(encoder)
+    memory = OutOfMemoryFallback(encoder)
     assert memory.encode(list(range(10))).tolist() == [[i, 1] for i in range(10)]
     assert encoder.sizes == [10, 5, 3, 3, 3, 1]
     assert memory.pieces == 4
@@ -50,13 +50,13 @@ def test_halves_until_it_fits_and_remembers(error):
 def test_one_item_that_is_too_much_fails():
     encoder = Small(0, MemoryError())
     with pytest.raises(MemoryError):
-        WithinMemory(encoder).encode([1, 2, 3])
+        OutOfMemoryFallback(encoder).encode([1, 2, 3])
     assert encoder.sizes == [3, 2, 1]
 
 
 def test_another_error_is_not_retried():
     encoder = Small(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
-        WithinMemory(encoder).encode([1, 2])
+        OutOfMemoryFallback(encoder).encode([1, 2])
     assert encoder.sizes == [2]
     assert not is_out_of_memory(ValueError("out of memory"))

@@ -11,9 +11,9 @@ from typing import Any
 import hub_cache
 import pytest
 import scipy.stats
+from data_sets import PINS
 
 from paraclip_bench.api import evaluate
-from paraclip_bench.data.data_set import PINS
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import read_outcomes
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from paraclip_bench.api import evaluate
 from paraclip_bench.errors import UsageError
-from paraclip_bench.evaluation.run import Report
+from paraclip_bench.evaluation.run import RunReport
 from paraclip_bench.reference.published_numbers import published_scores
 from paraclip_bench.results.store import outcomes_path, read, read_outcomes
 
@@ -21,7 +21,7 @@ ALL = ["STS12", "vg-relation", "paraphrased-retrieval"]
 
 @pytest.fixture
 def go(models: Path, data: Path, work: Path) -> Any:
-    def run(name: str, *tasks: str, **options: Any) -> Report:
+    def run(name: str, *tasks: str, **options: Any) -> RunReport:
         specs = [f"{models}:{one}" for one in name.split()]
         return evaluate(
             specs, tasks, workspace=work, **{"quiet": True, "data_dir": data, **options}

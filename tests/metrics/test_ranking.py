@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip_bench.metrics import ranking
+from paraclip_bench.metrics.metric import mean_over
 from paraclip_bench.metrics.ranking import places, recall_of, retrieve, target_ranks, top
-from paraclip_bench.metrics.statistic import mean_over
 
 
 @st.composite
@@ -56,7 +56,7 @@ def test_blocks_give_what_the_whole_matrix_gives(n: int, items: list[int], seed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_SCORES", len(items) * 3)
         patch.setattr(ranking, "_PART", 4)
-        firsts, places = retrieve(queries, gallery, targets, k)
+        firsts, _, places = retrieve(queries, gallery, targets, k)
     orders = [exact_order(query, gallery) for query in queries]
     assert firsts.tolist() == [order[:k] for order in orders]
     assert places.tolist() == [
@@ -81,8 +81,9 @@ def test_equal_vectors_tie_in_any_shape(n: int, size: int) -> None:
     rng = np.random.default_rng(n)
     gallery = np.repeat(unit(rng, 1, 512), size, axis=0)
     k = min(10, size)
-    firsts, ranks = retrieve(unit(rng, n, 512), gallery, np.full(n, size - 1), k)
+    firsts, found, ranks = retrieve(unit(rng, n, 512), gallery, np.full(n, size - 1), k)
     assert (firsts == np.arange(k)).all()
+    assert (found == found[:, :1]).all()
     assert (ranks == size).all()
 
 
@@ -106,7 +107,7 @@ def test_a_query_does_not_depend_on_the_others(size: int) -> None:
 
 
 def similarities(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """All of them exact, for of a top k of all every one is open."""
+    """All of them exact, because of a top k of all every one is open."""
     none = np.empty((len(queries), 0), dtype=int)
     blocks = ranking._blocks(queries, gallery, none, len(gallery))
     return np.concatenate([scores for _, scores in blocks])
@@ -122,10 +123,11 @@ def test_only_what_is_open_is_scored_exactly() -> None:
         settled: list[int] = []
         whole = ranking._whole
         patch.setattr(ranking, "_whole", lambda v: settled.append(len(v)) or whole(v))
-        firsts, ranks = retrieve(queries, gallery, targets, 10)
+        firsts, found, ranks = retrieve(queries, gallery, targets, 10)
     assert sum(settled) < 0.3 * len(gallery)
     exact = similarities(queries, gallery)
     assert (firsts == ranking.top(exact, 10)).all()
+    assert (found == np.take_along_axis(exact, firsts, axis=1)).all()
     assert (ranks == target_ranks(exact, targets)).all()
 
 

@@ -84,7 +84,7 @@ def test_the_simple_form(tmp_path, context, embed, pictures):
 def test_an_argument_may_be_left_out(tmp_path, context):
     file = tmp_path / "own.py"
     file.write_text(SIMPLE)
-    assert load_model(f"{file}:Simple", context).adapter.scale == 1
+    assert load_model(f"{file}:Simple", context).adapter._made.scale == 1
     with pytest.raises(UsageError, match="takes no argument"):
         load_model(f"{file}:TextOnly:3", context)
 
@@ -173,7 +173,7 @@ def test_paraclip_is_the_newest_checkpoint_or_the_one_named(tmp_path):
     tiny_clip.save(tmp_path / "unfinished")
     assert load_model("paraclip", context).name == "new"
     model = load_model(f"paraclip:{old}", context)
-    assert (model.name, model.base, model.adapter.suite) == ("old", "open_clip:A/B", "demo")
+    assert (model.name, model.adapter.base, model.adapter.suite) == ("old", "open_clip:A/B", "demo")
     assert suite_of("paraclip", context) == "demo"
     assert suite_of(f"local-dir:{new}", context) == "demo"
     assert suite_of("clip", context) is None

@@ -88,11 +88,11 @@ def test_a_fingerprint_is_remembered_until_a_file_changes(tmp_path, context, loa
     folder = tiny_clip.save(tmp_path / "model")
     spec = f"local-dir:{folder}"
     first = load_model(spec, context)
-    assert not first.adapter.remembered()
+    assert not first.adapter.is_identified()
     fingerprint = first.fingerprint
 
     again = load_model(spec, context)
-    assert again.adapter.remembered()
+    assert again.adapter.is_identified()
     assert again.fingerprint == fingerprint
     assert again.text is not None  # looking at a side loads nothing either
     assert not loads  # a plain file is read tensor by tensor
@@ -102,13 +102,13 @@ def test_a_fingerprint_is_remembered_until_a_file_changes(tmp_path, context, loa
         network.positional_embedding[0, 0] += 1
     tiny_clip.save(folder, network)
     changed = load_model(spec, context)
-    assert not changed.adapter.remembered()
+    assert not changed.adapter.is_identified()
     assert changed.fingerprint != fingerprint
     assert len(loads) == 1
 
     weights = folder / "open_clip_model.safetensors"
     os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
-    assert not load_model(spec, context).adapter.remembered()
+    assert not load_model(spec, context).adapter.is_identified()
 
 
 def test_constructing_and_looking_at_the_sides_loads_nothing(tiny, context, loads):

@@ -15,7 +15,7 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.demo.suite import base_folder
 from paraclip_bench.errors import ModelError
 from paraclip_bench.models.open_clip import OpenCLIP, autotune, build, network
-from paraclip_bench.models.open_clip.model_files import plan_of
+from paraclip_bench.models.open_clip.model_files import model_files_of
 from paraclip_bench.models.open_clip.network import Network, open_clip, torch
 
 TEXTS = ["a cat", "two dogs that run after a red ball in the old park", ""]
@@ -260,7 +260,7 @@ def test_a_hugging_face_text_tower_falls_back_on_the_text_side_alone(
         assert len(wholes) == built
     # Whatever buffers the tower has: some tie their weights.
     monkeypatch.setattr(build, "_causal_masks", lambda model: [])
-    assert build.alone(plan_of(made), "text") is None
+    assert build.alone(model_files_of(made), "text") is None
 
 
 @pytest.mark.parametrize("side", ["text", "image"])

@@ -30,7 +30,7 @@ def test_every_tag_is_planned_with_the_activation_of_its_tag_or_config():
         config = open_clip.get_model_config(architecture) or {}
         published = open_clip.get_pretrained_cfg(architecture, tag)
         expected = bool(config.get("quick_gelu")) or bool(published.get("quick_gelu"))
-        planned = model_files.plan_of(f"{architecture}/{tag}").quick_gelu
+        planned = model_files.model_files_of(f"{architecture}/{tag}").quick_gelu
         assert planned is expected, (architecture, tag)
         if planned:
             quick.add((architecture, tag))
@@ -48,7 +48,7 @@ def test_the_recorded_activation_is_read_off_the_network(tmp_path, context, quic
     written = json.loads((folder / "open_clip_config.json").read_text())
     assert written["model_cfg"]["quick_gelu"] is quick
     model = load_model(f"local-dir:{folder}", context)
-    assert model.activation == ("quick_gelu" if quick else "gelu")
+    assert model.adapter.activation == ("quick_gelu" if quick else "gelu")
     modules = model.adapter.network().model.modules()
     assert any(isinstance(module, QuickGELU) for module in modules) is quick
 
@@ -72,7 +72,7 @@ def test_a_folder_that_contradicts_a_known_file_is_refused(
     torch.save(network.state_dict(), folder / name)
     model = load_model(f"local-dir:{folder}", context)
     if not refused:
-        assert model.activation == ("quick_gelu" if config_says else "gelu")
+        assert model.adapter.activation == ("quick_gelu" if config_says else "gelu")
         return
     with pytest.raises(ModelError, match=r"network with GELU, but .* says QuickGELU") as error:
         model.adapter.check()
@@ -97,14 +97,14 @@ def test_a_bare_file_of_a_known_name_gets_its_activation(tmp_path, architecture,
         with pytest.raises(ModelError, match="the architecture ViT-B-32-quickgelu says QuickGELU"):
             model_files.files_of(argument)
     else:
-        assert model_files.plan_of(argument).quick_gelu is quick
+        assert model_files.model_files_of(argument).quick_gelu is quick
 
 
 def test_a_moved_folder_has_the_same_activation_and_fingerprint(tmp_path, context, tiny):
     moved = shutil.copytree(tiny, tmp_path / "elsewhere")
     here, there = (load_model(f"local-dir:{folder}", context) for folder in (tiny, moved))
     assert here.fingerprint == there.fingerprint
-    assert here.activation == there.activation == "gelu"
+    assert here.adapter.activation == there.adapter.activation == "gelu"
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,6 @@ def test_a_hub_repository_that_open_clip_knows(tmp_path, monkeypatch, name, conf
     monkeypatch.setattr(model_files, "once_reachable", lambda: False)
     if planned is None:
         with pytest.raises(ModelError, match=r"network with GELU, but .* says QuickGELU"):
-            model_files.plan_of(f"hf-hub:{name}")
+            model_files.model_files_of(f"hf-hub:{name}")
     else:
-        assert model_files.plan_of(f"hf-hub:{name}").quick_gelu is planned
+        assert model_files.model_files_of(f"hf-hub:{name}").quick_gelu is planned

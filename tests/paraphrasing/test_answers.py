@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip_bench.errors import UsageError
-from paraclip_bench.paraphrasing.answers import Gate, tidy
+from paraclip_bench.paraphrasing.answers import AnswerFilter, tidy
 from paraclip_bench.paraphrasing.prompts import prompts
 
 PROMPTS = prompts()
@@ -50,19 +50,22 @@ def test_tidying(answer: str | None, tidied: str) -> None:
     ],
 )
 def test_reasons(answer: str, reason: str | None) -> None:
-    assert Gate(PROMPTS).reason(1, CAPTION, answer, CAPTION) == reason
+    assert AnswerFilter(PROMPTS).reason(1, CAPTION, answer, CAPTION) == reason
 
 
 def test_what_the_input_has_itself_is_no_fault() -> None:
-    gate = Gate(PROMPTS)
+    answer_filter = AnswerFilter(PROMPTS)
     sign = "sorry we are closed sign on a door"
-    assert gate.reason(1, sign, "sorry, closed: a door's sign", sign) is None
+    assert answer_filter.reason(1, sign, "sorry, closed: a door's sign", sign) is None
     told = "tell the same thing in other words, said the poster"
-    assert gate.reason(1, told, "a poster: tell the same thing in other words", told) is None
-    assert gate.reason(1, "poster", "I can't keep calm poster", "poster") is None
-    assert gate.reason(2, "a hound", CAPTION, CAPTION) == "equal to the caption"
     assert (
-        gate.reason(2, "a hound in the snow", "the wintry fields hold one canine", CAPTION) is None
+        answer_filter.reason(1, told, "a poster: tell the same thing in other words", told) is None
+    )
+    assert answer_filter.reason(1, "poster", "I can't keep calm poster", "poster") is None
+    assert answer_filter.reason(2, "a hound", CAPTION, CAPTION) == "equal to the caption"
+    assert (
+        answer_filter.reason(2, "a hound in the snow", "the wintry fields hold one canine", CAPTION)
+        is None
     )
 
 
@@ -71,7 +74,7 @@ def test_any_text_is_judged_and_tidying_is_done_once(given_text: str, answer: st
     tidied = tidy(answer)
     assert "\r" not in tidied
     assert tidied == "\n".join(line.strip() for line in tidied.splitlines())
-    Gate(PROMPTS).reason(2, given_text, tidied, given_text)
+    AnswerFilter(PROMPTS).reason(2, given_text, tidied, given_text)
 
 
 def test_prompts_have_hashes_and_a_placeholder(tmp_path) -> None:

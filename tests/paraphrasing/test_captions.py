@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.paraphrasing.captions import (
-    Fields,
-    Selection,
+    CaptionFields,
+    CaptionFilter,
     caption_files,
     normal,
     read_captions,
@@ -56,7 +56,7 @@ def write(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet", "tar"])
 def test_every_format_gives_the_same_captions(kind: str, tmp_path: Path) -> None:
     path = write(tmp_path, kind)
-    found = list(read_captions(caption_files(path), Fields()))
+    found = list(read_captions(caption_files(path), CaptionFields()))
     assert [c.text for c in found] == [row["caption"] for row in ROWS]
     assert [c.id for c in found] == ["a", "b"]
     images = ["captions.tar/a.jpg", "captions.tar/b.jpg"] if kind == "tar" else ["1.jpg", "2.jpg"]
@@ -67,30 +67,30 @@ def test_every_format_gives_the_same_captions(kind: str, tmp_path: Path) -> None
 def test_lines_of_a_text_are_rows_the_empty_ones_too(tmp_path: Path) -> None:
     path = tmp_path / "c.txt"
     path.write_bytes("\ufeffa dog\r\n\n  \nein Hund läuft".encode())
-    found = list(read_captions([path], Fields()))
+    found = list(read_captions([path], CaptionFields()))
     assert [c.text for c in found] == ["a dog", "", "  ", "ein Hund läuft"]
     (tmp_path / "d.txt").write_bytes(b"good\nb\xffad\n")
     with pytest.raises(DataError, match=r"d\.txt, line 2: not UTF-8; convert"):
-        list(read_captions([tmp_path / "d.txt"], Fields()))
+        list(read_captions([tmp_path / "d.txt"], CaptionFields()))
 
 
 def test_fields_are_chosen_or_found(tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     path.write_text('{"TEXT": "a dog", "url": "x"}\n{"TEXT": "a cat", "url": "y"}\n')
-    assert [c.text for c in read_captions([path], Fields())] == ["a dog", "a cat"]
-    assert [c.image for c in read_captions([path], Fields(None, "url"))] == ["x", "y"]
+    assert [c.text for c in read_captions([path], CaptionFields())] == ["a dog", "a cat"]
+    assert [c.image for c in read_captions([path], CaptionFields(None, "url"))] == ["x", "y"]
     with pytest.raises(UsageError, match=r"no field 'TEX' \(it has TEXT, url\), did you mean 'TE"):
-        list(read_captions([path], Fields("TEX")))
+        list(read_captions([path], CaptionFields("TEX")))
     path.write_text('{"words": "a dog"}\n')
     with pytest.raises(UsageError, match=r"has no field of a usual name .* --caption-field"):
-        list(read_captions([path], Fields()))
+        list(read_captions([path], CaptionFields()))
 
 
 def test_files_that_are_not_what_they_say(tmp_path: Path) -> None:
     bad = tmp_path / "c.parquet"
     bad.write_bytes(b"PAR1 not")
     with pytest.raises(DataError, match=r"c\.parquet is not a readable Parquet file"):
-        list(read_captions([bad], Fields()))
+        list(read_captions([bad], CaptionFields()))
     (tmp_path / "c.doc").write_text("x")
     with pytest.raises(UsageError, match=r"c\.doc has an ending that says no format"):
         caption_files(tmp_path / "c.doc")
@@ -98,7 +98,7 @@ def test_files_that_are_not_what_they_say(tmp_path: Path) -> None:
         caption_files(tmp_path / "none.txt")
     lines = tmp_path / "c.jsonl"
     lines.write_text('{"caption": "a dog"}\n{"cap\n[1]\n')
-    found = list(read_captions([lines], Fields()))
+    found = list(read_captions([lines], CaptionFields()))
     assert [c.problem is None for c in found] == [True, False, False]
 
 
@@ -116,7 +116,7 @@ def test_each_row_has_its_own_fields(tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     rows = [{"title": "a dog"}, {"caption": "a cat", "title": "x", "image": 7}, {"other": 1}]
     path.write_text("\n".join(map(json.dumps, rows)))
-    found = list(read_captions([path], Fields()))
+    found = list(read_captions([path], CaptionFields()))
     assert [(c.text, c.image) for c in found] == [("a dog", None), ("a cat", "7"), (None, None)]
 
 
@@ -129,29 +129,29 @@ def test_columns_of_parquet_in_other_forms(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, path)
-    found = list(read_captions([path], Fields()))
+    found = list(read_captions([path], CaptionFields()))
     assert [(c.text, c.image) for c in found] == [("a dog", "1.jpg"), ("a dog", "2.jpg")]
 
 
 def test_odd_tables(tmp_path: Path) -> None:
     path = tmp_path / "c.tsv"
     path.write_bytes(b'caption\timage\na \rdog\t1\nonly one\n"a cat\t2\n')
-    found = list(read_captions([path], Fields()))
+    found = list(read_captions([path], CaptionFields()))
     assert [c.text for c in found] == ["a \rdog", None, '"a cat']
     assert "1 fields where the header has 2" in str(found[1].problem)
     path = tmp_path / "c.csv"
     path.write_text('caption,image\n"two\nlines",1\na dog,2\n')
-    assert [c.text for c in read_captions([path], Fields())] == ["two\nlines", "a dog"]
+    assert [c.text for c in read_captions([path], CaptionFields())] == ["two\nlines", "a dog"]
     path.write_text('caption,image\n"never closed,1\na dog,2\n')
     with pytest.raises(DataError, match=r"c\.csv, line 3: unexpected end of data; mend"):
-        list(read_captions([path], Fields()))
+        list(read_captions([path], CaptionFields()))
 
 
 def test_shards_of_a_folder_come_in_order(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt"):
         (tmp_path / name).write_text(f"of {name}\n")
     for path in (tmp_path, tmp_path / "*.txt"):
-        found = list(read_captions(caption_files(path), Fields()))
+        found = list(read_captions(caption_files(path), CaptionFields()))
         assert [(c.place, c.text) for c in found] == [(0, "of a.txt"), (1, "of b.txt")]
 
 
@@ -176,7 +176,7 @@ def test_shards_of_a_folder_come_in_order(tmp_path: Path) -> None:
     ],
 )
 def test_selection(text: object, reason: str | None) -> None:
-    assert Selection().reason(text) == reason
+    assert CaptionFilter().reason(text) == reason
 
 
 @given(st.lists(st.tuples(st.text(max_size=12), st.sampled_from([None, "1", "2"])), max_size=30))
@@ -187,10 +187,10 @@ def test_every_row_is_counted_once(tmp_path_factory, given_rows) -> None:
         "".join(json.dumps({"caption": text, "image": image}) + "\n" for text, image in given_rows)
     )
     journal = Journal(folder / "j.sqlite")
-    selection = Selection(1, 3)
-    found = journal.take_in(read_captions([path], Fields()), selection, "x")
+    caption_filter = CaptionFilter(1, 3)
+    found = journal.take_in(read_captions([path], CaptionFields()), caption_filter, "x")
     assert found.rows == len(given_rows) == found.kept + sum(found.left_out.values())
-    good = {(normal(t), i) for t, i in given_rows if selection.reason(t) is None}
+    good = {(normal(t), i) for t, i in given_rows if caption_filter.reason(t) is None}
     rows = list(journal.rows())
     assert {(row.caption, row.image) for row in rows} == good
     assert len(rows) == found.kept

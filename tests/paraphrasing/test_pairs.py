@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from paraclip_bench.data.training_rows import Row, read_rows
+from paraclip_bench.data.training_rows import TrainingRow, read_rows
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.paraphrasing.captions import Fields
+from paraclip_bench.paraphrasing.captions import CaptionFields
 from paraclip_bench.paraphrasing.pairs_file import convert
 from paraclip_bench.paraphrasing.pairs_report import overlap, statistics
-from paraclip_bench.paraphrasing.retrieval_set import Source, build
+from paraclip_bench.paraphrasing.retrieval_set import RetrievalSetInput, build
 
 ALL = ("image", "caption", "paraphrase_1", "paraphrase_2")
 
@@ -45,7 +45,7 @@ def test_finetune_reads_the_output(captions, images, command, server, tmp_path, 
     done = command(captions, "-o", output, "--llm", "tiny", "--base-url", url, "--n", n)
     assert done.returncode == 0, done.stderr
     found = list(read_rows([output], images, ALL))
-    assert all(isinstance(row, Row) for row in found)
+    assert all(isinstance(row, TrainingRow) for row in found)
     assert [row.id for row in found] == [f"c{i}" for i in range(20)]
     assert found[3].texts == (("view 3 of it",), ("it of 3 view",) * n, ("so it of 3 view",) * n)
 
@@ -69,7 +69,7 @@ def test_images_stay_in_the_shards_that_their_captions_came_from(
     found = list(read_rows([tmp_path / "p.jsonl"], shards, ALL))
     assert len(found) == 20
     for number, row in enumerate(found):
-        assert isinstance(row, Row)
+        assert isinstance(row, TrainingRow)
         assert np.asarray(row.image.open())[0, 0, 0] == number
     gone = {**json_lines.read(tmp_path / "p.jsonl")[0], "image": "00001.tar/key99.png"}
     bad = json_lines.write(tmp_path / "bad.jsonl", [gone])
@@ -177,7 +177,7 @@ def test_a_retrieval_set_is_built_and_measured(
     pairs = tmp_path / "p.jsonl"
     url = server().url
     assert command(captions, "-o", pairs, "--llm", "tiny", "--base-url", url).returncode == 0
-    source = Source([captions], pairs, images, Fields())
+    source = RetrievalSetInput([captions], pairs, images, CaptionFields())
     counts = build(source, tmp_path / "set", dev_share=0.3)
     assert sum(c["queries"] for c in counts.values()) == 20
     names: dict[str, set[str]] = {}
@@ -190,7 +190,8 @@ def test_a_retrieval_set_is_built_and_measured(
     assert not names["test"] & names["dev"]
     # Fewer rows move no image to the other split.
     few = json_lines.write(tmp_path / "few.jsonl", json_lines.read(captions)[:10])
-    build(Source([few], pairs, images, Fields()), tmp_path / "fewer", dev_share=0.3)
+    given = RetrievalSetInput([few], pairs, images, CaptionFields())
+    build(given, tmp_path / "fewer", dev_share=0.3)
     for split in names:
         folder = tmp_path / "fewer" / split / "paraphrased-retrieval" / "images"
         assert {path.name for path in folder.iterdir()} <= names[split]
@@ -222,7 +223,7 @@ def test_a_retrieval_set_is_checked(captions, images, tmp_path) -> None:
         {"caption": "view 2 of it", "paraphrase_1": "x", "paraphrase_2": "scene two"},
     ]
     pairs = json_lines.write(tmp_path / "p.jsonl", rows)
-    source = Source([captions], pairs, images, Fields())
+    source = RetrievalSetInput([captions], pairs, images, CaptionFields())
     with pytest.raises(DataError, match="the paraphrase of 'view 1 of it' is the caption itself"):
         build(source, tmp_path / "set", dev_share=0.2)
     (images / "4.png").rename(tmp_path / "4.png")

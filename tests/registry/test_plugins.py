@@ -31,7 +31,7 @@ class Anagrams(Task):
 
 PREFIX = """
 from paraclip_bench.metrics.accuracy import mean_of
-from paraclip_bench.tasks import Examples, Measured, Protocol, ScoredElsewhere, Task
+from paraclip_bench.tasks import Examples, ExternallyMeasured, Protocol, ExternallyScoredTask, Task
 
 class Longer(Task):
     protocols = {"plain": Protocol(("text",))}
@@ -48,7 +48,7 @@ class Longer(Task):
         return {"right": [len(row["word"]) > 3 for row in examples]}
 
 
-class Elsewhere(ScoredElsewhere):
+class Elsewhere(ExternallyScoredTask):
     protocols = {"plain": Protocol(("text",))}
     main_score = "norm"
     scored_by = "somebody 1.2"
@@ -63,7 +63,7 @@ class Elsewhere(ScoredElsewhere):
     def measured(self, examples, embed):
         norms = (embed.texts(list(examples)) ** 2).sum(1)
         part = {word: (1, {"norm": float(n)}) for word, n in zip(examples, norms)}
-        return Measured({"norm": float(norms.mean()), "nothing": None}, {"word": part})
+        return ExternallyMeasured({"norm": float(norms.mean()), "nothing": None}, {"word": part})
 """
 
 

@@ -13,7 +13,7 @@ from paraclip_bench.evaluation.plan import read_examples
 from paraclip_bench.metrics.resampling import point
 from paraclip_bench.tasks.sts import STS12
 from paraclip_bench.tasks.sugarcrepe import SugarCrepe
-from paraclip_bench.tasks.visual_genome import Case, VGRelation
+from paraclip_bench.tasks.visual_genome import VGRelation, VisualGenomeCase
 from paraclip_bench.tasks.winoground import Winoground
 from paraclip_bench.tasks.word_order import CocoOrder, Flickr30kOrder
 
@@ -89,7 +89,7 @@ def test_vg_with_ties(given: Callable[..., Any]) -> None:
     from paraclip_bench.tasks.base import Examples
 
     cases = [
-        Case(ImageRef(f"{i}", data=bytes([i % 50])), f"true {i}", f"false {i}", "on")
+        VisualGenomeCase(ImageRef(f"{i}", data=bytes([i % 50])), f"true {i}", f"false {i}", "on")
         for i in range(400)
     ]
     embed = given()

@@ -9,9 +9,9 @@ from fine_tuning import WEIGHTS, run
 from safetensors.torch import load_file
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.data.training_rows import BadRow, Row
+from paraclip_bench.data.training_rows import BadRow, TrainingRow
 from paraclip_bench.errors import DataError
-from paraclip_bench.training.table import Report, distinct_images, make_table
+from paraclip_bench.training.table import RowReport, distinct_images, make_table
 from paraclip_bench.training.trainable import distinct_texts
 
 RECIPE = "batch_size = 8\nsteps = 3\nwarmup_steps = 1"
@@ -24,10 +24,12 @@ def tokenize(text: str) -> np.ndarray:
     return np.array(tokens[:8], dtype=np.int32)
 
 
-def row(texts: str, image: bytes = b"1", id: str | None = None) -> Row:
+def row(texts: str, image: bytes = b"1", id: str | None = None) -> TrainingRow:
     caption, *paraphrases = texts.split()
     ref = ImageRef(texts, data=image)
-    return Row(ref, ((caption,), *(tuple(p.split(",")) for p in paraphrases)), f"at {texts}", id)
+    return TrainingRow(
+        ref, ((caption,), *(tuple(p.split(",")) for p in paraphrases)), f"at {texts}", id
+    )
 
 
 def test_a_table_holds_what_can_be_trained_on(tmp_path: Path) -> None:
@@ -40,7 +42,7 @@ def test_a_table_holds_what_can_be_trained_on(tmp_path: Path) -> None:
         row("abcde b c", b"3"),  # one token short of it
         row("a b,c d,e", b"2"),
     ]
-    report = Report()
+    report = RowReport()
     table = make_table(rows, tokenize, 0, tmp_path / "t", report, lambda _: None)
     assert report.rows == len(table) == 4
     assert report.counts == {"missing image": 1, "duplicated id": 1, "overlong text": 1}
@@ -58,14 +60,14 @@ def test_a_table_holds_what_can_be_trained_on(tmp_path: Path) -> None:
         report.refuse(tmp_path / "bad.json")
     assert (tmp_path / "bad.json").is_file()
     # The digest is the data's: the same for the same rows, another for others.
-    again = make_table(rows, tokenize, 0, tmp_path / "u", Report(), lambda _: None)
-    other = make_table(rows[:5], tokenize, 0, tmp_path / "v", Report(), lambda _: None)
+    again = make_table(rows, tokenize, 0, tmp_path / "u", RowReport(), lambda _: None)
+    other = make_table(rows[:5], tokenize, 0, tmp_path / "v", RowReport(), lambda _: None)
     assert again.sha256 == table.sha256 != other.sha256
 
 
 def test_paraphrases_are_sampled_along_their_chains(tmp_path: Path) -> None:
     rows = [row("a b,c,d d,e,f"), row("a b,c f"), row("a b c")]
-    table = make_table(rows, tokenize, 0, tmp_path / "t", Report(), lambda _: None)
+    table = make_table(rows, tokenize, 0, tmp_path / "t", RowReport(), lambda _: None)
     chains, mixed = set(), set()
     for step in range(60):
         texts = table.choose(np.array([0, 1, 2]), [7, step])
@@ -81,7 +83,7 @@ def test_paraphrases_are_sampled_along_their_chains(tmp_path: Path) -> None:
 @pytest.mark.parametrize("by_prefix", [True, False])
 def test_a_batch_holds_each_text_once(tmp_path: Path, by_prefix: bool) -> None:
     rows = [row("ab abc b"), row("b ab abcd"), row("c c c")]
-    table = make_table(rows, tokenize, 0, tmp_path / "t", Report(), lambda _: None)
+    table = make_table(rows, tokenize, 0, tmp_path / "t", RowReport(), lambda _: None)
     texts = distinct_texts(table, table.first, 8, by_prefix=by_prefix)
     assert len(texts.tokens) == 5
     for pair, words in zip(texts.places.tolist(), ("ab abc b", "b ab abcd", "c c c"), strict=True):

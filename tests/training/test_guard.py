@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from paraclip_bench.api import finetune
-from paraclip_bench.demo.suite import recipe_file
+from paraclip_bench.training.recipe import find_recipe
 
 # `paraclip-bench finetune`, seed 0, torch 2.14 on two Intel cores; processors differ by 1e-6.
 LOSSES = [
@@ -36,7 +36,8 @@ LOSSES = [
 def test_the_first_losses_of_the_demo(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     # The schedule is that of all 200 steps while it warms up, which these 20 do.
-    recipe.write_text(recipe_file().read_text().replace("steps = 200", "steps = 20", 1))
+    text = find_recipe("paraclip-demo").read_text()
+    recipe.write_text(text.replace("steps = 200", "steps = 20", 1))
     folder = finetune(recipe=recipe, workspace=tmp_path, quiet=True)
     lines = [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
     assert [line["loss"] for line in lines] == pytest.approx(LOSSES, abs=1e-4)

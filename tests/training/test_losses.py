@@ -61,6 +61,7 @@ def test_the_shipped_recipes_are_the_paper_s_loss_its_ablations_and_the_controls
     three = ["image:caption", "image:paraphrase_1", "image:paraphrase_2"]
     assert {name: [term.name for term in recipe.loss] for name, recipe in views.items()} == {
         "paraclip": [l1, l2, l3],
+        "paraclip-demo": [l1, l2, l3],
         "paraclip-without-l1": [l2, l3],
         "paraclip-without-l2": [l1, l3],
         "paraclip-without-l3": [l1, l2],

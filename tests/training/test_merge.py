@@ -57,7 +57,7 @@ def test_a_merge_knows_its_base_and_shares_its_images(
 ) -> None:
     folder = merged(ends, 0.5, tmp_path)
     one, between = load_model(f"local-dir:{ends[0]}"), load_model(f"local-dir:{folder}")
-    assert between.base == f"local-dir:{ends[0]}"
+    assert between.adapter.base == f"local-dir:{ends[0]}"
     assert one.image is not None
     assert between.image is not None
     assert one.image.fingerprint == between.image.fingerprint

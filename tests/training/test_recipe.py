@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from paraclip_bench.demo.suite import recipe_file
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.training.order import batch_rows, learning_rate
 from paraclip_bench.training.recipe import Recipe, Term, Validation, find_recipe, read_recipe
@@ -28,7 +27,7 @@ def test_a_written_recipe_reads_back(tmp_path: Path) -> None:
 
 
 def test_the_embedded_recipe_is_valid() -> None:
-    assert read_recipe(recipe_file()).name == "paraclip-demo"
+    assert read_recipe(find_recipe("paraclip-demo")).name == "paraclip-demo"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.models.open_clip import OpenCLIP
 from paraclip_bench.training import loop
 from paraclip_bench.training.recipe import Validation
-from paraclip_bench.training.validation import Best
+from paraclip_bench.training.validation import BestWeights
 
 RECIPE = "batch_size = 8\nsteps = 6\nwarmup_steps = 1\nlearning_rate = 1e-2\nsave_every = 2\n"
 ALL = ("image", "caption", "paraphrase_1", "paraphrase_2")
@@ -121,12 +121,12 @@ def test_what_is_held_out_is_measured_as_the_task_does(
 ) -> None:
     """Paraphrased retrieval on the checkpoint of the last step gives its last validation."""
     from paraclip_bench.api import evaluate
-    from paraclip_bench.data.training_rows import Row, read_rows
+    from paraclip_bench.data.training_rows import TrainingRow, read_rows
 
     recipe = VALIDATION.replace("every = 2", "every = 6")
     folder = run(base, many, recipe, tmp_path / "out")
     validation = json.loads((folder / "provenance.json").read_text())["validation"]
-    rows = [r for r in read_rows([many[0]], many[1], ALL) if isinstance(r, Row)]
+    rows = [r for r in read_rows([many[0]], many[1], ALL) if isinstance(r, TrainingRow)]
     held = np.random.default_rng([0, 0x5F1]).permutation(24)[:12]
     data = tmp_path / "data" / "paraphrased-retrieval"
     (data / "images").mkdir(parents=True)
@@ -178,11 +178,11 @@ def test_a_run_with_validation_goes_on_to_the_same_bits(
 
 
 def test_patience() -> None:
-    best = Best(Validation(patience=2))
+    best = BestWeights(Validation(patience=2))
     assert best.take(1, {"ao@10": 0.5})
     assert not best.take(2, {"ao@10": 0.5})
     assert not best.is_over
-    again = Best(Validation(patience=2), json.loads(best.dump()))
+    again = BestWeights(Validation(patience=2), json.loads(best.dump()))
     for each in (best, again):
         assert not each.take(3, {"ao@10": 0.4})
         assert each.is_over

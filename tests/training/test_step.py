@@ -17,7 +17,7 @@ from paraclip_bench.models.open_clip.packed import PackedText
 from paraclip_bench.training.losses import info_nce
 from paraclip_bench.training.recipe import TEXT_VIEWS, Recipe
 from paraclip_bench.training.step import Objective, gradients
-from paraclip_bench.training.trainable import Texts, TrainableText
+from paraclip_bench.training.trainable import DistinctTexts, TrainableText
 
 OBJECTIVE = Objective(Recipe().loss, TEXT_VIEWS)
 PAIRS = 24
@@ -32,7 +32,7 @@ def model() -> Any:
     return made
 
 
-def batch(seed: int = 0) -> tuple[Texts, torch.Tensor]:
+def batch(seed: int = 0) -> tuple[DistinctTexts, torch.Tensor]:
     """Texts of different lengths, some of them equal, and unit image features."""
     rng = np.random.default_rng(seed)
     tokens = np.zeros((40, 16), dtype=np.int64)
@@ -42,7 +42,7 @@ def batch(seed: int = 0) -> tuple[Texts, torch.Tensor]:
     lengths = (tokens != 0).sum(axis=1) + 1
     places = torch.from_numpy(rng.integers(0, 40, (PAIRS, 3)))
     images = F.normalize(torch.from_numpy(rng.normal(size=(PAIRS, 32))).float(), dim=-1)
-    return Texts(torch.from_numpy(tokens), lengths, places), images
+    return DistinctTexts(torch.from_numpy(tokens), lengths, places), images
 
 
 def grads_of(model: Any, encode: Any, **options: Any) -> tuple[dict[str, torch.Tensor], Any]:

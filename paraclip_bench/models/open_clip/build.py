@@ -27,7 +27,7 @@ from open_clip.transformer import QuickGELU, TextTransformer
 from safetensors import safe_open
 
 from paraclip_bench.errors import ModelError
-from paraclip_bench.models.open_clip.model_files import Plan, load_error
+from paraclip_bench.models.open_clip.model_files import ModelFiles, load_error
 from paraclip_bench.models.open_clip.open_clip_adapter import Pixels
 
 
@@ -133,7 +133,7 @@ def _mapped(path: Path) -> tuple[_Shapes, _Read]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Built:
+class BuiltNetwork:
     """A network on the CPU in float32, and what only a network with both towers tells."""
 
     model: Any
@@ -141,7 +141,7 @@ class Built:
     activation: str | None
 
 
-def whole(plan: Plan) -> Built:
+def whole(plan: ModelFiles) -> BuiltNetwork:
     """Build and load as open_clip does, and verify; `ModelError` says what is wrong."""
     with _quietly():
         try:
@@ -152,7 +152,7 @@ def whole(plan: Plan) -> Built:
     return _described(model)
 
 
-def skeleton(plan: Plan) -> Built | None:
+def skeleton(plan: ModelFiles) -> BuiltNetwork | None:
     """The network on the meta device, which holds shapes and no values.
 
     None where it cannot be built there; then only building the whole one tells why.
@@ -166,7 +166,7 @@ def skeleton(plan: Plan) -> Built | None:
     return _described(model)
 
 
-def plain(plan: Plan) -> tuple[Built, Weights] | None:
+def plain(plan: ModelFiles) -> tuple[BuiltNetwork, Weights] | None:
     """The skeleton and its file, where the file's names and shapes are exactly the skeleton's.
 
     None where anything is unusual: position embeddings to be resized, a foreign state_dict, numpy
@@ -183,7 +183,7 @@ def plain(plan: Plan) -> tuple[Built, Weights] | None:
     return (built, weights) if weights.fits(built.model) else None
 
 
-def alone(plan: Plan, side: str) -> Built | None:
+def alone(plan: ModelFiles, side: str) -> BuiltNetwork | None:
     """One side ("text" or "image"), the other neither read nor allocated; None if unusual.
 
     Unusual is what `plain` says, and a side that keeps more than its file does: Hugging Face text
@@ -210,7 +210,7 @@ def alone(plan: Plan, side: str) -> Built | None:
     return built
 
 
-def tokenizer_of(plan: Plan) -> Any:
+def tokenizer_of(plan: ModelFiles) -> Any:
     """open_clip's tokenizer of a model; `ModelError` where its files are missing."""
     with _quietly():
         try:
@@ -219,7 +219,7 @@ def tokenizer_of(plan: Plan) -> Any:
             raise load_error(plan, error) from error
 
 
-def _create(plan: Plan, **arguments: Any) -> Any:
+def _create(plan: ModelFiles, **arguments: Any) -> Any:
     text_config = plan.config.get("text_cfg", {})
     folder = plan.weights.parent
     is_hf = plan.argument.startswith("local-dir:") and text_config.get("hf_model_name")
@@ -246,8 +246,8 @@ def _quietly() -> Iterator[None]:
             logging.disable(logging.NOTSET)
 
 
-def _described(model: Any) -> Built:
-    return Built(model, Pixels(dict(model.visual.preprocess_cfg)), _activation_of(model))
+def _described(model: Any) -> BuiltNetwork:
+    return BuiltNetwork(model, Pixels(dict(model.visual.preprocess_cfg)), _activation_of(model))
 
 
 def _activation_of(model: Any) -> str | None:
@@ -274,7 +274,7 @@ def _causal_masks(model: Any) -> list[Any] | None:
     return None if any(isinstance(value, torch.Tensor) for value in loose) else owners
 
 
-def _verify_whole(model: Any, plan: Plan) -> None:
+def _verify_whole(model: Any, plan: ModelFiles) -> None:
     """Compare the network's tensors with the file's; a network left random is an error."""
     if plan.weights.suffix in (".npz", ".npy"):
         return
@@ -287,7 +287,9 @@ def _verify_whole(model: Any, plan: Plan) -> None:
     _refuse_difference(plan, ((n, state[n], stored[n]) for n in same))
 
 
-def _refuse_difference(plan: Plan, pairs: Iterable[tuple[str, torch.Tensor, torch.Tensor]]) -> None:
+def _refuse_difference(
+    plan: ModelFiles, pairs: Iterable[tuple[str, torch.Tensor, torch.Tensor]]
+) -> None:
     """`ModelError` unless there are (name, loaded, stored) and all of them are equal."""
     wrong = "tensors"
     for name, loaded, stored in pairs:

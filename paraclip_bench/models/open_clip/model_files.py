@@ -29,7 +29,7 @@ _LOADABLE = (".safetensors", ".bin", ".pth")
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ModelFiles:
     """What is to be built: open_clip's own arguments, the config and the weights file."""
 
     argument: str
@@ -63,10 +63,10 @@ def check_files(argument: str) -> None:
 
 def files_of(argument: str) -> tuple[Path, ...]:
     """The files that a model is made of, fetched where they come from a hub."""
-    return plan_of(argument).files
+    return model_files_of(argument).files
 
 
-def plan_of(argument: str) -> Plan:
+def model_files_of(argument: str) -> ModelFiles:
     """Find (or fetch) the config and the files; `ModelError` or `UsageError` says what is wrong."""
     if argument.startswith("local-dir:"):
         return _folder_plan(argument, Path(argument.removeprefix("local-dir:")))
@@ -87,7 +87,7 @@ def plan_of(argument: str) -> Plan:
         weights = Path(download_pretrained(tag_config))
     except Exception as error:
         raise unreachable(f"weights {argument}", error, ModelError, local=_LOCAL) from error
-    return Plan(argument, architecture, tag, config, weights, (weights,))
+    return ModelFiles(argument, architecture, tag, config, weights, (weights,))
 
 
 def _built_in(architecture: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _built_in(architecture: str) -> dict[str, Any]:
     return dict(copy.deepcopy(config))
 
 
-def _folder_plan(argument: str, folder: Path) -> Plan:
+def _folder_plan(argument: str, folder: Path) -> ModelFiles:
     path = folder / CONFIG
     if not path.is_file():
         raise ModelError(
@@ -123,10 +123,10 @@ def _folder_plan(argument: str, folder: Path) -> Plan:
     _refuse_mismatch(weights.name, known, bool(config.get("quick_gelu")), str(path))
     texts = [f for f in folder.glob("*") if f.suffix in (".json", ".txt") and f != path]
     tokens = [f for f in texts if "token" in f.name or "vocab" in f.name or f.name == "config.json"]
-    return Plan(argument, argument, None, config, weights, (path, weights, *sorted(tokens)))
+    return ModelFiles(argument, argument, None, config, weights, (path, weights, *sorted(tokens)))
 
 
-def _hub_plan(argument: str) -> Plan:
+def _hub_plan(argument: str) -> ModelFiles:
     name = argument.removeprefix("hf-hub:")
     once_reachable()
     try:
@@ -138,16 +138,16 @@ def _hub_plan(argument: str) -> Plan:
     known = _known_activation(lambda published: _hub_repository(published) == name)
     config["quick_gelu"] = bool(config.get("quick_gelu")) or known is True
     _refuse_mismatch(argument, known, config["quick_gelu"], str(config_path))
-    return Plan(argument, argument, None, config, weights, (config_path, weights))
+    return ModelFiles(argument, argument, None, config, weights, (config_path, weights))
 
 
-def _file_plan(argument: str, architecture: str, weights: Path) -> Plan:
+def _file_plan(argument: str, architecture: str, weights: Path) -> ModelFiles:
     config = _built_in(architecture)
     known = _known_activation(lambda published: _file_name(published) == weights.name)
     config["quick_gelu"] = bool(config.get("quick_gelu")) or known is True
     where = f"the architecture {architecture}"
     _refuse_mismatch(weights.name, known, config["quick_gelu"], where)
-    return Plan(argument, architecture, str(weights), config, weights, (weights,))
+    return ModelFiles(argument, architecture, str(weights), config, weights, (weights,))
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _refuse_mismatch(what: str, known: bool | None, quick_gelu: bool, where: str
 _OTHER_ARCHITECTURE = ("size mismatch", "Missing key", "Unexpected key", "width changed")
 
 
-def load_error(plan: Plan, error: Exception) -> BenchError:
+def load_error(plan: ModelFiles, error: Exception) -> BenchError:
     """What open_clip raised while it built or loaded a network, as one sentence."""
     text, kind = str(error), type(error).__name__
     first = text.strip().splitlines()[0][:160] if text.strip() else kind

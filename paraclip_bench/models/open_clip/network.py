@@ -32,7 +32,7 @@ from paraclip_bench.models.open_clip.build import (
     plain,
     tokenizer_of,
 )
-from paraclip_bench.models.open_clip.model_files import CONFIG, load_error, plan_of
+from paraclip_bench.models.open_clip.model_files import CONFIG, load_error, model_files_of
 from paraclip_bench.models.open_clip.open_clip_adapter import Pixels
 from paraclip_bench.models.open_clip.packed import PackedText, packed_text
 from paraclip_bench.models.open_clip.text_tower import TextTower
@@ -43,7 +43,7 @@ def streamed(argument: str) -> dict[str, Any] | None:
 
     None where the file is not plain (`build.plain`); then the network must be loaded.
     """
-    plan = plan_of(argument)
+    plan = model_files_of(argument)
     found = plain(plan)
     if found is None:
         return None
@@ -144,7 +144,7 @@ def check_device(device: str) -> None:
 
 def pixels_of(argument: str) -> Pixels | None:
     """A model's preprocessing without its weights; None where only loading it can tell."""
-    built = build.skeleton(plan_of(argument))
+    built = build.skeleton(model_files_of(argument))
     return None if built is None else built.pixels
 
 
@@ -192,7 +192,7 @@ class Network:
         Of one side alone, the other's weights are neither read nor allocated; where the file is
         unusual (`build.alone`) they are, and dropped before anything moves to `device`.
         """
-        plan, sides = plan_of(argument), frozenset(sides)
+        plan, sides = model_files_of(argument), frozenset(sides)
         side = next(iter(sides)) if len(sides) == 1 else None
         built = build.alone(plan, side) if side else None
         if built is None:

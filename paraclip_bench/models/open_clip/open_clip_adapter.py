@@ -1,6 +1,4 @@
-"""open_clip's evaluation transform as a small object that other processes can be given.
-
-open_clip's models: `open_clip:ARCH/TAG`, `hf-hub:ID`, `local-dir:DIR` and `ARCH@FILE`.
+"""open_clip's models: `open_clip:ARCH/TAG`, `hf-hub:ID`, `local-dir:DIR` and `ARCH@FILE`.
 
 Constructing one is cheap: weights load when a vector, or a fingerprint that is not remembered,
 is asked for.
@@ -18,38 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from paraclip_bench.data import digest_cache
 from paraclip_bench.errors import ModelError, UsageError
-from paraclip_bench.models.adapter import SIDES, image_item
+from paraclip_bench.models.adapter import SIDES, Adapter, Encoder, image_item, lazy_attribute
 
 if TYPE_CHECKING:
     import torch
 
     from paraclip_bench.models.open_clip.network import Network
-
-
-@dataclasses.dataclass(frozen=True)
-class Pixels:
-    """From a decoded image to pixels. `settings` is open_clip's preprocess config.
-
-    It pickles as those settings alone; the transform is made where it is first called. Threads
-    may call it at once.
-    """
-
-    settings: dict[str, Any]
-
-    def __call__(self, image: Any) -> tuple[torch.Tensor, int]:
-        """Pixels [3, h, w] float32 of a PIL image, and the size in 16x16 patches."""
-        pixels: torch.Tensor = self._transform(image)
-        return pixels, max(1, pixels.shape[-1] * pixels.shape[-2] // 256)
-
-    @cached_property
-    def _transform(self) -> Any:
-        # Here and not above: a process that is handed this object need not have torch yet.
-        from open_clip.transform import PreprocessCfg, image_transform_v2
-
-        return image_transform_v2(PreprocessCfg(**self.settings), is_train=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"settings": self.settings}
 
 
 PROVENANCE = "provenance.json"
@@ -58,7 +30,7 @@ _SCHEME = 2
 _LOADING = threading.RLock()
 
 
-class OpenCLIP:
+class OpenCLIP(Adapter):
     """An adapter around one open_clip model.
 
     `argument` is `ARCH/TAG`, `hf-hub:ID`, `local-dir:DIR` or `ARCH@FILE` (a bare checkpoint).
@@ -73,11 +45,17 @@ class OpenCLIP:
         self._pixels: Pixels | None = None
         self._dtypes: dict[str, str] = {}
         self._stamp: str | None = None
+        # A folder's own name, or what follows `open_clip:`.
+        self.name = self.folder.resolve().name if self.folder else argument
         self.text = TextEncoder(self)
         self.image = ImageEncoder(self)
         if folder := self.folder:
             if not folder.is_dir():
                 raise UsageError(f"the model folder {folder} does not exist")
+            # What finetune wrote about a checkpoint of ours.
+            provenance = _read_provenance(folder)
+            self.suite = provenance.get("suite")
+            self.base = provenance.get("base", {}).get("spec")
         elif not argument.startswith("hf-hub:"):
             architecture, at, file = argument.partition("@")
             if at and not Path(file).is_file():
@@ -101,37 +79,6 @@ class OpenCLIP:
             Path(self.argument.removeprefix(prefix)) if self.argument.startswith(prefix) else None
         )
 
-    @property
-    def name(self) -> str:
-        """A folder's own name, or what follows `open_clip:`."""
-        return self.folder.resolve().name if self.folder else self.argument
-
-    @cached_property
-    def _provenance(self) -> dict[str, Any]:
-        """What finetune wrote about a checkpoint of ours; empty for other models."""
-        if self.folder is None or not (self.folder / PROVENANCE).is_file():
-            return {}
-        try:
-            written: dict[str, Any] = json.loads(
-                (self.folder / PROVENANCE).read_text(encoding="utf-8")
-            )
-        except ValueError as error:
-            raise ModelError(
-                f"{self.folder / PROVENANCE} is damaged ({error}); run finetune again"
-            ) from error
-        return written
-
-    @property
-    def base(self) -> str | None:
-        """The spec that a checkpoint of ours was fine-tuned from."""
-        base = self._provenance.get("base", {}).get("spec")
-        return None if base is None else str(base)
-
-    @property
-    def suite(self) -> str | None:
-        """The suite that a checkpoint of ours belongs to."""
-        return self._provenance.get("suite")
-
     def check(self) -> None:
         """Find (or fetch) the files; `ModelError` names what is missing."""
         from paraclip_bench.models.open_clip import model_files, network
@@ -139,7 +86,7 @@ class OpenCLIP:
         network.check_device(self.device)
         model_files.check_files(self.argument)
 
-    @property
+    @lazy_attribute
     def activation(self) -> str | None:
         """Read off the network that was built: "quick_gelu" or "gelu"."""
         activation: str | None = self.identity["activation"]
@@ -148,7 +95,7 @@ class OpenCLIP:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Both fingerprints and the activation; remembered by the files' size and time."""
-        key = self._memo_key()
+        key = self._cache_key()
         known = digest_cache.get(key)
         if isinstance(known, dict):
             return known
@@ -171,11 +118,11 @@ class OpenCLIP:
             return self.network().identity()
         return Network.load(self.argument).identity()
 
-    def remembered(self) -> bool:
+    def is_identified(self) -> bool:
         """Whether the fingerprint is known without loading the weights."""
-        return isinstance(digest_cache.get(self._memo_key()), dict)
+        return isinstance(digest_cache.get(self._cache_key()), dict)
 
-    def _memo_key(self) -> str:
+    def _cache_key(self) -> str:
         from paraclip_bench.models.open_clip import network
 
         version = f"{_SCHEME}:{network.version()}"
@@ -221,11 +168,10 @@ class OpenCLIP:
         sides = self._network.sides
         return "both towers" if sides == SIDES else f"{next(iter(sides))} tower alone"
 
-    @property
-    def how(self) -> str | None:
-        """What is in memory and how it computes, for a line to the user; None before it loads."""
+    def describe(self) -> str:
+        """Which towers are in memory and how they compute; nothing before one loads."""
         if self._network is None:
-            return None
+            return ""
         path = f", {self._network.text_path}" if "text" in self._network.sides else ""
         return f"{self.loaded}{path}"
 
@@ -295,23 +241,23 @@ class HubFolder(OpenCLIP):
         super().__init__(f"hf-hub:{argument}")
 
 
-class TextEncoder:
+class TextEncoder(Encoder):
     """The text side: tokens of open_clip's own tokenizer, vectors of its `encode_text`."""
 
     def __init__(self, adapter: OpenCLIP) -> None:
         self._adapter = adapter
 
-    @property
+    @lazy_attribute
     def fingerprint(self) -> str:
         """Which vectors these are."""
         return str(self._adapter.identity["text"])
 
-    @property
+    @lazy_attribute
     def dtype(self) -> str:
         """The dtype that the tower runs in: "float32", "bfloat16" or "float16"."""
         return self._adapter.dtype_of("text")
 
-    @property
+    @lazy_attribute
     def shares_prefixes(self) -> bool:
         """Whether texts that begin alike are cheaper together than texts of like length."""
         packed = self._adapter.network(("text",)).packed
@@ -326,7 +272,7 @@ class TextEncoder:
         return self._adapter.network(("text",)).encode_tokens(batch)
 
 
-class ImageEncoder:
+class ImageEncoder(Encoder):
     """The image side: open_clip's own evaluation transform, `encode_image`.
 
     It pickles as its preprocessing alone: in another process it can `prepare`, without weights,
@@ -337,12 +283,12 @@ class ImageEncoder:
         self._adapter: OpenCLIP | None = adapter
         self._pixels: Pixels | None = None
 
-    @property
+    @lazy_attribute
     def fingerprint(self) -> str:
         """Which vectors these are."""
         return str(self._owner().identity["image"])
 
-    @property
+    @lazy_attribute
     def dtype(self) -> str:
         """The dtype that the tower runs in; on a CPU float32, unless half precision is faster."""
         return self._owner().dtype_of("image")
@@ -366,3 +312,41 @@ class ImageEncoder:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_adapter": None, "_pixels": self._pixels or self._owner().pixels()}
+
+
+def _read_provenance(folder: Path) -> dict[str, Any]:
+    """What finetune wrote about a checkpoint of ours; empty for another folder."""
+    path = folder / PROVENANCE
+    if not path.is_file():
+        return {}
+    try:
+        written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged ({error}); run finetune again") from error
+    return written
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """From a decoded image to pixels. `settings` is open_clip's preprocess config.
+
+    It pickles as those settings alone; the transform is made where it is first called. Threads
+    may call it at once.
+    """
+
+    settings: dict[str, Any]
+
+    def __call__(self, image: Any) -> tuple[torch.Tensor, int]:
+        """Pixels [3, h, w] float32 of a PIL image, and the size in 16x16 patches."""
+        pixels: torch.Tensor = self._transform(image)
+        return pixels, max(1, pixels.shape[-1] * pixels.shape[-2] // 256)
+
+    @cached_property
+    def _transform(self) -> Any:
+        # Here and not above: a process that is handed this object need not have torch yet.
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        return image_transform_v2(PreprocessCfg(**self.settings), is_train=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self.settings}

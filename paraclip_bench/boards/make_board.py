@@ -1,0 +1,379 @@
+"""From results to a board: values, intervals, best of a column, differences to the baseline."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench import registry
+from paraclip_bench.boards.board import Board, BoardRow, Cell
+from paraclip_bench.boards.published_rows import check_which, published_rows
+from paraclip_bench.boards.selection import (
+    BASELINE,
+    Column,
+    Entry,
+    Measure,
+    RowKey,
+    Selection,
+    choose_board_suite,
+    select,
+)
+from paraclip_bench.errors import BenchError, DataError, UsageError
+from paraclip_bench.metrics.metric import Metric, TooShallow
+from paraclip_bench.metrics.resampling import Estimate, estimate, interval, replicates
+from paraclip_bench.results.schema import Result
+from paraclip_bench.results.store import read_outcomes
+from paraclip_bench.tasks.base import Group, Task, UnknownScore
+from paraclip_bench.tasks.catalog import all_tasks, load_task
+
+
+def make_board(
+    results: Path,
+    *,
+    suite: str | None = None,
+    baseline: str | None = None,
+    all_scores: bool = False,
+    with_limits: bool = False,
+    scores: Sequence[str] = (),
+    reference: str | None = None,
+    tasks: Sequence[Task] = (),
+) -> Board:
+    """Build the board of a results folder.
+
+    baseline: a model's name (default: `clip`, where it has results). all_scores: every score of
+    every task instead of those that tasks show by themselves. scores: these alone, of every task
+    that has them; one that the results lack is computed from their outcomes. reference: published
+    numbers too, "matching" for those of measured models, or "all". tasks: besides the registered
+    ones. Raises `UsageError` for an unknown suite, baseline, score or reference, or where there is
+    nothing to show.
+    """
+    if reference is not None:
+        check_which(reference)
+    suite = choose_board_suite(results, suite)
+    selection = select(results, suite, with_limits=with_limits)
+    if not selection.cells:
+        raise UsageError(
+            f"no result of suite {suite} can be shown ({selection.left_out[0]}); make some with run"
+        )
+    known = {task.name: task for task in all_tasks()[0]} | _made_by_prefixes(selection)
+    known |= {task.name: task for task in tasks}
+    if scores:
+        columns = _score_columns(selection, known, scores)
+    else:
+        columns = _columns(selection, known, all_scores)
+    base = _baseline(selection, baseline)
+    order = sorted(selection.names, key=lambda row: (row != base, selection.names[row].casefold()))
+    table = _Estimates(selection, known, base)
+    values = {row: [table.cell(column, row) for column in columns] for row in order}
+    if scores and table.too_shallow and not any(any(cells) for cells in values.values()):
+        raise UsageError(next(iter(table.too_shallow)))
+    rows = []
+    for row in order:
+        cells: list[Cell | None] = []
+        for index, column in enumerate(columns):
+            estimate = values[row][index]
+            if estimate is None:
+                cells.append(None)
+                continue
+            rivals = [v.value for r in order if (v := values[r][index]) and v.value is not None]
+            best = (min if column.lower_is_better else max)(rivals) if rivals else None
+            cells.append(
+                Cell(
+                    estimate,
+                    table.difference(column, row),
+                    best=len(rivals) > 1 and estimate.value == best,
+                )
+            )
+        rows.append(BoardRow(selection.names[row], row[0], row[1], tuple(cells)))
+    return Board(
+        suite,
+        tuple(sorted({entry.result.data.source for entry in selection.cells.values()})),
+        None if base is None else selection.names[base],
+        tuple(columns),
+        tuple(rows),
+        (*selection.left_out, *table.too_shallow),
+        None if reference is None else published_rows(selection, columns, reference),
+        _partial(selection, known),
+    )
+
+
+def _partial(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
+    """The measures on another number of examples than the published set has, with both numbers."""
+    found = []
+    for measure in selection.measures:
+        entry, task = selection.any_entry(measure), tasks.get(measure.task)
+        whole = task.whole_size(measure.protocol) if task else None
+        own = entry.is_cut or entry.result.data.source == "demo"
+        if whole is not None and entry.result.n != whole and not own:
+            title = _title(selection, measure, task)
+            found.append(f"{title} ({entry.result.n:,} examples, not {whole:,})")
+    return tuple(found)
+
+
+def _made_by_prefixes(selection: Selection) -> dict[str, Task]:
+    """The PREFIX:ARG tasks whose outcomes are resampled here; without one, values stand alone."""
+    tasks = {}
+    for name in {measure.task for measure in selection.measures if ":" in measure.task}:
+        measure = next(m for m in selection.measures if m.task == name)
+        if not selection.any_entry(measure).result.provenance.scored_by:
+            with contextlib.suppress(BenchError):
+                tasks[name] = load_task(name)
+    return tasks
+
+
+def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
+    """The row that others are compared to, by label, name or spec; its float32 one of several."""
+    labels = {label: row for row, label in selection.names.items()}
+    if asked in labels:
+        return labels[asked]
+    rows = selection.aliases.get(asked or BASELINE, [])
+    if not rows:
+        if asked is None:
+            return None
+        raise registry.unknown("model", asked, {*labels, *selection.aliases}, "on the board")
+    return next((row for row in rows if row[1] == "float32"), rows[0])
+
+
+def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> list[Column]:
+    groups = _group_columns(selection, tasks)
+    columns = [column for column, _ in groups]
+    # A model without a mean still shows what it has.
+    hidden = {m for column, is_whole in groups for m in column.measures if is_whole}
+    for measure in selection.measures:
+        if measure in hidden and not all_scores:
+            continue
+        result = selection.any_entry(measure).result
+        task = tasks.get(measure.task)
+        board = task.board if task and task.board else (result.main_score,)
+        columns += [
+            Column(
+                _title(selection, measure, task),
+                score,
+                (measure,),
+                lower_is_better=bool(task and task.is_lower_better(score)),
+                scored_by=result.provenance.scored_by,
+            )
+            for score in (result.scores if all_scores else board)
+            if score in result.scores
+        ]
+    return columns
+
+
+def _score_columns(
+    selection: Selection, tasks: dict[str, Task], scores: Sequence[str]
+) -> list[Column]:
+    """A column a measure and score, of the tasks that have it; `UsageError` where none has."""
+    columns = []
+    for name in scores:
+        found = []
+        for measure in selection.measures:
+            result, task = selection.any_entry(measure).result, tasks.get(measure.task)
+            try:
+                score = name if task is None else _name_of(task, name)
+            except UnknownScore:
+                continue
+            is_computed = score not in result.scores
+            if is_computed and (task is None or result.provenance.scored_by):
+                continue
+            found.append(
+                Column(
+                    _title(selection, measure, task),
+                    score,
+                    (measure,),
+                    lower_is_better=bool(task and task.is_lower_better(score)),
+                    scored_by=result.provenance.scored_by,
+                    is_computed=is_computed,
+                )
+            )
+        if not found:
+            known = {score for e in selection.cells.values() for score in e.result.scores}
+            raise registry.unknown("score", name, known, "among these results")
+        columns += found
+    return columns
+
+
+def _name_of(task: Task, name: str) -> str:
+    """A score's name as the task spells it; `UsageError` where the task has no such score."""
+    metric = task.metric(name)
+    return str(metric) if isinstance(metric, Metric) else name
+
+
+def _group_columns(selection: Selection, tasks: dict[str, Task]) -> list[tuple[Column, bool]]:
+    """Means over groups that some model has whole; and whether every model has it whole.
+
+    Only a group that says so has one. A mean is over whole sets that lie in one place (a
+    folder, the hub, the demo world); where two places hold different sets, each has a column of
+    its own.
+    """
+    found: list[tuple[Column, bool]] = []
+    means = {g.name for task in tasks.values() for g in task.groups if _has_mean(g)}
+    for group in sorted(means):
+        members = [task for task in tasks.values() if group in task.group_names]
+        columns: dict[tuple[Measure, ...], tuple[Column, bool]] = {}
+        tags = {}
+        for place, there in _places(selection).items():
+            wanted = [(task.name, task.headline) for task in members]
+            measures = tuple(m for m in selection.measures if m in there and m[:2] in wanted)
+            if len({m[:2] for m in measures}) < len(members) or len(members) < 2:
+                continue
+            # Of several versions in one place, the one that most models were run on.
+            measures = tuple(next(m for m in measures if m[:2] == name) for name in wanted)
+            column = Column(f"{group} (mean of {len(members)})", members[0].main_score, measures)
+            any_row = {row for row, measure in selection.cells if measure in measures}
+            whole = {row for row in any_row if column.entries(selection, row)}
+            if whole:
+                columns[measures] = column, whole == any_row
+                tags[measures] = place.rpartition("/")[2]
+        for measures, (column, is_whole) in columns.items():
+            title = column.title + (f" [{tags[measures]}]" if len(columns) > 1 else "")
+            found.append((dataclasses.replace(column, title=title), is_whole))
+    return found
+
+
+def _has_mean(group: Group | str) -> TypeGuard[Group]:
+    return isinstance(group, Group) and group.has_mean
+
+
+def _places(selection: Selection) -> dict[str, set[Measure]]:
+    """The whole sets that lie in each place."""
+    places: dict[str, set[Measure]] = {}
+    for (_, measure), entry in selection.cells.items():
+        if not entry.is_cut:
+            places.setdefault(_place(entry.result), set()).add(measure)
+    return places
+
+
+def _place(result: Result) -> str:
+    """Where a result's data lie: the hub, or what comes before the file in the data's id."""
+    if result.data.source == "hub":
+        return "hub"
+    return result.data.id.rpartition(":")[0] or result.data.source
+
+
+def _title(selection: Selection, measure: Measure, task: Task | None) -> str:
+    """The task; its protocol and its data where there are several; its limit."""
+    result = selection.any_entry(measure).result
+    # Who scores elsewhere is not asked for the task only to know its protocols.
+    several = len(task.protocols) > 1 if task else not result.provenance.scored_by
+    title = f"{measure.task} ({measure.protocol})" if several else measure.task
+    tags = [f"first {result.limit}"] if selection.any_entry(measure).is_cut else []
+    if sum(other[:2] == measure[:2] for other in selection.measures) > 1:
+        tags += [f"n={result.n}"] * (not tags) + [f"data {measure.sha256[:6]}"]
+    return f"{title} [{', '.join(tags)}]" if tags else title
+
+
+class _Estimates:
+    """Cells of the board; every result is resampled at most once."""
+
+    def __init__(
+        self, selection: Selection, tasks: dict[str, Task], baseline: RowKey | None
+    ) -> None:
+        self._selection = selection
+        self._tasks = tasks
+        self._baseline = baseline
+        self.too_shallow: dict[str, None] = {}
+        self._made: dict[tuple[Path, str], Estimate | None] = {}
+        self._outcomes = functools.lru_cache(maxsize=64)(read_outcomes)
+        self._draws = functools.lru_cache(maxsize=4096)(self._replicates)
+
+    def cell(self, column: Column, row: RowKey) -> Estimate | None:
+        """Value and interval, or None where this model has no such result."""
+        entries = column.entries(self._selection, row)
+        if entries is None:
+            return None
+        if column.is_computed:
+            return self._computed(column, entries[0])
+        if not column.is_group:
+            score = entries[0].result.scores[column.score]
+            return Estimate(score.value, score.low, score.high)
+        value = _mean(entries, column.score)
+        draws = None if value is None else self._mean_draws(column, entries)
+        return Estimate(value, *(interval(draws) if draws is not None else (None, None)))
+
+    def difference(self, column: Column, row: RowKey) -> Estimate | None:
+        """Difference to the baseline under the same draws, where both have outcomes."""
+        if self._baseline is None or row == self._baseline:
+            return None
+        entries = column.entries(self._selection, row)
+        others = column.entries(self._selection, self._baseline)
+        if entries is None or others is None:
+            return None
+        value, base = self._value(column, row), self._value(column, self._baseline)
+        if value is None or base is None:
+            return None
+        draws, base_draws = self._mean_draws(column, entries), self._mean_draws(column, others)
+        if draws is None or base_draws is None:
+            return Estimate(value - base, None, None)
+        return Estimate(value - base, *interval(draws - base_draws))
+
+    def _value(self, column: Column, row: RowKey) -> float | None:
+        found = self.cell(column, row)
+        return None if found is None else found.value
+
+    def _computed(self, column: Column, entry: Entry) -> Estimate | None:
+        """A score that the result lacks, from its outcomes; None where these keep too little."""
+        key = (entry.path, column.score)
+        if key not in self._made:
+            self._made[key] = self._compute(column.score, entry)
+        return self._made[key]
+
+    def _compute(self, score: str, entry: Entry) -> Estimate | None:
+        metric = self._tasks[entry.result.task].metric(score)
+        try:
+            return estimate(metric, self._outcomes(entry.path), seed=entry.result.provenance.seed)
+        except TooShallow as error:
+            self.too_shallow[f"{entry.shown}: {score} {error}; {_deeper(entry, error)}"] = None
+        except DataError as error:
+            self.too_shallow[str(error)] = None
+        return None
+
+    def _mean_draws(self, column: Column, entries: list[Entry]) -> npt.NDArray[np.float64] | None:
+        """Replicates of the mean over a column's tasks, which are resampled independently.
+
+        A measure has the same examples in every row (the selection's rule), and a task the same
+        seed, so that rows are paired. None where outcomes or their task are not to be had: the
+        value stands without an interval.
+        """
+        if column.scored_by:
+            return None
+        try:
+            draws = [
+                self._draws(entry.path, entry.result.task, column.score, seed)
+                for seed, entry in enumerate(entries)
+            ]
+        # A plugin's statistic may raise anything.
+        except Exception:
+            return None
+        return np.asarray(np.mean(draws, axis=0))
+
+    def _replicates(self, path: Path, task: str, score: str, seed: int) -> npt.NDArray[np.float64]:
+        return replicates(self._tasks[task].metric(score), self._outcomes(path), seed=seed)
+
+
+def _deeper(entry: Entry, error: TooShallow) -> str:
+    """The command that measures a result again and keeps enough."""
+    result = entry.result
+    words = ["run", "--model", result.model.spec, "--task", result.task]
+    words += ["--protocol", result.protocol, "--suite", result.suite]
+    if result.data.source == "folder":
+        words += ["--data-dir", result.data.id.rpartition(":")[0]]
+    if result.limit is not None:
+        words += ["--limit", str(result.limit)]
+    if result.provenance.dtype != "float32":
+        words += ["--dtype", result.provenance.dtype]
+    words += ["--depth", str(error.needed), "--force"]
+    return f"make it again with `{shlex.join(['paraclip-bench', *words])}`"
+
+
+def _mean(entries: list[Entry], score: str) -> float | None:
+    values = [entry.result.scores[score].value for entry in entries]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
