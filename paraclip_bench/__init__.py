@@ -7,7 +7,17 @@ are imported when they are first used, so that importing the package is cheap.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paraclip_bench.api import (
+        evaluate,
+        finetune,
+        leaderboard,
+        load_model,
+        load_task,
+        paraphrase,
+    )
 
 __all__ = ["evaluate", "finetune", "leaderboard", "load_model", "load_task", "paraphrase"]
 

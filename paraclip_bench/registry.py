@@ -17,12 +17,13 @@ import importlib_metadata
 
 from paraclip_bench.errors import BenchError, UsageError, reason_of
 
-Kind = Literal["model", "task", "suite"]
+Kind = Literal["model", "task", "metric", "suite"]
 # So many known names are listed in an error, and no more.
 MANY = 30
 GROUPS: dict[Kind, str] = {
     "model": "paraclip_bench.models",
     "task": "paraclip_bench.tasks",
+    "metric": "paraclip_bench.metrics",
     "suite": "paraclip_bench.suites",
 }
 
@@ -46,7 +47,7 @@ class Plugin:
         except (Exception, SystemExit) as error:
             raise BenchError(
                 f"{self.kind} {self.name!r} of {self.origin} cannot be imported "
-                f"({reason_of(error)}); mend or uninstall that package"
+                f"({reason_of(error)}); fix or uninstall that package"
             ) from error
 
     @property

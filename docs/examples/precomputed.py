@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from paraclip_bench.errors import ModelError
+from paraclip_bench.plugin import ModelError
 
 
 class Vectors:

@@ -26,7 +26,7 @@ from paraclip_bench.boards.selection import (
     choose_board_suite,
     select,
 )
-from paraclip_bench.errors import BenchError, DataError, UsageError
+from paraclip_bench.errors import BenchError, DataError, UsageError, reason_of
 from paraclip_bench.metrics.metric import Metric, TooShallow
 from paraclip_bench.metrics.resampling import Estimate, estimate, interval, replicates
 from paraclip_bench.results.schema import Result
@@ -73,8 +73,8 @@ def make_board(
     order = sorted(selection.names, key=lambda row: (row != base, selection.names[row].casefold()))
     table = _Estimates(selection, known, base)
     values = {row: [table.cell(column, row) for column in columns] for row in order}
-    if scores and table.too_shallow and not any(any(cells) for cells in values.values()):
-        raise UsageError(next(iter(table.too_shallow)))
+    if scores and table.not_computed and not any(any(cells) for cells in values.values()):
+        raise UsageError(next(iter(table.not_computed)))
     rows = []
     for row in order:
         cells: list[Cell | None] = []
@@ -99,7 +99,7 @@ def make_board(
         None if base is None else selection.names[base],
         tuple(columns),
         tuple(rows),
-        (*selection.left_out, *table.too_shallow),
+        (*selection.left_out, *table.not_computed),
         None if reference is None else published_rows(selection, columns, reference),
         _partial(selection, known),
     )
@@ -279,7 +279,7 @@ class _Estimates:
         self._selection = selection
         self._tasks = tasks
         self._baseline = baseline
-        self.too_shallow: dict[str, None] = {}
+        self.not_computed: dict[str, None] = {}
         self._made: dict[tuple[Path, str], Estimate | None] = {}
         self._outcomes = functools.lru_cache(maxsize=64)(read_outcomes)
         self._draws = functools.lru_cache(maxsize=4096)(self._replicates)
@@ -330,9 +330,13 @@ class _Estimates:
         try:
             return estimate(metric, self._outcomes(entry.path), seed=entry.result.provenance.seed)
         except TooShallow as error:
-            self.too_shallow[f"{entry.shown}: {score} {error}; {_deeper(entry, error)}"] = None
+            self.not_computed[f"{entry.shown}: {score} {error}; {_deeper(entry, error)}"] = None
         except DataError as error:
-            self.too_shallow[str(error)] = None
+            self.not_computed[str(error)] = None
+        # A plugin's metric may raise anything.
+        except Exception as error:
+            said = f"{entry.shown}: {score} cannot be computed from the outcomes"
+            self.not_computed[f"{said} ({reason_of(error)})"] = None
         return None
 
     def _mean_draws(self, column: Column, entries: list[Entry]) -> npt.NDArray[np.float64] | None:

@@ -53,6 +53,7 @@ def metrics(as_json: JsonOption = False) -> None:
     """List the metrics: a name's parameters, its range, which way is better, and whose it is."""
     from paraclip_bench.tasks.catalog import all_metrics
 
+    found, problems = all_metrics()
     rows = [
         {
             "metric": metric.pattern,
@@ -62,13 +63,16 @@ def metrics(as_json: JsonOption = False) -> None:
             "source": metric.source,
             "tasks": tasks if as_json else ", ".join(tasks),
         }
-        for metric, tasks in all_metrics()
+        for metric, tasks in found
     ]
+    for problem in problems:
+        typer.echo(problem, err=True)
     _print(rows, as_json)
 
 
 def plugins(as_json: JsonOption = False) -> None:
     """Import every plugin and say which are broken, and why."""
+    from paraclip_bench.tasks.base import load_metric
     from paraclip_bench.tasks.catalog import load_task, takes_argument
 
     rows: list[dict[str, Any]] = []
@@ -86,6 +90,8 @@ def plugins(as_json: JsonOption = False) -> None:
                     # A prefix makes tasks of names that nobody has given yet.
                     if kind == "task" and not takes_argument(found):
                         load_task(plugin.name)
+                    elif kind == "metric":
+                        load_metric(plugin.name)
                 except BenchError as error:
                     state, reason = "broken", str(error)
             rows.append(

@@ -76,10 +76,14 @@ TIE_RATE = Metric(
     "tie_rate",
     "share of the cases in which the similarities that are compared are equal",
     functools.partial(mean_of, "tie"),
+    source="ours",
     lower_is_better=True,
 )
 ACCURACY_MICRO = Metric(
-    "accuracy_micro", "share of all cases that are right", functools.partial(mean_of, "correct")
+    "accuracy_micro",
+    "share of all cases that are right",
+    functools.partial(mean_of, "correct"),
+    source="common use",
 )
 
 

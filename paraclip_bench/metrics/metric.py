@@ -45,7 +45,8 @@ class Metric:
     range: its least and largest value. lower_is_better: whether less is more.
     k: how many first places are looked at. of: which of several columns or groups, one of
     `choices`. defaults: further parameters and the values that the name leaves out; `given` are
-    those that it says.
+    those that it says. tasks: of a plugin's metric, the tasks or groups whose outcomes it reads; a
+    task's own metrics stand in its `scores`.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Metric:
     k: int | None = None
     of: str = ""
     choices: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     defaults: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
     given: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
 

@@ -12,7 +12,6 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-import paraclip_bench
 from paraclip_bench.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -148,7 +147,7 @@ def reference_folder() -> Path:
 
     Raises `DataError` where neither is there.
     """
-    package = Path(str(importlib.resources.files(paraclip_bench)))
+    package = Path(str(importlib.resources.files("paraclip_bench")))
     for folder in (package / _PLACE, package.parent / _PLACE):
         if any(folder.glob("*.json")):
             return folder

@@ -6,6 +6,7 @@ A task never sees a tokenizer, a device or a model: it asks `embed` for unit vec
 from __future__ import annotations
 
 import dataclasses
+import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -93,6 +94,18 @@ class UnknownScore(UsageError):
     """A task has no score of that name, and no metric with such parameters."""
 
 
+def load_metric(name: str) -> Metric:
+    """The metric of a plugin; `BenchError` for one that cannot be used."""
+    plugin = registry.find("metric", name)
+    metric = plugin.load()
+    if not isinstance(metric, Metric) or metric.name != name or not metric.tasks:
+        raise BenchError(
+            f"metric {name!r} of {plugin.origin}: {plugin.value} must be a Metric of that name "
+            "that says its tasks (docs/plugins.md)"
+        )
+    return metric
+
+
 class Task(ABC):
     """One task. A subclass sets the class attributes and writes `load` and `outcomes`.
 
@@ -152,20 +165,29 @@ class Task(ABC):
         """
         if name in self.scores:
             return self.scores[name]
-        for score in self.scores.values():
-            if isinstance(score, Metric) and (found := score.parse(name)) is not None:
+        kinds = [score for score in self.scores.values() if isinstance(score, Metric)]
+        for kind in (*kinds, *self._plugin_metrics(name)):
+            if (found := kind.parse(name)) is not None:
                 return self.scores.get(str(found), found)
         raise UnknownScore(str(registry.unknown("score", name, self.scores, f"of {self.name}")))
 
+    def _plugin_metrics(self, name: str) -> list[Metric]:
+        """The plugin's metric that a name without its parameters means, if it is for this task."""
+        plain = re.split(r"[(@/]", name, maxsplit=1)[0]
+        if plain not in {plugin.name for plugin in registry.plugins("metric")}:
+            return []
+        metric = load_metric(plain)
+        return [metric] if {self.name, *self.group_names} & set(metric.tasks) else []
+
     def is_lower_better(self, score: str) -> bool:
         """Whether less is more of a score."""
-        metric = self.scores.get(score)
-        if not isinstance(metric, Metric) and score not in self.scores:
-            kinds = [m for m in self.scores.values() if isinstance(m, Metric)]
-            metric = next((found for kind in kinds if (found := kind.parse(score))), None)
-        if isinstance(metric, Metric):
-            return metric.lower_is_better
-        return score in self.lower_is_better
+        if score in self.lower_is_better:
+            return True
+        try:
+            metric = self.metric(score)
+        except UsageError:
+            return False
+        return isinstance(metric, Metric) and metric.lower_is_better
 
     def load(self, source: Source, protocol: str) -> Examples | Sequence[Any]:
         """Read and check the examples; `DataError` names what is missing or wrong."""

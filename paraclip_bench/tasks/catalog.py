@@ -10,7 +10,7 @@ from paraclip_bench import registry
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.errors import BenchError, UsageError, reason_of
 from paraclip_bench.metrics.metric import Metric
-from paraclip_bench.tasks.base import ExternallyScoredTask, Task
+from paraclip_bench.tasks.base import ExternallyScoredTask, Task, load_metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,14 +176,26 @@ def choose_protocols(tasks: Iterable[Task], wanted: Sequence[str]) -> list[tuple
     return pairs
 
 
-def all_metrics() -> list[tuple[Metric, list[str]]]:
-    """Every kind of metric with the tasks that have it; plain functions have no description."""
+def all_metrics() -> tuple[list[tuple[Metric, list[str]]], list[str]]:
+    """Every kind of metric with the tasks that have it, plugins' too; and what cannot be used.
+
+    A score that is a plain function has no description and is left out.
+    """
     found: dict[tuple[str, str, str], tuple[Metric, list[str]]] = {}
-    for task in all_tasks()[0]:
+    tasks, problems = all_tasks()
+    for task in tasks:
         for score in task.scores.values():
             if isinstance(score, Metric):
                 key = (score.pattern, score.about, score.source)
                 _, names = found.setdefault(key, (score, []))
                 if task.name not in names:
                     names.append(task.name)
-    return sorted(found.values(), key=lambda each: each[0].pattern)
+    metrics = list(found.values())
+    for plugin in registry.plugins("metric"):
+        try:
+            metric = load_metric(plugin.name)
+        except BenchError as error:
+            problems.append(str(error))
+        else:
+            metrics.append((metric, list(metric.tasks)))
+    return sorted(metrics, key=lambda each: each[0].pattern), problems

@@ -47,6 +47,7 @@ RECALL = Metric(
     "recall",
     "share of the queries, or of the paraphrases, that find the target in the first k places",
     _recall,
+    source="common use",
     k=1,
     of="query",
     choices=("query", "paraphrase"),

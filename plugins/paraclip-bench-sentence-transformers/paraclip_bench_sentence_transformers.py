@@ -7,9 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paraclip_bench.data import digest_cache
-from paraclip_bench.data.hub import offline_by, once_reachable, unreachable
-from paraclip_bench.errors import ModelError, UsageError
+from paraclip_bench.plugin import (
+    ModelError,
+    UsageError,
+    digest_cache,
+    offline_by,
+    once_reachable,
+    unreachable,
+)
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -24,7 +29,7 @@ class SentenceTransformers:
             raise UsageError(f"the model folder {path_or_name} does not exist")
         if self.folder is not None and not (self.folder / "config.json").is_file():
             raise ModelError(
-                f"{path_or_name} has no config.json, so it is no sentence-transformers folder"
+                f"{path_or_name} has no config.json, so it is not a sentence-transformers folder"
             )
         self.path_or_name = path_or_name
         self.name = _folder_name(self.folder) if self.folder else path_or_name

@@ -14,7 +14,7 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.encoding import prefetcher
 from paraclip_bench.encoding.prefetcher import Prefetcher
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.models.open_clip.open_clip_adapter import Pixels
+from paraclip_bench.models.open_clip.pixels import Pixels
 
 SETTINGS = {
     "size": 32, "mode": "RGB", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),

@@ -28,7 +28,7 @@ from safetensors import safe_open
 
 from paraclip_bench.errors import ModelError
 from paraclip_bench.models.open_clip.model_files import ModelFiles, load_error
-from paraclip_bench.models.open_clip.open_clip_adapter import Pixels
+from paraclip_bench.models.open_clip.pixels import Pixels
 
 
 def is_image_tensor(name: str) -> bool:

@@ -33,8 +33,8 @@ from paraclip_bench.models.open_clip.build import (
     tokenizer_of,
 )
 from paraclip_bench.models.open_clip.model_files import CONFIG, load_error, model_files_of
-from paraclip_bench.models.open_clip.open_clip_adapter import Pixels
 from paraclip_bench.models.open_clip.packed import PackedText, packed_text
+from paraclip_bench.models.open_clip.pixels import Pixels
 from paraclip_bench.models.open_clip.text_tower import TextTower
 
 

@@ -6,7 +6,6 @@ is asked for.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import threading
 from collections.abc import Collection
@@ -17,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 from paraclip_bench.data import digest_cache
 from paraclip_bench.errors import ModelError, UsageError
 from paraclip_bench.models.adapter import SIDES, Adapter, Encoder, image_item, lazy_attribute
+from paraclip_bench.models.open_clip.pixels import Pixels
 
 if TYPE_CHECKING:
-    import torch
-
     from paraclip_bench.models.open_clip.network import Network
 
 
@@ -324,29 +322,3 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"{path} is damaged ({error}); run finetune again") from error
     return written
-
-
-@dataclasses.dataclass(frozen=True)
-class Pixels:
-    """From a decoded image to pixels. `settings` is open_clip's preprocess config.
-
-    It pickles as those settings alone; the transform is made where it is first called. Threads
-    may call it at once.
-    """
-
-    settings: dict[str, Any]
-
-    def __call__(self, image: Any) -> tuple[torch.Tensor, int]:
-        """Pixels [3, h, w] float32 of a PIL image, and the size in 16x16 patches."""
-        pixels: torch.Tensor = self._transform(image)
-        return pixels, max(1, pixels.shape[-1] * pixels.shape[-2] // 256)
-
-    @cached_property
-    def _transform(self) -> Any:
-        # Here and not above: a process that is handed this object need not have torch yet.
-        from open_clip.transform import PreprocessCfg, image_transform_v2
-
-        return image_transform_v2(PreprocessCfg(**self.settings), is_train=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"settings": self.settings}
