@@ -3,6 +3,7 @@
     python benchmarks/ablations.py [--quick]
 
 Every arm has the demo recipe's settings and its own terms; three seeds. Through finetune and run.
+The demo recipe itself is not an arm: its terms are `paraclip`'s.
 Ends with one line of JSON. The demo world is small drawn scenes: it shows what the terms do to one
 another, and nothing about photographs.
 """
@@ -23,6 +24,7 @@ import numpy as np
 from paraclip_bench import evaluate, finetune
 from paraclip_bench.training.recipe import find_recipe, read_recipe, shipped
 
+DEMO = "paraclip-demo"
 SCORES = {
     "paraphrased-retrieval": ("js@10", "ao@10", "recall@1/query", "recall@1/paraphrase"),
     "STSBenchmark": ("spearman",),
@@ -43,7 +45,7 @@ def main() -> None:
         os.environ.setdefault("PARACLIP_CACHE", str(root / "cache"))
         found["clip (base)"].append(measure("clip", root))
         for seed in seeds:
-            for name in shipped():
+            for name in sorted(set(shipped()) - {DEMO}):
                 checkpoint = train(root, name, seed, steps)
                 found[name].append(measure(f"paraclip:{checkpoint}", root))
                 print(seed, name, {k: round(100 * v, 1) for k, v in found[name][-1].items()})
@@ -64,7 +66,7 @@ def train(root: Path, name: str, seed: int, steps: int | None) -> Path:
     settings: dict[str, Any] = {"name": name, "loss": read_recipe(find_recipe(name)).loss}
     if steps is not None:
         settings["steps"] = steps
-    recipe = read_recipe(find_recipe("paraclip-demo")).model_copy(update=settings)
+    recipe = read_recipe(find_recipe(DEMO)).model_copy(update=settings)
     file = root / f"{name}.toml"
     file.write_text(recipe.dump(), encoding="utf-8")
     return finetune(recipe=file, seed=seed, out=root / f"{name}-{seed}", quiet=True)

@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from paraclip_bench.distributed import Ranks
+from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.models.open_clip.linear import TrainedOneDNN
 from paraclip_bench.models.open_clip.packed import PackedText
 from paraclip_bench.training.losses import info_nce
@@ -225,7 +225,7 @@ def step(
         features,
         chunk_tokens=chunk,
         seed=0,
-        team=Ranks(),
+        group=ProcessGroup(),
         autocast=dtype,
     )
 

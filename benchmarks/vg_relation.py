@@ -178,7 +178,7 @@ def made_up_groups(rng: np.random.Generator) -> list[list[Row]]:
 
 
 def sample(groups: list[list[Row]], images: int, cases: int, rng: np.random.Generator) -> list[Row]:
-    """As many cases: each image gets those of a random group, with things drawn anew.
+    """As many cases: each image gets those of a random group, with newly drawn things.
 
     So nearly every caption is another, more than in the real set, which costs ours more.
     """

@@ -1,7 +1,7 @@
 """The processes that torchrun started: which of them this is, and how they keep in step.
 
-Vectors do not travel between them: each rank writes its share to the embedding store, and after
-they met every rank reads all of it.
+Vectors do not travel between them: each rank writes its share to the embedding store, and after a
+barrier every rank reads all of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from paraclip_bench.errors import BenchError, reason_of
 
 # Marks an error that all ranks know of.
-_MET = "paraclip_bench_ranks_met"
+_KNOWN = "paraclip_bench_known_to_all"
 # A rank waits for the slowest; one that died is noticed by its connection, and by torchrun.
 _PATIENCE = timedelta(days=7)
 # Connecting takes no time once all are there.
@@ -28,7 +28,7 @@ class RankFailed(BenchError):
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """This process is number `rank` of `size`; one process alone is 0 of 1."""
 
     rank: int = 0
@@ -43,7 +43,7 @@ class Ranks:
         """Whether piece of work `number` is this rank's."""
         return number % self.size == self.rank
 
-    def meet(self, error: BaseException | None = None) -> None:
+    def barrier(self, error: BaseException | None = None) -> None:
         """Wait for all ranks; an error of one ends all.
 
         An error is brought once, however often it is caught on its way. Raises `RankFailed` where
@@ -53,13 +53,13 @@ class Ranks:
         if self.size == 1 or (error is not None and is_known_to_all(error)):
             return
         if error is not None:
-            setattr(error, _MET, True)
+            setattr(error, _KNOWN, True)
         errors = self.gather(None if error is None else _sentence(error))
         failed = [rank for rank, text in enumerate(errors) if text is not None]
         if failed and len(failed) < self.size:
             raise RankFailed(f"rank {failed[0]} of {self.size} failed: {errors[failed[0]]}")
 
-    def group(self) -> Any:
+    def torch_group(self) -> Any:
         """torch.distributed, joined by all ranks."""
         return _joined()
 
@@ -79,12 +79,12 @@ class Ranks:
                 value = work()
             except BaseException as raised:
                 error = raised
-        self.meet(error)
+        self.barrier(error)
         if error is not None:
             raise error
-        return self.share(value)
+        return self.broadcast(value)
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """What rank 0 gives, on every rank."""
         if self.size == 1:
             return value
@@ -93,28 +93,28 @@ class Ranks:
         return box[0]
 
 
-def ranks() -> Ranks:
+def process_group() -> ProcessGroup:
     """What torchrun said of this process in its environment."""
     size = os.environ.get("WORLD_SIZE", "1")
     if "TORCHELASTIC_RUN_ID" not in os.environ or not size.isdecimal() or int(size) < 2:
-        return Ranks()
-    return Ranks(int(os.environ["RANK"]), int(size))
+        return ProcessGroup()
+    return ProcessGroup(int(os.environ["RANK"]), int(size))
 
 
-def neighbours() -> int:
+def local_world_size() -> int:
     """How many processes of this run are on this machine, this one included."""
     count = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return max(1, int(count)) if ranks().size > 1 and count.isdecimal() else 1
+    return max(1, int(count)) if process_group().size > 1 and count.isdecimal() else 1
 
 
 def is_known_to_all(error: BaseException) -> bool:
     """Whether every rank heard of this error, so that rank 0 tells it."""
-    return isinstance(error, RankFailed) or hasattr(error, _MET)
+    return isinstance(error, RankFailed) or hasattr(error, _KNOWN)
 
 
 def local_device(device: str | None) -> str | None:
     """The device of this rank: `cuda` is one for each rank of a machine."""
-    if device == "cuda" and ranks().size > 1:
+    if device == "cuda" and process_group().size > 1:
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     return device
 
@@ -139,7 +139,7 @@ def _joined() -> Any:
 def _join(distributed: Any, backend: str) -> None:
     """Join all ranks; connections that do not come about are tried again."""
     common, rank, size = next(distributed.rendezvous("env://", timeout=_PATIENCE))
-    # What an earlier start of this run left in the store is no address of now.
+    # What an earlier start of this run left in the store is not an address of now.
     store = distributed.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), common)
     # The slowest rank may still be starting: nobody connects before all are there.
     store.set(f"here/{rank}", "")

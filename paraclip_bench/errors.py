@@ -1,9 +1,4 @@
-"""What a user did, or what their files hold, told in one sentence.
-
-Names become objects through entry points; the built-ins come through the same door.
-
-Listing reads package metadata alone; a plugin is imported when its name is asked for.
-"""
+"""The errors of the package: what a user did, or what their files hold, in one sentence."""
 
 from __future__ import annotations
 

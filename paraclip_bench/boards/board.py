@@ -137,7 +137,7 @@ def _table(board: Board, indices: list[int], plain: bool, names: int) -> Table:
     table.add_column("model", no_wrap=True, min_width=names)
     for index in indices:
         column = board.columns[index]
-        # As text: what stands in brackets is no markup.
+        # As text: what stands in brackets is not markup.
         head = Text(f"{column.title}\n{column.score}")
         table.add_column(head, justify="right", no_wrap=True)
     for row in board.rows:

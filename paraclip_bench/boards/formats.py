@@ -1,4 +1,4 @@
-"""A board as Markdown, CSV or JSON. Markdown shows scores x 100; CSV and JSON hold fractions."""
+"""A board as Markdown, CSV or JSON: scores x 100 in Markdown, fractions in the others."""
 
 from __future__ import annotations
 

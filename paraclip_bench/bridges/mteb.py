@@ -1,9 +1,7 @@
-"""mteb, where it is installed.
-
-Any model of the registry as an encoder of mteb: `mteb.evaluate(MtebEncoder("clip"), tasks)`.
+"""Our models in mteb's own evaluation: `mteb.evaluate(MtebEncoder("clip"), tasks)`.
 
 Items come through the engine and its store: mteb may ask one by one, or for the same texts again
-and again, and each distinct one is encoded once. Needs mteb (`pip install "paraclip-bench[mteb]"`).
+and again, and each distinct one is encoded once.
 """
 
 from __future__ import annotations
@@ -31,13 +29,13 @@ from paraclip_bench.workspace import Workspace
 
 
 def import_mteb(what: str) -> Any:
-    """The package mteb; `BenchError` that says how to install it for `what`."""
+    """The package mteb; `BenchError` where `what` needs it and its import fails."""
     try:
         import mteb
     except ImportError as error:
         raise BenchError(
             f"{what} needs mteb, which cannot be imported ({reason_of(error)}); "
-            'pip install "paraclip-bench[mteb]"'
+            "install it again: pip install mteb"
         ) from error
     return mteb
 

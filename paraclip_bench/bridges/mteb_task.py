@@ -83,7 +83,7 @@ class MtebTask(ExternallyScoredTask):
     def load_hub(self, source: HubSource, protocol: str) -> Examples:
         """Let mteb read its data from the hub, or the hub's cache.
 
-        The examples are numbers alone, for mteb keeps the data; their sha256 is over the task's
+        The examples are numbers alone, because mteb keeps the data; their sha256 is over the task's
         name, data sets, revisions, sizes and mteb's version. Raises `DataError` where the data
         cannot be had, or the cache has another revision than mteb asks for.
         """
@@ -115,7 +115,7 @@ class MtebTask(ExternallyScoredTask):
             range(sum(n for parts in sizes for n in parts.values())),
             id=", ".join(dict.fromkeys(path for path, _ in sets)),
             revision=", ".join(dict.fromkeys(revision for _, revision in sets)),
-            notes={"outcomes": "none, for mteb gives scores alone"},
+            notes={"outcomes": "none, because mteb gives scores alone"},
             sha256=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
         )
 

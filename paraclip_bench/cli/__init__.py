@@ -1,4 +1,8 @@
-"""The command line: one file a command, each parses, calls and shows."""
+"""The command line: a file a command or group of commands; each parses, calls and shows.
+
+`app` puts the commands together and says what an error looks like; `shared` has options and small
+tables that several commands have.
+"""
 
 from paraclip_bench.cli.app import main
 

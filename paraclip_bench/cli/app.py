@@ -125,9 +125,9 @@ def _show_usage(error: Any) -> int:
 
 def _is_told_here(error: BenchError) -> bool:
     """Whether this process says it: of torchrun's, rank 0 does, and who else failed alone."""
-    from paraclip_bench.distributed import is_known_to_all, ranks
+    from paraclip_bench.distributed import is_known_to_all, process_group
 
-    return ranks().is_first or not (is_known_to_all(error) or error.exit_code == 2)
+    return process_group().is_first or not (is_known_to_all(error) or error.exit_code == 2)
 
 
 def main() -> None:

@@ -268,7 +268,7 @@ def cache(
         progress.say(f"removed {vectors}, freed {size_text(freed)}")
     summary = store.summary()
     if store.was_reset:
-        progress.say(f"{summary.path} was damaged and has been started anew, empty")
+        progress.say(f"{summary.path} was damaged and has been started again, empty")
     typer.echo(json.dumps(_as_json(summary), indent=1) if as_json else _as_table(summary))
 
 
@@ -276,7 +276,7 @@ def parse_age(text: str, where: str) -> timedelta:
     """An age such as 30d, 12h, 90m or 2w; `where` is what a `UsageError` names."""
     found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*([mhdw])\s*", text, re.IGNORECASE)
     if found is None:
-        raise UsageError(f"{where} is {text!r}, which is no age; write one such as 30d or 12h")
+        raise UsageError(f"{where} is {text!r}, which is not an age; write one such as 30d or 12h")
     return timedelta(**{_UNITS[found[2].lower()]: float(found[1])})
 
 

@@ -1,6 +1,4 @@
-"""`paraclip-bench finetune`: make a ParaCLIP checkpoint.
-
-`paraclip-bench merge`: between a base and its checkpoint."""
+"""`paraclip-bench finetune` and `merge`: a ParaCLIP checkpoint, and what lies before it."""
 
 from __future__ import annotations
 
@@ -66,7 +64,7 @@ def finetune(
 ) -> None:
     """Fine-tune a CLIP's text tower on paraphrases; without --data, on the embedded demo world."""
     from paraclip_bench.api import finetune_job
-    from paraclip_bench.distributed import ranks
+    from paraclip_bench.distributed import process_group
     from paraclip_bench.progress import Progress
     from paraclip_bench.training import finetune as training
     from paraclip_bench.workspace import Workspace
@@ -82,7 +80,7 @@ def finetune(
     if print_recipe:
         typer.echo(job.recipe.dump(), nl=False)
         return
-    is_first = ranks().is_first
+    is_first = process_group().is_first
     folder = training.finetune(
         job,
         Workspace(workspace),

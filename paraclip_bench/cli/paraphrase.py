@@ -214,7 +214,7 @@ def _tell(job: ParaphraseJob, report: dict[str, Any], progress: Progress, *, as_
 def _nothing(report: dict[str, Any]) -> str:
     first = next(iter(report["unfit_answers"]), "no answer came")
     return (
-        f"{report['output']} has no rows, for no answer could be taken ({first}); "
+        f"{report['output']} has no rows, because no answer could be taken ({first}); "
         f"{report['output']}.work/dropped.jsonl names each"
     )
 

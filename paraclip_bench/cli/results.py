@@ -57,7 +57,7 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         if isinstance(value, Mapping):
             rows += _flat(value, f"{prefix}{name}.")
         elif value not in (None, "", [], ()):
-            # As text: a number of seconds is no score.
+            # As text: a number of seconds is not a score.
             rows.append((prefix + name, str(value)))
     return rows
 

@@ -62,13 +62,13 @@ def run(
 ) -> None:
     """Measure models on tasks; what is already there is not measured again."""
     from paraclip_bench.cli.shared import result_rows, suite_line, table
-    from paraclip_bench.distributed import ranks
+    from paraclip_bench.distributed import process_group
     from paraclip_bench.evaluation.plan import describe
     from paraclip_bench.evaluation.run import Options, execute, plan_run
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
-    is_first = ranks().is_first
+    is_first = process_group().is_first
     place, progress = Workspace(workspace), Progress(quiet=not is_first)
     options = Options(
         suite,

@@ -71,7 +71,7 @@ def get(key: str) -> Any:
 
 
 def put(key: str, value: Any) -> None:
-    """Remember a JSON value; a cache that cannot be written is no failure."""
+    """Remember a JSON value; a cache that cannot be written is not a failure."""
     with contextlib.suppress(sqlite3.Error, OSError), _locks[0]:
         _open().execute("INSERT OR REPLACE INTO memo VALUES (?, ?)", (key, json.dumps(value)))
 

@@ -1,6 +1,4 @@
-"""Rows of the hub's data sets, and what a network failure is called.
-
-Fetch data sets while there is a network, into the hub's cache and into a folder to carry."""
+"""The hub's data sets: fetched, read as rows, and what a failure of the network is called."""
 
 from __future__ import annotations
 
@@ -99,7 +97,7 @@ def once_reachable() -> bool:
         ):
             answered.append(True)
 
-    # A thread, for looking up a name has no time limit of its own.
+    # A thread, because looking up a name has no time limit of its own.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PATIENCE)

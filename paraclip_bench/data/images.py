@@ -1,6 +1,4 @@
-"""A stretch of a file that is read when it is needed, such as an image in a tar.
-
-A reference to an image, and the only place where images are opened."""
+"""A reference to an image, and the only place where images are opened."""
 
 from __future__ import annotations
 
@@ -228,9 +226,9 @@ def checked_box(ref: ImageRef, where: str) -> bool:
     width, height = ref.size()
     left, top, right, bottom = ref.box
     if right <= left or bottom <= top:
-        raise DataError(f"{where}: the box {ref.box} is empty; mend bbox_w and bbox_h")
+        raise DataError(f"{where}: the box {ref.box} is empty; fix bbox_w and bbox_h")
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         raise DataError(
-            f"{where}: the box {ref.box} lies outside of {ref.id} ({width}x{height}); mend the box"
+            f"{where}: the box {ref.box} lies outside of {ref.id} ({width}x{height}); fix the box"
         )
     return left >= 0 and top >= 0 and right <= width and bottom <= height

@@ -1,6 +1,4 @@
-"""Readers of TSV, JSON and JSON lines that name the file, the row and the mend.
-
-Rows of a Parquet file, a few at a time."""
+"""Readers of TSV, JSON, JSON lines and Parquet that name the file, the row and the fix."""
 
 from __future__ import annotations
 
@@ -52,7 +50,7 @@ def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
         if len(fields) != len(header):
             raise DataError(
                 f"{path}, line {number}: {len(fields)} fields where the header has {len(header)}; "
-                "mend that line"
+                "fix that line"
             )
         yield number, dict(zip(header, fields, strict=True))
 
@@ -90,7 +88,7 @@ def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise DataError(f"{path}: the key {twice!r} comes twice in one object; mend the file")
+        raise DataError(f"{path}: the key {twice!r} comes twice in one object; fix the file")
     return found
 
 
@@ -134,8 +132,7 @@ def json_object(line: bytes, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: not UTF-8; convert the file to UTF-8") from error
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{where}: not valid JSON ({error.msg}); "
-            "the file may be cut off, mend or drop that line"
+            f"{where}: not valid JSON ({error.msg}); the file may be cut off, fix or drop that line"
         ) from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: must be an object")

@@ -91,7 +91,7 @@ def read_manifest(root: Path) -> Mapping[str, Any] | None:
         data: dict[str, Any] = manifest["data"]
         for entry in data.values():
             if not isinstance(entry["revision"], str):
-                raise TypeError("a revision is no text")
+                raise TypeError("a revision is not a text")
             for file in entry["files"].values():
                 if not isinstance(file["sha256"], str) or not isinstance(file["bytes"], int):
                     raise TypeError("a file without sha256 or bytes")
@@ -115,23 +115,23 @@ def check_prefetched(root: Path, pin: Pin, *, again: bool = False) -> Path:
 
     Raises `DataError` where it is missing, of another revision, incomplete or damaged.
     """
-    mend = f"run data prefetch --to {root} again where there is a network"
+    fix = f"run data prefetch --to {root} again where there is a network"
     entry = (read_manifest(root) or {}).get(pin.id)
     if entry is None:
-        raise DataError(f"{root} has no data set {pin.id}; {mend}")
+        raise DataError(f"{root} has no data set {pin.id}; {fix}")
     if entry["revision"] != pin.revision:
         raise DataError(
             f"{root} has revision {entry['revision'][:8]} of {pin.id}, and this version uses "
-            f"{pin.revision[:8]}; {mend}"
+            f"{pin.revision[:8]}; {fix}"
         )
     folder = prefetched_folder(root, pin)
     for name, wanted in entry["files"].items():
         path = folder / name
         if not path.is_file():
-            raise DataError(f"{path} is missing, though {MANIFEST} lists it; {mend}")
+            raise DataError(f"{path} is missing, though {MANIFEST} lists it; {fix}")
         found = file_sha256(path, again=again)
         if path.stat().st_size != wanted["bytes"] or found != wanted["sha256"]:
-            raise DataError(f"{path} is damaged: its hash is not that of {MANIFEST}; {mend}")
+            raise DataError(f"{path} is damaged: its hash is not that of {MANIFEST}; {fix}")
     return folder
 
 

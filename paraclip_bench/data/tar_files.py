@@ -1,9 +1,7 @@
-"""Files inside uncompressed tar files (WebDataset shards), by their place on the disk.
+"""Images and WebDataset samples inside uncompressed tar files, by their place on the disk.
 
-Samples of a WebDataset shard: the files of a tar that share a name up to the first dot.
-
-The fields come from KEY.json and from texts such as KEY.txt (the caption) and
-KEY.paraphrase_1.txt. Images stay in the tar, which gives them by their place in it.
+A sample is the files that share a name up to the first dot. Its fields come from KEY.json and from
+texts such as KEY.txt (the caption) and KEY.paraphrase_1.txt.
 """
 
 from __future__ import annotations
@@ -85,7 +83,7 @@ def samples(path: Path) -> Iterator[tuple[dict[str, Any], ImageRef | None, str]]
     """(fields, image, where) of each sample, in order; the key is its id.
 
     A sample whose fields cannot be read has `PROBLEM` among them. Raises `DataError` for a file
-    that is no plain tar.
+    that is not a plain tar.
     """
     try:
         # Without compression alone is a file's place in the tar its place on the disk.

@@ -1,8 +1,4 @@
-"""One row of training data, checked; or what is wrong with it.
-
-Rows of a Parquet file; images are paths, bytes, or the structs that `datasets` writes.
-
-Reads training rows one after the other, from jsonl, Parquet or WebDataset shards."""
+"""Rows of training data from jsonl, Parquet or WebDataset shards, each checked."""
 
 from __future__ import annotations
 
@@ -126,7 +122,7 @@ def find_image(images: Path, name: str) -> ImageRef | None:
     return None
 
 
-# Few, for each may carry the bytes of an image.
+# Few, because each may carry the bytes of an image.
 _AT_ONCE = 256
 _COLUMNS = ("id", "image", "image_id", *TEXTS)
 

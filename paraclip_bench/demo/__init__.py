@@ -1,6 +1,7 @@
 """The embedded toy world: scenes, captions, paraphrases and a tiny base CLIP.
 
-`world.build(root)` writes the whole world as plain files in the layout that real data use;
-`grammar` rewords captions; `base_clip/` is the shipped checkpoint that `base_model` makes.
-Importing this package is cheap: only `base_model` needs torch and open_clip.
+`suite` is the door: the suite `demo`, with its data, base and fine-tuning run. `world` writes the
+world as files in the layout that real data use: `scenes` says what can be seen, `render` draws it,
+`grammar` words it, `similarity_sets` has the sentence pairs. `paraphraser` is the grammar as a
+service, `base_model` makes the shipped checkpoint of `base_clip/`. Importing this is cheap.
 """

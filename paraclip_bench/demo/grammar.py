@@ -1,12 +1,9 @@
-"""The demo world's vocabulary: each meaning's words, and the frames that captions come in.
+"""Captions, and paraphrases of captions, from one small grammar that can be read back.
 
-The first word of a row is the only one that web-like captions, and so the base model, ever use.
-The others appear in paraphrases alone. Frames come in three groups: `CAPTION` for web-like
-captions, `FIRST` for step 1 and `SECOND` for step 2; no group shares a content word with another,
-so a step 2 frame always avoids the frame of step 1.
-
-
-Captions, and paraphrases of captions, from one small grammar that can be read back.
+Vocabulary: the first word of a row is the only one that web-like captions, and so the base model,
+ever use; the others appear in paraphrases alone. Frames come in three groups: `CAPTION` for
+web-like captions, `FIRST` for step 1, `SECOND` for step 2. No group shares a content word with
+another, so a step 2 frame always avoids the frame of step 1.
 
 `caption` words a scene the way the web would, in a narrow vocabulary. `step1` (T -> T') changes
 the frame and a few words; `step2` (T' -> T'') avoids the content words of T' and mostly turns the

@@ -1,6 +1,4 @@
-"""Which items go through a network together: a budget of tokens or patches, by device.
-
-Encode a batch; where the device has no room for it, in halves."""
+"""Batches by a budget of tokens or patches; halves where the device runs out of memory."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ import numpy.typing as npt
 
 from paraclip_bench.models.adapter import Encoder
 
-# On CPU, larger batches leave the caches and are no faster.
+# On CPU, larger batches leave the caches and are not faster.
 _CPU_TOKENS = 4096
 _CPU_PATCHES = 8192
 # Texts of a batch on CPU, and images that are prepared before they become batches.

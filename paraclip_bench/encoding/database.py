@@ -1,12 +1,8 @@
-"""One stored vector: its key, its bytes and the checksum that ties them together.
+"""The store's SQLite file: opened once a process, made again where it is damaged.
 
-Handles that this process must never close.
-
-A forked child that closes its parent's database or lock may take locks and files from those who use
-them.
-
-
-The store's SQLite file: opened once a process, started anew where it is damaged."""
+Here too: the bytes of one stored vector with the checksum that ties it to its key, and handles
+that a forked child must not close, because that could take locks and files from its parent.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +115,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.was_reset = False
-        """Whether the file was damaged and was started anew."""
+        """Whether the file was damaged and was started again."""
 
     def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` returns for this process's connection; one thread at a time.
@@ -166,7 +162,7 @@ class Database:
         held = _opened.get(place)
         if held is not None and held.file == self._file():
             return held.connection
-        if held is not None:  # another process started the file anew, or the folder was removed
+        if held is not None:  # another process started the file again, or the folder was removed
             self._close(_opened.pop(place), WAIT)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._alone(WAIT):
@@ -190,7 +186,7 @@ class Database:
 
     def _close(self, held: _Open, wait: float) -> None:
         # SQLite sees whether the file is still in its place, then removes the -wal by name:
-        # in between, no one must start the file anew.
+        # in between, no one must start the file again.
         try:
             with self._alone(wait):
                 held.connection.close()

@@ -1,9 +1,8 @@
-"""Vectors of the distinct items of one request, on disk where they are many.
-
-Gives tasks unit vectors: each distinct text and image once, in batches of like size.
+"""Gives tasks unit vectors: each distinct text and image once, in batches of like size.
 
 The engine owns order, deduplication, batches, the store and normalising; the encoder owns
-tokenizing, padding and its network.
+tokenizing, padding and its network. Where the items of a request are many, their vectors are a
+memory-mapped file.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.distributed import Ranks, ranks
+from paraclip_bench.distributed import ProcessGroup, process_group
 from paraclip_bench.encoding.batching import OutOfMemoryFallback, batches, budget, chunks
 from paraclip_bench.encoding.database import StoreUnavailable
 from paraclip_bench.encoding.prefetcher import Prefetcher
@@ -99,7 +98,7 @@ class _Batch:
     flags: list[int]
 
 
-Plan = Callable[[_Request, Ranks], Iterator[_Batch]]
+Plan = Callable[[_Request, ProcessGroup], Iterator[_Batch]]
 
 
 class Embedder:
@@ -117,7 +116,7 @@ class Embedder:
         self._spaces = spaces
         self._progress = progress
         self._lenient = lenient
-        self._ranks: Ranks = ranks()
+        self._ranks: ProcessGroup = process_group()
         self.seconds = 0.0
         self.requested = 0
         self.found = 0
@@ -155,34 +154,34 @@ class Embedder:
         space = self._spaces.space(side, encoder.fingerprint, dtype, self._model.name)
         request = _Request(side, encoder, list(place), first, space, Rows(len(place)))
         # Without a fingerprint nothing is stored, so each rank computes all of it.
-        team = Ranks() if encoder.fingerprint is None else self._ranks
+        group = ProcessGroup() if encoder.fingerprint is None else self._ranks
         exact_products(self._model.device, dtype)
         self.dtypes[side] = dtype
-        with _in_step(team):
+        with _in_step(group):
             space.claim(request.keys)
             self._read(request, range(len(first)))
             self.requested += len(first)
             self.found += int(request.rows.filled.sum())
-            team.meet()
-            if not all(team.gather(bool(request.rows.filled.all()))):
-                self._encode(request, plan, team)
-        with _in_step(team):
+            group.barrier()
+            if not all(group.gather(bool(request.rows.filled.all()))):
+                self._encode(request, plan, group)
+        with _in_step(group):
             self._read(request, np.flatnonzero(~request.rows.filled))
             if not request.rows.filled.all():
-                self._encode_missing(request, plan, team)
+                self._encode_missing(request, plan, group)
         self._spaces.report()
         result = request.rows.take(np.fromiter((place[key] for key in keys), np.intp, len(keys)))
         self.seconds += time.perf_counter() - start
         return result
 
-    def _encode_missing(self, request: _Request, plan: Plan, team: Ranks) -> None:
+    def _encode_missing(self, request: _Request, plan: Plan, group: ProcessGroup) -> None:
         """Encode here what was stored and is not there: the store is another's, or was lost."""
-        if team.size > 1:
+        if group.size > 1:
             self._progress.say(
                 "note: the processes do not share one embedding store, so each encodes everything; "
                 "let PARACLIP_CACHE name a folder that all of them see"
             )
-        self._encode(request, plan, Ranks())
+        self._encode(request, plan, ProcessGroup())
         self._read(request, np.flatnonzero(~request.rows.filled))
         if not request.rows.filled.all():
             raise StoreUnavailable(
@@ -190,7 +189,7 @@ class Embedder:
                 "folder"
             )
 
-    def _encode(self, request: _Request, plan: Plan, team: Ranks) -> None:
+    def _encode(self, request: _Request, plan: Plan, group: ProcessGroup) -> None:
         """Encode and store what is this rank's of what the store lacks."""
         memory = OutOfMemoryFallback(request.encoder, self._model.pieces.get(request.side, 1))
         rows = request.rows
@@ -199,7 +198,7 @@ class Embedder:
             f"{self._model.name}: {request.side}s", len(request.items)
         ) as advance:
             advance(done)
-            for batch in plan(request, team):
+            for batch in plan(request, group):
                 vectors = _unit(
                     memory.encode(batch.data), [request.items[i] for i in batch.indices]
                 )
@@ -229,27 +228,27 @@ class Embedder:
                 self.cut_off.append(name)
             request.rows.put(index, vector)
 
-    def _text_batches(self, request: _Request, team: Ranks) -> Iterator[_Batch]:
+    def _text_batches(self, request: _Request, group: ProcessGroup) -> Iterator[_Batch]:
         texts, encoder = request.items, request.encoder
         prepared = [encoder.prepare(text) for text in texts]
         # Where equal prefixes cost nothing, neighbours should share them; else, padding.
-        by_prefix = all(team.gather(encoder.shares_prefixes))
+        by_prefix = all(group.gather(encoder.shares_prefixes))
         order = sorted(
             range(len(texts)), key=lambda i: (0 if by_prefix else prepared[i][1], texts[i])
         )
         sizes = [size for _, size in prepared]
-        limit = min(team.gather(budget("text", self._model.device)))
+        limit = min(group.gather(budget("text", self._model.device)))
         for number, batch in enumerate(batches(order, sizes, limit)):
-            if team.owns(number) and (indices := request.lacking(batch)):
+            if group.owns(number) and (indices := request.lacking(batch)):
                 yield _Batch(indices, [prepared[i][0] for i in indices], [0] * len(indices))
 
-    def _image_batches(self, request: _Request, team: Ranks) -> Iterator[_Batch]:
-        limit = min(team.gather(budget("image", self._model.device)))
+    def _image_batches(self, request: _Request, group: ProcessGroup) -> Iterator[_Batch]:
+        limit = min(group.gather(budget("image", self._model.device)))
         # Images are planned without being opened: batches are made inside of chunks.
         mine = [
             indices
             for number, chunk in enumerate(chunks(len(request.items), limit.items))
-            if team.owns(number) and (indices := request.lacking(chunk))
+            if group.owns(number) and (indices := request.lacking(chunk))
         ]
         prefetcher = Prefetcher(
             request.encoder.prepare,
@@ -267,14 +266,14 @@ class Embedder:
 
 
 @contextlib.contextmanager
-def _in_step(team: Ranks) -> Iterator[None]:
+def _in_step(group: ProcessGroup) -> Iterator[None]:
     """A piece of work that all ranks end together; an error of one ends all."""
     try:
         yield
     except BaseException as error:
-        team.meet(error)
+        group.barrier(error)
         raise
-    team.meet()
+    group.barrier()
 
 
 def _unit(vectors: Vectors, items: Sequence[Any]) -> Vectors:

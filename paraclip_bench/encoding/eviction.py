@@ -1,13 +1,10 @@
-"""How large the embedding store may grow, and sizes as people write them.
+"""Keeps the store to a size: what was used longest ago goes, what a living process uses stays.
 
-Which processes use the store now: a lock file for each, held as long as it lives.
-
-The system drops a lock with its process, however that ends, so a file whose lock can be had is
-stale. `register` and `earliest_start` are called with the database's write lock held: whoever
-evicts either sees a process or is done before that process looks at what is stored.
-
-
-Keeps the store to a size: what was used longest ago goes, what a living process uses stays."""
+Each process that uses the store holds a lock file. The system drops a lock with its process,
+however that ends, so a file whose lock can be had is stale. `register` and `earliest_start` are
+called with the database's write lock held: whoever evicts either sees a process or is done before
+that process looks at what is stored.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ _SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*(?:([kmgt])(i?)b?|b?)\s*", r
 
 
 def store_limit() -> int:
-    """The limit in bytes: `PARACLIP_STORE_LIMIT`, or 20 GB; `UsageError` where it is no size."""
+    """The limit in bytes: `PARACLIP_STORE_LIMIT`, or 20 GB; `UsageError` where it is not a size."""
     text = os.environ.get(VARIABLE)
     return parse_size(text, VARIABLE) if text else DEFAULT
 
@@ -42,7 +39,9 @@ def parse_size(text: str, where: str) -> int:
     """Bytes of a size such as 20GB, 0.5 GiB or 0; `where` is what a `UsageError` names."""
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise UsageError(f"{where} is {text!r}, which is no size; write one such as 20GB or 500MB")
+        raise UsageError(
+            f"{where} is {text!r}, which is not a size; write one such as 20GB or 500MB"
+        )
     number, prefix, binary = found.groups()
     power = " kmgt".index(prefix.lower()) if prefix else 0
     return int(float(number) * (1024 if binary else 1000) ** power)

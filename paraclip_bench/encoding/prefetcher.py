@@ -23,7 +23,7 @@ from typing import Any
 
 from paraclip_bench.data import images
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.distributed import neighbours
+from paraclip_bench.distributed import local_world_size
 from paraclip_bench.errors import UsageError
 
 # A worker imports torch first, which takes as long as preparing some hundred images.
@@ -42,7 +42,7 @@ def workers() -> int:
     """How many worker processes prepare images: PARACLIP_WORKERS, or one less than there are CPUs.
 
     The processes that torchrun started on this machine share its CPUs. Raises `UsageError` for a
-    setting that is no number.
+    setting that is not a number.
     """
     setting = os.environ.get("PARACLIP_WORKERS")
     if setting is None:
@@ -142,7 +142,7 @@ def _cpus() -> int:
     """CPUs that this process may use, its share of them under torchrun."""
     affinity = getattr(os, "sched_getaffinity", None)
     count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, count // neighbours())
+    return max(1, count // local_world_size())
 
 
 def _start(lenient: bool) -> None:

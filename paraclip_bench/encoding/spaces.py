@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.distributed import ranks
+from paraclip_bench.distributed import process_group
 from paraclip_bench.encoding.database import StoreUnavailable
 from paraclip_bench.encoding.vector_store import Space, VectorStore
 
@@ -130,7 +130,7 @@ class Spaces:
         """Say what was wrong with the store, or that it is over its limit."""
         store = self._store
         if store.was_reset:
-            self._once(f"note: the embedding store {store.path} was damaged and is started anew")
+            self._once(f"note: the embedding store {store.path} was damaged and is started again")
         if store.damaged:
             self._once(
                 f"note: damaged vectors of the embedding store {store.path} are computed again"
@@ -142,7 +142,7 @@ class Spaces:
             )
 
     def _failed(self, error: StoreUnavailable) -> None:
-        if ranks().size > 1:
+        if process_group().size > 1:
             # Ranks exchange their vectors through the store.
             raise error
         self._once(f"note: {error}; this run goes on with its vectors in memory")

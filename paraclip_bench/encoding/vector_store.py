@@ -76,7 +76,7 @@ class VectorStore:
 
     Nothing is touched before the first call of a method. Each method, and each of a space, raises
     `StoreUnavailable` where the file cannot be used; the constructor raises `UsageError` for a
-    setting that is no size.
+    setting that is not a size.
 
     damaged counts entries that were found damaged and were deleted. over_limit says that the store
     is larger than its limit because living processes count on what it holds.
@@ -97,7 +97,7 @@ class VectorStore:
 
     @property
     def was_reset(self) -> bool:
-        """Whether the file was damaged and was started anew, empty."""
+        """Whether the file was damaged and was started again, empty."""
         return self._database.was_reset
 
     def space(self, side: str, fingerprint: str, dtype: str, label: str) -> Space:
@@ -248,7 +248,7 @@ class Space:
 
     def _drop_broken(self, connection: sqlite3.Connection, suspects: list[bytes]) -> None:
         with transaction(connection):
-            # Another process may have written them anew meanwhile.
+            # Another process may have written them again meanwhile.
             _, broken = self._check(self._rows(connection, suspects))
             space = self._id(connection)
             for key in broken:
@@ -300,7 +300,7 @@ class Space:
         stale = self._used_before(connection, self._id(connection), digests, old)
         if stale:
             with transaction(connection):
-                # The space may have been dropped and made anew since.
+                # The space may have been dropped and made again since.
                 self._stamp(connection, self._id(connection), stale, stamp)
 
     def _used_before(
@@ -322,7 +322,7 @@ class Space:
             )
 
     def _id(self, connection: sqlite3.Connection) -> int | None:
-        # Asked each time: the space may be pruned, or the whole file started anew, meanwhile.
+        # Asked each time: the space may be pruned, or the whole file started again, meanwhile.
         row = connection.execute("SELECT id FROM spaces WHERE identity=?", (self._identity,))
         found = row.fetchone()
         return None if found is None else int(found[0])

@@ -166,7 +166,7 @@ def skip_reason(model: Model, task: Task, protocol: str) -> str | None:
 
 def place(results: Path, plan: Plan, model: Model, work: Work) -> Path:
     """Where this result lies, or will lie."""
-    # Without a fingerprint the spec stands in: such a result is made anew each time.
+    # Without a fingerprint the spec stands in: such a result is made again each time.
     fingerprint = model.fingerprint or f"unknown:{model.spec}"
     key = result_key(fingerprint, model.dtype, work.task.version, work.sha256, work.limit)
     return result_path(results, plan.suite, model.name, work.task.name, work.protocol, key)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.distributed import RankFailed, Ranks, local_device, ranks
+from paraclip_bench.distributed import ProcessGroup, RankFailed, local_device, process_group
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.errors import BenchError, sentence_of
@@ -112,7 +112,7 @@ def plan_run(
 def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progress) -> RunReport:
     """Run what is not done yet; a task that fails is named and the others go on."""
     run = _Run(plan, options, workspace.results, progress)
-    if run.team.is_first:
+    if run.group.is_first:
         check_writable(run.folder)
     for note in plan.notes:
         progress.say(f"note: {note}")
@@ -142,7 +142,7 @@ class _Run:
         self.folder = folder
         self.progress = progress
         self.report = RunReport(failures=list(plan.problems))
-        self.team: Ranks = ranks()
+        self.group: ProcessGroup = process_group()
         self.spaces = Spaces(progress.say)
         self.id = secrets.token_hex(4)
         self.said: set[tuple[str, str]] = set()
@@ -153,12 +153,12 @@ class _Run:
         step = _Step()
         try:
             yield step
-            self.team.meet()
+            self.group.barrier()
         except RankFailed:
             raise
         # A plugin may raise anything.
         except (Exception, SystemExit) as error:
-            self.team.meet(error)
+            self.group.barrier(error)
             if self.options.debug and not isinstance(error, BenchError):
                 raise
             step.failed = True
@@ -201,7 +201,7 @@ class _Run:
         Rank 0 looks, for all: a rank that is late would find what was written meanwhile.
         """
         paths = [place(self.folder, self.plan, model, w) for w in work]
-        there = self.team.share([is_done(p, model) and not self.options.force for p in paths])
+        there = self.group.broadcast([is_done(p, model) and not self.options.force for p in paths])
         return list(zip(work, paths, there, strict=True))
 
     def take_what_is_there(self, model: Model, work: Work, path: Path) -> None:
@@ -218,7 +218,7 @@ class _Run:
         found = measure(work.task, work.examples, embed)
         if how := model.adapter.describe():
             self.say_once(model.name, f"{model.name}: {how}")
-        if not self.team.is_first:
+        if not self.group.is_first:
             return
         scored = score(work.task, found, seed=self.options.seed)
         result = self.result(model, work, embed, scored, time.perf_counter() - start)
@@ -278,7 +278,7 @@ class _Run:
 
     def compare(self, result: Result, model: Model, work: Work) -> None:
         """Say what was published for this model; not a part of the result, so it cannot fail it."""
-        if not self.team.is_first:
+        if not self.group.is_first:
             return
         try:
             for line in comparison(result, f"{model.name} on {work.title}"):

@@ -1,5 +1,4 @@
-"""What a task measured, and its scores, whole and within each part: with intervals, or as another
-program gave them."""
+"""What a task measured, and its scores with intervals, of the whole and of each part."""
 
 from __future__ import annotations
 

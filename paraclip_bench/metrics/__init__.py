@@ -1,1 +1,5 @@
-"""Pure functions of numbers; none of them sees a model."""
+"""Pure functions of numbers; none of them sees a model.
+
+`metric` says what a metric is. `accuracy`, `agreement`, `correlation`, `ranking` and `similarity`
+are the metrics; `resampling` gives them intervals and paired differences.
+"""

@@ -1,8 +1,8 @@
-"""How far two rankings agree in their first k places: AO@k and JS@k (Cheng et al. 2024, arXiv
-2405.03190), and rank-biased overlap (Webber, Moffat & Zobel 2010, ACM TOIS 28(4):20).
+"""How far two rankings agree in their first k places.
 
-Agreement says nothing about being right: a model that always returns the same images agrees with
-itself perfectly. Show it beside recall.
+AO@k and JS@k (Cheng et al. 2024, arXiv 2405.03190), and rank-biased overlap (Webber, Moffat &
+Zobel 2010, ACM TOIS 28(4):20). Agreement says nothing about being right: a model that always
+returns the same images agrees with itself perfectly. Show it beside recall.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def target_ranks(similarities: Floats, targets: npt.NDArray[Any]) -> npt.NDArray
     A gallery item that ties with the target is before it if its index is lower.
     """
     ranks = np.zeros(len(similarities), dtype=np.int64)
-    # Row by row, for a block of a large gallery is as much as should be in memory.
+    # Row by row, because a block of a large gallery is as much as should be in memory.
     for row in np.flatnonzero(targets >= 0):
         scores, target = similarities[row], targets[row]
         better = np.count_nonzero(scores > scores[target])

@@ -69,7 +69,7 @@ def replicates(
 ) -> npt.NDArray[np.float64]:
     """The statistic [resamples] on resampled clusters (column `cluster_id`).
 
-    NaN with fewer than two clusters: such draws never vary, which is no evidence of anything.
+    NaN with fewer than two clusters: such draws never vary, which is not evidence of anything.
     """
     if len(np.unique(columns["cluster_id"].astype(str))) < 2:
         return np.full(resamples, np.nan)

@@ -1,4 +1,8 @@
-"""Adapters: what a model looks like to the engine, and one file a family of models."""
+"""From the spec that a user types to a model.
+
+`adapter` is the contract: all that a model may offer. `load` finds the class of a spec, `aliases`
+are `clip` and `paraclip`, `open_clip/` are open_clip's models.
+"""
 
 from paraclip_bench.models.adapter import Encoder, Model
 

@@ -305,6 +305,11 @@ class _WrappedEncoder(Encoder):
         return self._made.encode(batch)
 
 
+def _of_made(name: str, default: str | None = None) -> Any:
+    """An attribute of the wrapped object, read when it is asked for."""
+    return property(lambda self: getattr(self._made, name, None) or default)
+
+
 class _Wrapped(Adapter):
     """An object of either form: what it has, and the defaults of `Adapter` for the rest."""
 
@@ -315,9 +320,8 @@ class _Wrapped(Adapter):
             if callable(own := getattr(made, method, None)):
                 setattr(self, method, own)
 
-    @lazy_attribute
-    def name(self) -> str | None:
-        return getattr(self._made, "name", None)
+    name, activation = _of_made("name"), _of_made("activation")
+    base, suite, device = _of_made("base"), _of_made("suite"), _of_made("device", "cpu")
 
     @lazy_attribute
     def text(self) -> Encoder | None:
@@ -330,22 +334,6 @@ class _Wrapped(Adapter):
     @lazy_attribute
     def fingerprint(self) -> str | None:
         return _own_fingerprint(self._made, self._argument, is_object=self._is_object)
-
-    @lazy_attribute
-    def activation(self) -> str | None:
-        return getattr(self._made, "activation", None)
-
-    @lazy_attribute
-    def base(self) -> str | None:
-        return getattr(self._made, "base", None)
-
-    @lazy_attribute
-    def suite(self) -> str | None:
-        return getattr(self._made, "suite", None)
-
-    @lazy_attribute
-    def device(self) -> str:
-        return getattr(self._made, "device", None) or "cpu"
 
     def _encoder(self, side: str) -> Encoder | None:
         made = getattr(self._made, side, None)

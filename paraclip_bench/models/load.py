@@ -95,7 +95,7 @@ def _from_file(spec: str) -> tuple[Any, str | None]:
     sys.path.insert(0, folder)  # its neighbours can be imported, as when Python runs the file
     loader = importlib.util.spec_from_file_location(module_name, path)
     if loader is None or loader.loader is None:
-        raise UsageError(f"{path} is no Python file")
+        raise UsageError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(loader)
     sys.modules[module_name] = module
     try:
@@ -103,7 +103,7 @@ def _from_file(spec: str) -> tuple[Any, str | None]:
     # The user's own file: whatever it raises is told with its name.
     except (Exception, SystemExit) as error:
         raise ModelError(
-            f"{path} cannot be imported ({reason_of(error)}); mend that file"
+            f"{path} cannot be imported ({reason_of(error)}); fix that file"
         ) from error
     finally:
         sys.path.remove(folder)

@@ -1,6 +1,4 @@
-"""What makes an answer unfit for training, told from the answer alone; and tidying it.
-
-Where each chain caption -> T' -> T'' of a row stands: what to ask next, and what it gives."""
+"""Which answers are taken: tidied, filtered, and put together to chains caption -> T' -> T''."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ _PREAMBLE = re.compile(
     r"|^here(?: is|'s|’s| are) (?:a|the|my|your|one)\b[^.]*:",
     re.IGNORECASE,
 )
-# Runs of so many words of a prompt are no chance.
+# Runs of so many words of a prompt are not chance.
 _RUN = 4
 _WORD = re.compile(r"\w+", re.UNICODE)
 

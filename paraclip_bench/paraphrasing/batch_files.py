@@ -157,7 +157,7 @@ def _answers(files: Sequence[Path], read: BatchAnswers) -> Iterator[tuple[str, d
 
 
 def _step(found: dict[str, Any]) -> int | None:
-    """The step that an answer's name says; None where it is no name of ours."""
+    """The step that an answer's name says; None where it is not a name of ours."""
     parts = str(found.get("custom_id")).split("-")
     return int(parts[1]) if len(parts) == 3 and parts[1] in map(str, STEPS) else None
 

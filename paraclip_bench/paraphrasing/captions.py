@@ -1,6 +1,4 @@
-"""Which captions are worth asking an LLM about, and why the others are not.
-
-Captions from the files that people have: one pass, in order, without loading them all."""
+"""Captions from the files that people have, in one pass, and which are worth asking about."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ _MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>|https?://\S+")
 class CaptionFilter:
     """Captions of min_words to max_words words, as separated by white space.
 
-    2 to 15 is what the ParaCLIP paper kept (Kim et al. 2024).
+    2 to 15 is what the ParaCLIP authors' script keeps (call_openai.py of dmis-lab/ParaCLIP).
     """
 
     min_words: int = 2
@@ -43,7 +41,7 @@ class CaptionFilter:
             return "not a text"
         if is_torn(text):
             return "not a text"
-        # Letters of any script; markup and addresses are no caption.
+        # Letters of any script; markup and addresses are not a caption.
         if _MARKUP.search(text) or not any(character.isalpha() for character in text):
             return "not a text"
         words = len(text.split())
@@ -240,7 +238,7 @@ def _csv(path: Path) -> Iterator[_Read]:
             if row:
                 yield _delimited(row, header or [], f"{path}, line {reader.line_num}")
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}; mend that line") from error
+        raise DataError(f"{path}, line {reader.line_num}: {error}; fix that line") from error
 
 
 def _tsv(path: Path) -> Iterator[_Read]:

@@ -20,7 +20,7 @@ _OPENAI = "https://api.openai.com/v1"
 _PASSING = frozenset({408, 409, 425, 429})
 _OVER_QUOTA = "insufficient_quota"
 REJECTED = "rejected by the service"
-# What reading something raises that is no chat completion.
+# What reading something raises that is not a chat completion.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
@@ -44,7 +44,7 @@ class ChatCompletions:
             address, hostname = urlsplit(""), None
         if address.scheme not in ("http", "https") or not hostname:
             raise UsageError(
-                f"--base-url {shown_url(base_url)} is no address; write it like "
+                f"--base-url {shown_url(base_url)} is not an address; write it like "
                 "http://localhost:8000/v1"
             )
         key = os.environ.get(key_variable, "").strip()
@@ -105,8 +105,9 @@ class ChatCompletions:
             ) from None
         if status == 404:
             raise FatalServiceError(
-                f"{self.name} knows no model {self._settings.llm!r}, or is no OpenAI-compatible "
-                f"address (404: {said}); check --llm and --base-url (it mostly ends in /v1)"
+                f"{self.name} knows no model {self._settings.llm!r}, or is not an "
+                f"OpenAI-compatible address (404: {said}); check --llm and --base-url (it mostly "
+                "ends in /v1)"
             ) from None
         if status in _PASSING or status >= 500:
             after = _retry_after(headers)
@@ -151,7 +152,7 @@ def read_completion(found: Any) -> Reply:
     elif choice.get("finish_reason") == "length":
         fault = "cut off (max_tokens is too low for this model)"
     if text is not None and not isinstance(text, str):
-        raise ValueError("its content is no text")
+        raise ValueError("its content is not a text")
     return Reply(
         readable(text or ""),
         readable(str(found.get("model") or "")),

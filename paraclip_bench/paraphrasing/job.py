@@ -170,7 +170,7 @@ def _extra(text: str | None) -> dict[str, Any]:
         found = json.loads(text)
     except ValueError as error:
         raise UsageError(
-            f"--extra-body is no JSON ({error}); write it like '{{\"seed\": 1}}'"
+            f"--extra-body is not JSON ({error}); write it like '{{\"seed\": 1}}'"
         ) from error
     if not isinstance(found, dict) or (taken := [key for key in _OURS if key in found]):
         what = f"may not set {taken[0]!r}" if isinstance(found, dict) else "must be a JSON object"

@@ -1,10 +1,9 @@
 """The rows and answers of one output, in an SQLite file that is synced with every commit.
 
 A kill loses what was not committed; SQLite brings the file back to the last commit by itself. Rows
-are known by their content, so the input may grow or be sorted anew between runs.
-
-
-Answers on their way to the disk: all that wait are committed together, by one thread."""
+are known by their content, so the input may grow or be sorted again between runs. Answers that
+wait for the disk are committed together, by one thread.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Rows as jsonl or Parquet, which finetune reads as they are.
-
-Rows of pairs from any format that finetune reads, for reports and conversions.
-
-Pairs from one format to another."""
+"""A file of pairs: written as jsonl or Parquet, read in the formats of finetune, converted."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """What a file of pairs is like: lengths, how many words change at a step, tokens, examples.
 
-The report of a file of pairs: tables for the terminal and for a page, or JSON.
-
-The report of a file of pairs as one HTML page with its plots in it."""
+For the terminal, as JSON, or as one HTML page with its plots in it.
+"""
 
 from __future__ import annotations
 

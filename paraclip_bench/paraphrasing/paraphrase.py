@@ -44,7 +44,7 @@ class OpenOutput:
 def open_output(job: ParaphraseJob, progress: Progress) -> Iterator[OpenOutput]:
     """Open the output, check that it was made with the same settings, and read the captions.
 
-    Raises `UsageError` for an output that another process writes, that is no output of paraphrase,
+    Raises `UsageError` for an output that another process writes, that paraphrase did not make,
     or that was made with other settings.
     """
     from filelock import FileLock, Timeout

@@ -23,9 +23,9 @@ from paraclip_bench.paraphrasing.service import (
 # A limit a minute holds in every span of so many seconds: services count in short windows too.
 _SPAN = 6.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
-# So many failures in a row, of a service that seems not to work, are no accident.
+# So many failures in a row, of a service that seems not to work, are not an accident.
 _DOWN_AFTER, _DISTINCT = 20, 10
-# So many rejections in a row are no accident either; so long one waits for a first answer.
+# So many rejections in a row are not an accident either; so long one waits for a first answer.
 _ALL_REJECTED, _UNTIL_TRUSTED = 20, 5.0
 _TOLD_WAIT = 60.0
 _MANY = 100_000
@@ -116,7 +116,7 @@ class RetryingClient:
         if not self._service.rejects_alone and self._rejected_in_a_row >= _ALL_REJECTED:
             raise FatalServiceError(
                 f"{self._service.name} rejects one question after the other ({said.rejected}); "
-                "mend what they have in common (model, sampling, prompt) and run again"
+                "fix what they have in common (model, sampling, prompt) and run again"
             )
         if not self._service.rejects_alone and not self._trusted.is_set():
             with contextlib.suppress(TimeoutError):
@@ -226,6 +226,6 @@ class _CircuitBreaker:
 def _limiter(a_minute: float | None) -> AsyncLimiter | None:
     if a_minute is None:
         return None
-    # A small limit is counted over the whole minute, for one question may take much of it.
+    # A small limit is counted over the whole minute, because one question may take much of it.
     span = _SPAN if a_minute >= _MANY else 60.0
     return AsyncLimiter(max(1.0, a_minute * span / 60.0), span)

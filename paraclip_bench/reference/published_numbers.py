@@ -1,6 +1,7 @@
-"""A file of published numbers: where they are from, what was measured, and each model's values.
+"""Published numbers: where they are from, what was measured, and each model's values.
 
-Reads results/reference/, which lies in the repository and is shipped inside the wheel."""
+Their files are results/reference/ of the repository, shipped inside the wheel.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +87,7 @@ class PublishedModel(_Fact):
 
     @property
     def name(self) -> str:
-        """A label; with the family where that is not open_clip, for some names are in several."""
+        """A label; the family too where that is not open_clip: some names are in several."""
         if self.hub_id is not None:
             return self.hub_id
         name = f"{self.architecture}/{self.pretrained}"
@@ -160,7 +161,7 @@ def read_file(path: Path) -> ReferenceFile:
     """Read one file; `DataError` for one that is damaged, or of another schema."""
     try:
         found = ReferenceFile.model_validate_json(path.read_bytes())
-        # A derived measure has no values of its own, and is no part of another.
+        # A derived measure has no values of its own, and is not part of another.
         given = {key for key, measure in found.measures.items() if not measure.mean_of}
         named = {key for row in found.models for key in row.values}
         named |= {key for measure in found.measures.values() for key in measure.mean_of}

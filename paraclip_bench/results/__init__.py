@@ -1,1 +1,4 @@
-"""What a run leaves behind: the result's schema, its files, and where it came from."""
+"""What a run leaves behind.
+
+`schema` is a result, `store` its file and its outcomes, `provenance` where it came from.
+"""

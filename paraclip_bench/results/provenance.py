@@ -1,4 +1,4 @@
-"""Versions and digests that make a number one that somebody else can check."""
+"""Versions and digests, so that somebody else can check a number."""
 
 from __future__ import annotations
 

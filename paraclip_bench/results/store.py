@@ -1,9 +1,8 @@
 """Result files: results/<suite>/<model>/<task>.<protocol>.<key>.json and its outcomes.
 
-A result is done when its JSON file exists; its outcomes are written before it.
-
-
-The results of a workspace, all of them or those that a user asks for."""
+A result is done when its JSON file exists; its outcomes are written before it. `list_results` finds
+those of a workspace.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +53,7 @@ def read(path: Path) -> Result:
     """Read one result; `DataError` for a file that is not one, or of a later schema."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        # First of all: a later schema may lack what this one needs, and is no damaged file.
+        # First of all: a later schema may lack what this one needs, and is not a damaged file.
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise DataError(
@@ -67,7 +66,7 @@ def read(path: Path) -> Result:
     except (ValidationError, ValueError, OSError) as error:
         first = str(error).splitlines()[0]
         raise DataError(
-            f"{path} is not a result of run ({first}); what was one is made anew by run --force"
+            f"{path} is not a result of run ({first}); what was one is made again by run --force"
         ) from error
 
 

@@ -27,7 +27,7 @@ Side = Literal["text", "image"]
 Vectors = npt.NDArray[np.float32]
 
 DERIVED: Mapping[str, bool] = {"derived": True}
-"""Metadata of a row's field that follows from the data set and is no part of its sha256."""
+"""Metadata of a row's field that follows from the data set and is not part of its sha256."""
 
 
 class Embed(TypingProtocol):

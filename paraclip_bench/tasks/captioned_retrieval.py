@@ -53,6 +53,7 @@ _MEAN_RECALL = Metric(
     "mean_recall",
     "mean of recall at 1, 5 and 10 in both directions",
     functools.partial(mean_over, _RECALLS),
+    source="common use",
 )
 
 
@@ -123,7 +124,7 @@ class CocoKarpathy(_CaptionedRetrieval):
         "COCO val2014, split of Karpathy and Fei-Fei (2015)",
         layout={
             "coco-karpathy/dataset_coco.json": "Karpathy's file, or captions.jsonl of your own",
-            "coco-karpathy/images/": "val2014/NAME or NAME",
+            "coco-karpathy/images/": "the images, in val2014/ or here",
         },
         examples={"karpathy": 5000},
         not_on_hub="no copy of Karpathy's split on the hub is pinned",
@@ -141,7 +142,7 @@ class Flickr30kKarpathy(_CaptionedRetrieval):
         layout={
             "flickr30k-karpathy/dataset_flickr30k.json": "Karpathy's file, or captions.jsonl of "
             "your own",
-            "flickr30k-karpathy/images/": "NAME",
+            "flickr30k-karpathy/images/": "the images",
         },
         examples={"karpathy": 1000},
         not_on_hub="no copy of Karpathy's split on the hub is pinned",
@@ -203,7 +204,7 @@ def _captioned(
         raise DataError(f"{where}: the image {name} has no captions; give it some or drop it")
     if not all(isinstance(caption, str) and caption.strip() for caption in captions):
         raise DataError(
-            f"{where}: a caption of the image {name} is not a text with something in it; mend it"
+            f"{where}: a caption of the image {name} is not a text with something in it; fix it"
         )
     there = [images / place for place in places if is_file(images / place)]
     if not there:

@@ -68,23 +68,23 @@ def load_task(name: str) -> Task:
     except (Exception, SystemExit) as error:
         raise BenchError(
             f"task {plugin.name!r} of {plugin.origin} cannot be made "
-            f"({reason_of(error)}); mend or uninstall that package"
+            f"({reason_of(error)}); fix or uninstall that package"
         ) from error
     if not isinstance(task, Task):
         raise BenchError(
             f"task {plugin.name!r} of {plugin.origin} is not a paraclip_bench.plugin.Task; "
-            "mend or uninstall that package"
+            "fix or uninstall that package"
         )
     if argument and not task.name.casefold().startswith(f"{plugin.name.casefold()}:"):
         raise BenchError(
             f"task {name!r} of {plugin.origin} calls itself {task.name!r}, which does not begin "
-            f"with '{plugin.name}:'; its results would be mixed with others, so mend that package"
+            f"with '{plugin.name}:'; its results would be mixed with others, so fix that package"
         )
     return task
 
 
 def takes_argument(cls: Any) -> bool:
-    """Whether a task class is a prefix: without an argument it is no task yet."""
+    """Whether a task class is a prefix: without an argument it is not a task yet."""
     return not registry.accepts(cls, ()) and registry.accepts(cls, ("argument",))
 
 

@@ -115,7 +115,7 @@ class ParaphrasedRetrieval(Task):
             if lines and (id is None) != (None in lines):
                 raise DataError(f"{where}: some lines have an 'id' and some not; give all one")
             if id is not None and id in lines:
-                raise DataError(f"{where}: the id {id!r} is that of line {lines[id]} too; mend one")
+                raise DataError(f"{where}: the id {id!r} is that of line {lines[id]} too; fix one")
             lines[id] = number
             queries.append(
                 QueryPair(

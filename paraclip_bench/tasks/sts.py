@@ -48,6 +48,7 @@ PEARSON = Metric(
     "pearson",
     "Pearson's correlation of cosine and gold score",
     functools.partial(pearson_of, "cosine", "gold"),
+    source="mteb's cosine_pearson",
     range=(-1.0, 1.0),
 )
 
@@ -136,16 +137,15 @@ class _STS(Task):
             score = float(row["score"])
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{where}: the score {row['score']!r} is not a number; mend that row"
+                f"{where}: the score {row['score']!r} is not a number; fix that row"
             ) from error
         if not math.isfinite(score) or not low <= score <= high:
             raise DataError(
-                f"{where}: the score {row['score']} is not within {low:g} to {high:g}; "
-                "mend that row"
+                f"{where}: the score {row['score']} is not within {low:g} to {high:g}; fix that row"
             )
         for key in ("sentence1", "sentence2"):
             if not isinstance(row[key], str) or not row[key].strip():
-                raise DataError(f"{where}: {key} is empty; mend that row")
+                raise DataError(f"{where}: {key} is empty; fix that row")
         return SentencePair(row["sentence1"], row["sentence2"], score, str(row.get("subset") or ""))
 
 
@@ -216,7 +216,7 @@ class SICKR(_STS):
         "CC BY-NC-SA 3.0",
         "SICK (Marelli et al. 2014)",
         layout={
-            "sts/SICK-R.tsv": "the 4,927 test pairs, columns as above",
+            "sts/SICK-R.tsv": "the 4,927 test pairs: score, sentence1, sentence2",
             "sts/SICK-R.all.tsv": "all 9,927 pairs, for protocol mteb",
         },
         examples={"senteval": 4927, "mteb": 9927},

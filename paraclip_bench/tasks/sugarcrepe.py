@@ -54,6 +54,7 @@ def subset_accuracies(subsets: tuple[str, ...]) -> tuple[Metric, ...]:
         "accuracy",
         "share of a subset's cases that are right",
         lambda of: mean_within("correct", "subset", of),
+        source="common use",
         of=subsets[0],
         choices=subsets,
     )
@@ -186,7 +187,7 @@ def _subset_column(rows: Any) -> str | None:
 def subset_files(folder: Path, subsets: Sequence[str]) -> dict[str, Path]:
     """The files SUBSET.json of a folder, as many of the subsets as there are, in their order.
 
-    Raises `DataError` where there is none, or a JSON file that is no subset's.
+    Raises `DataError` where there is none, or a JSON file that is not a subset's.
     """
     files = {subset: folder / f"{subset}.json" for subset in subsets}
     there = {subset: file for subset, file in files.items() if file.is_file()}
@@ -216,6 +217,6 @@ def read_items(subset: str, file: Path) -> Iterator[tuple[str, str, dict[str, An
         where = f"{file}, item {key}"
         id = f"{subset}/{row.get('id', key)}"
         if id in ids:
-            raise DataError(f"{where}: the id {row.get('id')!r} came before; mend the file")
+            raise DataError(f"{where}: the id {row.get('id')!r} came before; fix the file")
         ids.add(id)
         yield id, where, row

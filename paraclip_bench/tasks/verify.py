@@ -29,7 +29,7 @@ class Verdict:
 
 
 def verify(task: Task, source: Source) -> list[Verdict]:
-    """Hash the files of a task's data anew and read its examples under each of its protocols."""
+    """Hash the files of a task's data again and read its examples under each of its protocols."""
     data, pin = task.data_set, task.pin
     own = source.of(pin)
     base = Verdict(task.name, "", "right")

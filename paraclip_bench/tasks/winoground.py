@@ -30,7 +30,7 @@ from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
 TAGS = ("collapsed_tag", "secondary_tag", "num_main_preds", "tag")
 SOURCE = "Thrush et al. 2022 (arXiv 2204.03162)"
 SCORES = {
-    "group": "share of the examples that are right by both of the next two",
+    "group": "share of the examples that are right by `text` and by `image`",
     "text": "share of the examples in which each image prefers its own caption",
     "image": "share of the examples in which each caption prefers its own image",
 }
@@ -154,7 +154,7 @@ def _examples(
     for index, (row, (first, second), where) in enumerate(rows):
         id = str(row.get("id", index))
         if id in ids:
-            raise DataError(f"{where}: the id {id} came before; mend the file")
+            raise DataError(f"{where}: the id {id} came before; fix the file")
         ids.add(id)
         tags = {tag: "" if row.get(tag) is None else str(row[tag]) for tag in TAGS}
         examples.append(

@@ -4,7 +4,7 @@ Does an image prefer its caption to four shuffles of its words? A case is right 
 a higher similarity: an argmax over the options, the caption first, as the authors and mteb have
 it, so a tie (a shuffle that changed nothing) is right. The mean is over cases.
 
-The authors' code shuffles anew whenever it loads the captions. So options are read frozen, scores
+The authors' code shuffles again whenever it loads the captions. So options are read frozen, scores
 compare on the same cases only, and published ones are met up to the luck of the shuffles. `aro`
 cleans each option as the authors do, `mteb` takes it as it is stored.
 """
@@ -134,7 +134,7 @@ def _captions(options: Sequence[tuple[str, Any]], clean: bool, where: str) -> tu
     for name, option in options:
         text = text_field({name: option}, name, where)
         if clean and not (text := clean_caption(text)):
-            raise DataError(f"{where}: nothing of {name} is left after ARO's cleaning; mend it")
+            raise DataError(f"{where}: nothing of {name} is left after ARO's cleaning; fix it")
         captions.append(text)
     return tuple(captions)
 
@@ -143,7 +143,7 @@ def _data_set(name: str, licence: str, pin: Pin, mteb: MtebEquivalent) -> DataSe
     return DataSet(
         licence,
         "ARO (Yuksekgonul et al. 2023)",
-        layout={f"{name}/cases.jsonl": "image, captions", f"{name}/images/": "NAME"},
+        layout={f"{name}/cases.jsonl": "image, captions", f"{name}/images/": "the images"},
         examples={"aro": pin.rows or 0, "mteb": pin.rows or 0},
         pin=pin,
         mteb=mteb,

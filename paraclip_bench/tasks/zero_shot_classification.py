@@ -91,12 +91,14 @@ class ZeroShotClassification(Task):
             "accuracy",
             "share of the images whose class is among the k nearest; undefined with k classes",
             accuracy_at,
+            source="common use",
             k=5,
         ),
         Metric(
             "accuracy_per_class",
             "mean of the classes' accuracies",
             functools.partial(macro_mean_of, "correct", "label"),
+            source="common use",
         ),
     )
     breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {"label": ("accuracy",)}
@@ -240,7 +242,7 @@ def class_names(labels: list[str], file: Path) -> ClassNames:
     for label in labels:
         if re.fullmatch(r"n\d{8}", label):
             raise DataError(
-                f"the class folder {label} is named by a WordNet id, which is no class name; "
+                f"the class folder {label} is named by a WordNet id, which is not a class name; "
                 f"give {file} with the names"
             )
     return ClassNames({label: (label.replace("_", " "),) for label in labels}, "folders")

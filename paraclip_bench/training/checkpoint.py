@@ -1,6 +1,4 @@
-"""A checkpoint folder: what is in it, and when it counts as finished.
-
-Training states: what a run needs to go on to the same weights."""
+"""A checkpoint folder: when it counts as finished, and the states from which a run goes on."""
 
 from __future__ import annotations
 
@@ -60,7 +58,7 @@ def begin(folder: Path, recipe: Recipe, identity: dict[str, Any], *, resume: boo
             raise UsageError(
                 f"{folder} holds an unfinished run; go on with --resume, or delete the folder"
             )
-        # A kill between the first two files left nothing to go on with, so it starts anew.
+        # A kill between the first two files left nothing to go on with, so it starts again.
         there = _begun(folder) if (folder / STATE).is_file() else None
         if there is not None and (other := _differences(folder, there, recipe, identity)):
             raise UsageError(
@@ -69,7 +67,7 @@ def begin(folder: Path, recipe: Recipe, identity: dict[str, Any], *, resume: boo
             )
     elif folder.exists() and (not folder.is_dir() or _holds_something(folder)):
         raise UsageError(
-            f"{folder} is there and is no checkpoint of finetune; choose another folder with -o"
+            f"{folder} is there and is not a checkpoint of finetune; choose another folder with -o"
         )
     write_text(folder / RECIPE, recipe.dump())
     write_text(folder / BEGUN, json.dumps(identity) + "\n")
@@ -198,6 +196,6 @@ def restore_state(
                 }
     except (SafetensorError, OSError, KeyError) as error:
         raise DataError(
-            f"the training state {path} is damaged ({error}); delete it to start that run anew"
+            f"the training state {path} is damaged ({error}); delete it to start that run again"
         ) from error
     return notes

@@ -1,8 +1,4 @@
-"""What a user sees of a run while it trains: a bar, lines, and TensorBoard where it is wanted.
-
-A picture of a run: the loss and its terms, the learning rate, and what was held out.
-
-The model card of a checkpoint: what it is, from what it was made, what may be done with it."""
+"""What a user sees of a run: bar and lines while it trains, then the picture and the model card."""
 
 from __future__ import annotations
 
@@ -143,7 +139,7 @@ tags:
 
 An open_clip model whose text tower was fine-tuned on paraphrases, its image tower being that of the
 base, by [paraclip-bench](https://pypi.org/project/paraclip-bench) in the manner of ParaCLIP (Kim et
-al., Findings of EACL 2024, arXiv 2402.15120). It is no checkpoint of that paper's authors.
+al., Findings of EACL 2024, arXiv 2402.15120). It is not a checkpoint of that paper's authors.
 
 - **Base**: `{base}` (fingerprint `{fingerprint}`), activation {activation}
 - **Data**: {data}, {pairs} pairs, sha256 `{sha256}`

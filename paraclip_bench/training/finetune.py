@@ -1,8 +1,7 @@
 """From a base, pairs and a recipe to a checkpoint folder, in the order in which it happens.
 
 `finetune` loads the base, reads the rows, claims the folder, trains the text tower and describes
-what came of it. Each step is a function of one `_Run`; `prepare`, `loop` and `checkpoint` have what
-they do.
+what came of it. Each step is a function of one `_Run`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from paraclip_bench.data.training_rows import BadRow
-from paraclip_bench.distributed import Ranks, local_device, neighbours, ranks
+from paraclip_bench.distributed import ProcessGroup, local_device, local_world_size, process_group
 from paraclip_bench.encoding.batching import memory_of
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import slug, write_text
@@ -60,7 +59,7 @@ class _Run:
 
     job: FinetuneJob
     progress: Progress
-    team: Ranks
+    group: ProcessGroup
     model: Model
     adapter: OpenCLIP
     folder: Path
@@ -79,13 +78,13 @@ class _Run:
         return {
             "base": self.model.fingerprint,
             "data": self.table.sha256,
-            "world_size": self.team.size,
+            "world_size": self.group.size,
         }
 
     @property
     def batch(self) -> int:
         """Pairs of one step, over all processes."""
-        return self.job.recipe.batch_size * self.team.size
+        return self.job.recipe.batch_size * self.group.size
 
 
 def finetune(
@@ -109,7 +108,7 @@ def finetune(
     """
     if tensorboard:
         _check_tensorboard()
-    team = ranks()
+    group = process_group()
     model, adapter = _load_base(job, workspace, device)
     folder = out or workspace.checkpoints / f"{slug(model.name)}-{slug(job.recipe.name)}"
     made = Preparation(
@@ -118,13 +117,13 @@ def finetune(
         adapter,
         folder.with_name(f".{folder.name}.preparing"),
         folder.with_name(f"{folder.name}.bad-rows.json"),
-        team,
+        group,
         progress,
     )
     # torchrun starts the same command again after a failure.
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     run = _Run(
-        job, progress, team, model, adapter, folder, made, resume, skip_bad, tensorboard, aside
+        job, progress, group, model, adapter, folder, made, resume, skip_bad, tensorboard, aside
     )
     if not _read_and_claim(run):
         progress.say(f"{run.folder} is already made by this recipe from this base and data")
@@ -133,12 +132,12 @@ def finetune(
         progress.say(job.notice)
     start = time.perf_counter()
     _train(run)
-    if team.is_first:
+    if group.is_first:
         seconds = time.perf_counter() - start
         _describe(run, seconds)
         model.adapter.release()
         progress.say(f"finetune: {run.folder} written after {seconds:.0f} s")
-    team.meet()
+    group.barrier()
     return run.folder
 
 
@@ -172,7 +171,7 @@ def _read_and_claim(run: _Run) -> bool:
                 "lower batch_size in the recipe or give more pairs"
             )
         # Rank 0 looks, and all hear of it.
-        run.folder, is_new = run.team.on_first(lambda: _claim(run))
+        run.folder, is_new = run.group.on_first(lambda: _claim(run))
         if is_new:
             _settle(run)
     finally:
@@ -198,12 +197,12 @@ def _settle(run: _Run) -> None:
     """Bring what was prepared into the folder; what a run that was killed left there is kept."""
     place = run.folder / PREPARED
     base = str(run.model.fingerprint)
-    if run.team.on_first(lambda: _holds(place, run.table, base)):
+    if run.group.on_first(lambda: _holds(place, run.table, base)):
         run.made.discard()
         run.made = dataclasses.replace(run.made, folder=place)
     else:
         run.made = run.made.moved(place)
-        if run.team.is_first:
+        if run.group.is_first:
             write_text(place / _BASE, base)
     run.table = open_table(place)
 
@@ -224,7 +223,7 @@ def _train(run: _Run) -> None:
     from paraclip_bench.training.trainable import TrainableText
     from paraclip_bench.training.validation import HeldOut, split
 
-    recipe, team, table = run.job.recipe, run.team, run.table
+    recipe, group, table = run.job.recipe, run.group, run.table
     start = time.perf_counter()
     features, damaged = None, dict[int, str]()
     if len(table.source):
@@ -233,7 +232,7 @@ def _train(run: _Run) -> None:
     rows, held = split(table, recipe, damaged)
     for number in np.flatnonzero(np.isin(table.image, list(damaged))):
         run.report.drop(BadRow("damaged image", damaged[int(table.image[number])]))
-    steps = recipe.total_steps(len(rows), team.size)
+    steps = recipe.total_steps(len(rows), group.size)
     _announce(run, len(rows), steps)
     # The image tower has done its work: the text tower trains alone in memory.
     run.adapter.release()
@@ -241,7 +240,7 @@ def _train(run: _Run) -> None:
     text = TrainableText(run.adapter.network(("text",)), recipe)
     chunk = recipe.chunk_tokens or _chunk_tokens(text.bytes_a_token, run.model.device)
     held_out = HeldOut(table, held, features) if len(held) and features is not None else None
-    tensorboard = run.tensorboard and team.is_first
+    tensorboard = run.tensorboard and group.is_first
     with TrainingProgress(
         run.progress, run.folder, recipe, steps, tensorboard=tensorboard
     ) as shown:
@@ -251,13 +250,13 @@ def _train(run: _Run) -> None:
             recipe,
             run.folder,
             chunk_tokens=chunk,
-            team=team,
+            group=group,
             on_resume=shown.resumed,
             on_line=shown.line,
         )
     run.adapter.release()
     run.adapter.need(SIDES)
-    if team.is_first:
+    if group.is_first:
         network = run.adapter.network()
         network.model.load_state_dict(weights, strict=False)
         save_folder(run.folder, network.model, network.config)
@@ -279,7 +278,7 @@ def _announce(run: _Run, pairs: int, steps: int) -> None:
     recipe, report, progress = run.job.recipe, run.report, run.progress
     if report.counts:
         progress.say(f"note: {report.summary()} and are left out; {run.folder / REPORT} names them")
-    if run.team.is_first:
+    if run.group.is_first:
         report.write(run.folder / REPORT)
     if pairs < run.batch:
         raise DataError(
@@ -301,7 +300,7 @@ def _announce(run: _Run, pairs: int, steps: int) -> None:
 def _chunk_tokens(bytes_a_token: int, device: str) -> int:
     memory = memory_of(device) or 4 << 30
     if device.startswith("cpu"):
-        memory //= neighbours()
+        memory //= local_world_size()
     return max(512, int(_GRAPH_SHARE * memory) // bytes_a_token)
 
 
@@ -328,7 +327,7 @@ def _describe(run: _Run, seconds: float) -> None:
         },
         "versions": versions(),
         "device": model.device,
-        "world_size": run.team.size,
+        "world_size": run.group.size,
         "seconds": round(seconds, 1),
         "command": shlex.join(["paraclip-bench", *sys.argv[1:]]),
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),

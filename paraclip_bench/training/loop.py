@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 
-from paraclip_bench.distributed import Ranks
+from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import write_tensors, write_text
 from paraclip_bench.training.checkpoint import BEST, LOSSES, STATE, restore_state, save_state
@@ -54,7 +54,7 @@ def train(
     folder: Path,
     *,
     chunk_tokens: int,
-    team: Ranks,
+    group: ProcessGroup,
     on_resume: Callable[[int], None],
     on_line: Callable[[Line], None],
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
@@ -80,19 +80,19 @@ def train(
     text.use(notes.get("layer", ""))
     best = BestWeights(recipe.validation, json.loads(notes.get("best", "null")))
     on_resume(done)
-    steps = recipe.total_steps(len(data.rows), team.size)
+    steps = recipe.total_steps(len(data.rows), group.size)
     objective = Objective(recipe.loss, recipe.texts)
     columns = [TEXT_VIEWS.index(view) for view in recipe.texts]
-    log = _Log(folder / LOSSES, done, on_line) if team.is_first else None
+    log = _Log(folder / LOSSES, done, on_line) if group.is_first else None
     with log or contextlib.nullcontext():
         for step in range(done, steps):
             start = time.perf_counter()
             if best.is_over:
                 break
             # The global batch is the ranks' slices in order.
-            batch = batch_rows(len(data.rows), team.size * recipe.batch_size, step, recipe.seed)
+            batch = batch_rows(len(data.rows), group.size * recipe.batch_size, step, recipe.seed)
             rows = data.rows[batch]
-            own = slice(team.rank * recipe.batch_size, (team.rank + 1) * recipe.batch_size)
+            own = slice(group.rank * recipe.batch_size, (group.rank + 1) * recipe.batch_size)
             chosen = data.table.choose(rows, [recipe.seed, step])[own][:, columns]
             texts = text.distinct(data.table, chosen)
             optimizer.zero_grad(set_to_none=True)
@@ -104,13 +104,13 @@ def train(
                     texts,
                     _features(data, rows) if recipe.needs_images else None,
                     chunk_tokens=chunk_tokens,
-                    seed=dropout_seed(recipe.seed, step, team.rank),
-                    team=team,
+                    seed=dropout_seed(recipe.seed, step, group.rank),
+                    group=group,
                     autocast=torch.bfloat16 if recipe.dtype == "bfloat16" else None,
                 )
             except DataError as error:
                 raise _too_fast(str(error), step, recipe) from error
-            sum_over_ranks(trained.values(), text.logit_scale, team)
+            sum_over_ranks(trained.values(), text.logit_scale, group)
             norm = torch.nn.utils.clip_grad_norm_(
                 list(trained.values()), recipe.max_grad_norm or float("inf")
             )
@@ -118,8 +118,8 @@ def train(
                 # After this update no weight would be a number, and neither would the next state.
                 raise _too_fast("the gradients are not finite", step, recipe)
             rate = learning_rate(step, steps, recipe)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = rate
             optimizer.step()
             if recipe.temperature == "learned":
                 with torch.no_grad():
@@ -132,13 +132,13 @@ def train(
                 and recipe.validation
                 and _is_due(step, steps, recipe.validation.every)
             ):
-                found = data.held_out.measure(text, team, chunk_tokens)
+                found = data.held_out.measure(text, group, chunk_tokens)
                 line["validation"] = found
-                if best.take(step + 1, found) and team.is_first:
+                if best.take(step + 1, found) and group.is_first:
                     write_tensors(folder / BEST, text.state())
             if log:
                 log.add(line)
-            if (step + 1) % recipe.save_every == 0 and step + 1 < steps and team.is_first:
+            if (step + 1) % recipe.save_every == 0 and step + 1 < steps and group.is_first:
                 written = {
                     "step": step + 1,
                     "chunk_tokens": chunk_tokens,
@@ -148,7 +148,7 @@ def train(
                 save_state(
                     folder / STATE, {k: str(v) for k, v in written.items()}, trained, optimizer
                 )
-    team.meet()
+    group.barrier()
     weights = text.state() if best.found is None else load_file(folder / BEST)
     return weights, best.found
 

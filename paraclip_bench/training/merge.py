@@ -1,9 +1,8 @@
 """Interpolates a base and its checkpoint, weight by weight (WiSE-FT, Wortsman et al. 2022).
 
 theta = (1 - alpha) theta_base + alpha theta_checkpoint, over all weights (arXiv 2109.01903).
-
-
-The curve from a base to its checkpoint: agreement on paraphrases against recall of captions."""
+`sweep` measures the curve: agreement on paraphrases against recall of captions.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ def merge(
     """Write the open_clip folder between a base (alpha 0) and a checkpoint (1); returns it.
 
     Its provenance names the base, for `run` and the leaderboard; `paraclip` stays the newest
-    checkpoint that was trained. Raises `UsageError` for models that are no open_clip models or a
+    checkpoint that was trained. Raises `UsageError` for models that are not open_clip models or a
     folder in the way, `ModelError` where the two have other weights.
     """
     from paraclip_bench.models.open_clip.network import save_folder

@@ -1,6 +1,4 @@
-"""The frozen tower's features of every distinct image: computed once, one file beside the run.
-
-From rows to what the loop reads: the table of tokens, and the images' features."""
+"""From rows to what the loop reads: the table of tokens, and the frozen tower's image features."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.training_rows import BadRow, TrainingRow, read_rows
-from paraclip_bench.distributed import RankFailed, Ranks
+from paraclip_bench.distributed import ProcessGroup, RankFailed
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.errors import DataError
@@ -40,7 +38,7 @@ def image_features(
     count: int,
     embed: Embedder,
     path: Path,
-    team: Ranks,
+    group: ProcessGroup,
     *,
     skip_bad: bool,
 ) -> tuple[Features, dict[int, str]]:
@@ -54,14 +52,14 @@ def image_features(
     notes = path.with_suffix(".damaged.json")
     if not path.is_file():
         parts = _encoded(images, embed, skip_bad=skip_bad)
-        if team.is_first:
+        if group.is_first:
             with atomic(path) as temporary:
                 damaged = _write(temporary, parts, count)
                 write_text(notes, json.dumps(damaged))
         else:
             for _ in parts:
                 pass
-    team.meet()
+    group.barrier()
     features: Features = np.load(path, mmap_mode="r")
     found = json.loads(notes.read_text(encoding="utf-8"))
     return features, {int(number): sentence for number, sentence in found.items()}
@@ -143,7 +141,7 @@ class Preparation:
     adapter: OpenCLIP
     folder: Path
     bad_rows: Path
-    team: Ranks
+    group: ProcessGroup
     progress: Progress
 
     def table(self, *, skip_bad: bool) -> tuple[Table, RowReport]:
@@ -151,7 +149,7 @@ class Preparation:
 
         Raises `DataError` for bad rows unless they are to be skipped, and where none is good.
         """
-        report: RowReport = self.team.on_first(lambda: self._make(skip_bad=skip_bad))
+        report: RowReport = self.group.on_first(lambda: self._make(skip_bad=skip_bad))
         return open_table(self.folder), report
 
     def _make(self, *, skip_bad: bool) -> RowReport:
@@ -193,22 +191,22 @@ class Preparation:
             len(table.source),
             embed,
             self.folder / "image_features.npy",
-            self.team,
+            self.group,
             skip_bad=skip_bad,
         )
 
     def moved(self, folder: Path) -> Preparation:
         """The same with its files in another folder."""
-        if self.team.is_first:
+        if self.group.is_first:
             if folder.exists():
                 shutil.rmtree(folder)
             self.folder.rename(folder)
-        self.team.meet()
+        self.group.barrier()
         return dataclasses.replace(self, folder=folder)
 
     def discard(self) -> None:
         """Delete what was made."""
-        if self.team.is_first:
+        if self.group.is_first:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _rows(self) -> Iterator[TrainingRow | BadRow]:

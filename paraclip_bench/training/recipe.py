@@ -182,7 +182,7 @@ def read_recipe(path: Path) -> Recipe:
     except OSError as error:
         raise DataError(f"the recipe {path} cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"the recipe {path} is not valid TOML ({error}); mend that line") from error
+        raise DataError(f"the recipe {path} is not valid TOML ({error}); fix that line") from error
     try:
         return Recipe(**values)
     except ValidationError as error:

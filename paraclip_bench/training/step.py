@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from paraclip_bench.distributed import Ranks
+from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.errors import DataError
 from paraclip_bench.training.losses import loss_terms, weighted_sum
 from paraclip_bench.training.recipe import Term
@@ -41,7 +41,7 @@ def gradients(
     *,
     chunk_tokens: int,
     seed: int,
-    team: Ranks,
+    group: ProcessGroup,
     autocast: torch.dtype | None = None,
 ) -> dict[str, float]:
     """Add the gradients of the loss to the parameters of `encode` and to logit_scale, log units.
@@ -72,7 +72,7 @@ def gradients(
     # index_select, since the gradient of plain indexing is summed in no fixed order.
     places = texts.places.to(device)
     own = cached.index_select(0, places.reshape(-1)).view(*places.shape, -1)
-    everything = _of_all_ranks(own, team)
+    everything = _of_all_ranks(own, group)
     views = {name: everything[:, column] for column, name in enumerate(objective.texts)}
     if images is not None:
         views["image"] = images.to(device)
@@ -89,13 +89,15 @@ def gradients(
 
 
 def sum_over_ranks(
-    parameters: Iterable[torch.nn.Parameter], logit_scale: torch.nn.Parameter, team: Ranks
+    parameters: Iterable[torch.nn.Parameter],
+    logit_scale: torch.nn.Parameter,
+    group: ProcessGroup,
 ) -> None:
     """Sum the gradients over the ranks; logit_scale's is whole on each, so rank 0's is taken."""
-    if team.size == 1:
+    if group.size == 1:
         return
-    distributed = team.group()
-    if logit_scale.grad is not None and not team.is_first:
+    distributed = group.torch_group()
+    if logit_scale.grad is not None and not group.is_first:
         logit_scale.grad.zero_()
     work = [
         distributed.all_reduce(parameter.grad, async_op=True)
@@ -106,11 +108,11 @@ def sum_over_ranks(
         each.wait()
 
 
-def _of_all_ranks(own: torch.Tensor, team: Ranks) -> torch.Tensor:
+def _of_all_ranks(own: torch.Tensor, group: ProcessGroup) -> torch.Tensor:
     """Rows [ranks x n, …] of all ranks in their order; gradients flow to this one's alone."""
-    if team.size == 1:
+    if group.size == 1:
         return own
-    parts = [torch.empty_like(own) for _ in range(team.size)]
-    team.group().all_gather(parts, own.detach().contiguous())
-    parts[team.rank] = own
+    parts = [torch.empty_like(own) for _ in range(group.size)]
+    group.torch_group().all_gather(parts, own.detach().contiguous())
+    parts[group.rank] = own
     return torch.cat(parts)

@@ -1,10 +1,9 @@
-"""What is wrong with the rows of training data: counted, named, and then fatal or passed over.
-
-The training rows as arrays on disk: images by number, texts as tokens, each row's choices.
+"""The training rows as arrays on disk: images by number, texts as tokens, each row's choices.
 
 One pass over the data checks every row, numbers its image by content and writes its tokens without
-their padding. What the loop reads of it is memory-mapped, so millions of pairs need little memory:
-while the table is made about 150 bytes for a distinct image and for an id, afterwards next to none.
+their padding. Rows with something wrong are counted and named, and stop the run or are left out.
+What the loop reads is memory-mapped, so millions of pairs need little memory: while the table is
+made about 150 bytes for a distinct image and for an id, afterwards next to none.
 """
 
 from __future__ import annotations
@@ -75,11 +74,11 @@ class RowReport:
             return
         first = next(iter(self._named.values()))[0]
         if self.counts.total() == 1:
-            raise DataError(f"{first}; mend or drop the row, or leave it out with --bad-rows skip")
+            raise DataError(f"{first}; fix or drop the row, or leave it out with --bad-rows skip")
         self.write(path)
         raise DataError(
             f"{self.summary()}, the first: {first}; {path} names them; "
-            "mend or drop them, or leave them out with --bad-rows skip"
+            "fix or drop them, or leave them out with --bad-rows skip"
         )
 
 
@@ -123,7 +122,7 @@ class Table:
         """Texts [len(rows), 3] of rows, one at random where there are several.
 
         Views of a row that have equally many texts give the same one of them: T' and T'' belong
-        together, for the one was made from the other.
+        together, because the one was made from the other.
         """
         chance = np.random.default_rng(seed).random((len(rows), _VIEWS))
         choices = self.choices[rows]
@@ -146,7 +145,7 @@ def make_table(
     report: RowReport,
     advance: Callable[[int], None],
 ) -> Table:
-    """Write the table of the rows that can be trained on to a folder, which is made anew.
+    """Write the table of the rows that can be trained on to a folder, which is made again.
 
     tokenize gives a text's tokens and one `padding` behind them; where that is missing, the text
     fills the context and may be cut off. Every row is counted in the report.

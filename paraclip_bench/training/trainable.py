@@ -1,6 +1,7 @@
-"""The texts of a batch: each distinct one once, in an order in which they are cheap together.
+"""The text tower as it trains: which weights do, and the fast exact way through it.
 
-The text tower as it trains: which weights do, and the fast exact way through it."""
+A batch's distinct texts go through it once each, in an order in which they are cheap together.
+"""
 
 from __future__ import annotations
 

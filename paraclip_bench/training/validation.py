@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from paraclip_bench.distributed import Ranks
+from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.agreement import average_overlap, jaccard, overlaps
 from paraclip_bench.metrics.ranking import retrieve
@@ -34,11 +34,13 @@ class HeldOut:
     rows: npt.NDArray[np.intp]
     features: npt.NDArray[np.float32]
 
-    def measure(self, text: TrainableText, team: Ranks, chunk_tokens: int) -> dict[str, float]:
+    def measure(
+        self, text: TrainableText, group: ProcessGroup, chunk_tokens: int
+    ) -> dict[str, float]:
         """Agreement of captions' and paraphrases' rankings, and recall of both, as fractions."""
         # Each rank has the same weights; one of them measures.
-        found = self._measure(text, chunk_tokens) if team.is_first else None
-        return dict(team.share(found))
+        found = self._measure(text, chunk_tokens) if group.is_first else None
+        return dict(group.broadcast(found))
 
     def _measure(self, text: TrainableText, chunk_tokens: int) -> dict[str, float]:
         rows = self.rows[:_MOST_QUERIES]

@@ -1,4 +1,4 @@
-"""Damaged data: the file, the row and the mend, exit 1."""
+"""Damaged data: the file, the row and the fix, exit 1."""
 
 import json
 import shutil

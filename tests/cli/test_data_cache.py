@@ -95,11 +95,11 @@ def test_pruning(cli, filled, options, left):
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (["--max-size", "big"], "--max-size is 'big', which is no size"),
-        (["--max-size", "-1"], "--max-size is '-1', which is no size"),
-        (["--older-than", "soon"], "--older-than is 'soon', which is no age"),
-        (["--older-than", "9999999d"], "which is no age"),
-        (["--max-size", "0", "--older-than", "1"], "which is no age"),
+        (["--max-size", "big"], "--max-size is 'big', which is not a size"),
+        (["--max-size", "-1"], "--max-size is '-1', which is not a size"),
+        (["--older-than", "soon"], "--older-than is 'soon', which is not an age"),
+        (["--older-than", "9999999d"], "which is not an age"),
+        (["--max-size", "0", "--older-than", "1"], "which is not an age"),
     ],
 )
 def test_wrong_options_remove_nothing(cli, filled, options, part):
@@ -116,10 +116,10 @@ def test_a_wrong_setting_and_a_wrong_command(cli, cache, monkeypatch):
 def test_a_file_that_is_no_store(cli, cache):
     cache.mkdir()
     file = Path(cache / "embeddings.sqlite")
-    file.write_bytes(b"this is no database" * 500)
+    file.write_bytes(b"this is not a database" * 500)
     shown = cli("data", "cache")
     assert shown.code == 0
-    assert shown.err == f"{file} was damaged and has been started anew, empty\n"
+    assert shown.err == f"{file} was damaged and has been started again, empty\n"
     file.unlink()
     file.mkdir()
     cli("data", "cache").fails(1, str(file), "PARACLIP_CACHE")

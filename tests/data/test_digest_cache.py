@@ -63,7 +63,7 @@ def test_values_survive_and_a_broken_cache_is_no_failure(
     assert digest_cache.file_sha256(tmp_path / "file") == digest(b"x")
     damaged = tmp_path / "damaged"
     damaged.mkdir()
-    (damaged / "memo.sqlite").write_bytes(b"this is no database" * 500)
+    (damaged / "memo.sqlite").write_bytes(b"this is not a database" * 500)
     monkeypatch.setenv("PARACLIP_CACHE", str(damaged))
     (tmp_path / "other").write_bytes(b"y")
     assert digest_cache.file_sha256(tmp_path / "other") == digest(b"y")

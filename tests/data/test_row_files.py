@@ -158,8 +158,8 @@ def test_json_rows_come_in_a_list_or_under_keys(tmp_path: Path) -> None:
         ("7", "must hold a list of objects, not one int"),
         ('{"x": 1}', "case x: must be an object, not 1"),
         ('[{}, "b"]', "case 1: must be an object, not 'b'"),
-        ('{"x": {}, "y": {}, "x": {}}', "the key 'x' comes twice in one object; mend the file"),
-        ('[{"a": 1, "a": 1}]', "the key 'a' comes twice in one object; mend the file"),
+        ('{"x": {}, "y": {}, "x": {}}', "the key 'x' comes twice in one object; fix the file"),
+        ('[{"a": 1, "a": 1}]', "the key 'a' comes twice in one object; fix the file"),
         ('{"x": {', r"line 1: not valid JSON .*copy it again"),
     ],
 )

@@ -49,7 +49,7 @@ def test_both_formats(tmp_path: Path, images: Path) -> None:
     path = write(
         tmp_path / "pairs.jsonl",
         {"image": "a.jpg", **TEXTS},
-        {"image": "sub/b.png", **TEXTS, "note": "more fields are no harm"},
+        {"image": "sub/b.png", **TEXTS, "note": "more fields do no harm"},
         {"index": 0, "image_id": "000017", **TEXTS, "caption": "the cat"},
         {"index": 1, "image_id": 12, "id": 5, **TEXTS, "paraphrase_1": ["one dog", "1 dog"]},
     )

@@ -153,7 +153,7 @@ def test_no_wording_combination_of_a_test_paraphrase_was_trained_on(root: Path) 
     for name in STS:
         for row in tsv(root / "sts" / f"{name}.tsv"):
             for text in (row["sentence1"], row["sentence2"]):
-                # Web-like captions share their frames with training: they are no paraphrases.
+                # Web-like captions share their frames with training: they are not paraphrases.
                 if grammar.wording(text).frame not in base_frames:
                     tested.append(text)
     assert len(tested) > 1500

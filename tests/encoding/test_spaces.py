@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paraclip_bench.distributed import Ranks
+from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.encoding import spaces
 from paraclip_bench.encoding.database import StoreUnavailable
 from paraclip_bench.encoding.spaces import Spaces
@@ -40,7 +40,7 @@ def test_without_a_disk_the_run_goes_on_in_memory(blocked):
 
 
 def test_ranks_cannot_do_without_the_disk(blocked, monkeypatch):
-    monkeypatch.setattr(spaces, "ranks", lambda: Ranks(0, 2))
+    monkeypatch.setattr(spaces, "process_group", lambda: ProcessGroup(0, 2))
     space = Spaces(print, blocked).space("text", "f", "float32", "m")
     with pytest.raises(StoreUnavailable):
         space.claim(["a"])

@@ -270,7 +270,7 @@ def test_a_damaged_file_is_started_anew(
         store.close()
     data = bytearray(store.path.read_bytes())
     if damage == "no database":
-        data[:] = b"this is no database" * 5000
+        data[:] = b"this is not a database" * 5000
     elif damage == "a page":
         data[2 * 16384 :] = b"\xff" * (len(data) - 2 * 16384)
     else:
@@ -299,13 +299,13 @@ ready()
 for path in list(folder.glob("{vector_store.NAME}*")):
     path.unlink()
 space.write(["key 8"], vector(8)[None], [8])
-print("anew", flush=True)
+print("again", flush=True)
 """
     with waiting(code, store.folder) as process:
         assert stored(space) == {0, 1, 2, 3, 4, 7}
         process.stdin.write("\n")
         process.stdin.flush()
-        assert process.stdout.readline() == "anew\n"
+        assert process.stdout.readline() == "again\n"
         fill(space, [9])
         assert stored(space) == {8, 9}
         # The one that closes last must not take the new file's log with it.
@@ -622,7 +622,9 @@ def test_a_limit_that_is_no_size(
     text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PARACLIP_STORE_LIMIT", text)
-    with pytest.raises(UsageError, match=r"PARACLIP_STORE_LIMIT is .* no size; write one such as"):
+    with pytest.raises(
+        UsageError, match=r"PARACLIP_STORE_LIMIT is .* not a size; write one such as"
+    ):
         VectorStore(tmp_path)
 
 

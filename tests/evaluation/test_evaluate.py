@@ -179,8 +179,8 @@ def test_a_damaged_result_is_named_and_force_mends_it(go: Any) -> None:
     report = go("Both", "STS12")
     assert report.results == []
     assert "is not a result" in report.failures[0]
-    ((_, mended),) = go("Both", "STS12", force=True).results
-    assert mended.scores == first.scores
+    ((_, fixed),) = go("Both", "STS12", force=True).results
+    assert fixed.scores == first.scores
 
 
 def test_results_that_cannot_be_written_are_known_before_encoding(

@@ -72,7 +72,7 @@ def test_parts_are_statistics_of_their_rows(rows: list[Row], seed: int) -> None:
     columns = table(rows)
     tables = details(Parted(), columns, seed=seed)
     parts = sorted({row[0] for row in rows} - {""})
-    assert "other" not in tables  # one name is no breakdown
+    assert "other" not in tables  # one name is not a breakdown
     assert ("part" in tables) == (len(parts) > 1)
     if len(parts) < 2:
         return

@@ -158,7 +158,7 @@ def test_names_are_sorted_once_whatever_the_blocks(monkeypatch: pytest.MonkeyPat
     columns["group"] = np.array([Name(name) for name in names], dtype=object)
     Name.spelt = 0
     found = estimates(statistics, columns, seed=1)
-    # numpy spells each out twice: for the longest, and to copy it.
+    # numpy spells each out twice: to find the longest, and to copy it.
     assert 60 <= Name.spelt <= 2 * 60
     for name, each in found.items():
         assert each.value == plain[name] == expected[name].value

@@ -331,7 +331,7 @@ def test_a_side_that_was_not_needed_is_loaded_when_it_is_asked_for(argument, pic
     adapter.need({"image"})
     assert adapter.network({"image"}).sides == {"image"}
     assert adapter.network().sides == SIDES  # unless a side is named, both are meant
-    with pytest.raises(ValueError, match="'audio' is no side"):
+    with pytest.raises(ValueError, match="'audio' is not a side"):
         adapter.need({"audio"})
 
 

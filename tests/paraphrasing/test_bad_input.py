@@ -27,7 +27,7 @@ def captions(tmp_path):
         (("words.txt", "-o", "p.jsonl", "--llm", "demo"), 1, "no caption of words.txt is kept"),
         (("none.txt", "-o", "p.jsonl", "--llm", "demo"), 2, "none.txt does not exist"),
         ((*BASE, "--llm", "m"), 2, "no key in the environment variable OPENAI_API_KEY"),
-        ((*BASE, "--llm", "m", "--base-url", "localhost:80"), 2, "localhost:80 is no address"),
+        ((*BASE, "--llm", "m", "--base-url", "localhost:80"), 2, "localhost:80 is not an address"),
         (BASE, 2, "name the model to ask with --llm"),
         (("c.jsonl", "--llm", "demo"), 2, "name the file to write with -o"),
         ((*BASE, "--llm", "m", "--prompt", "1=prompt.txt"), 2, "prompt.txt has no {text}"),

@@ -143,7 +143,7 @@ def test_odd_tables(tmp_path: Path) -> None:
     path.write_text('caption,image\n"two\nlines",1\na dog,2\n')
     assert [c.text for c in read_captions([path], CaptionFields())] == ["two\nlines", "a dog"]
     path.write_text('caption,image\n"never closed,1\na dog,2\n')
-    with pytest.raises(DataError, match=r"c\.csv, line 3: unexpected end of data; mend"):
+    with pytest.raises(DataError, match=r"c\.csv, line 3: unexpected end of data; fix"):
         list(read_captions([path], CaptionFields()))
 
 

@@ -215,7 +215,7 @@ def test_a_class_that_takes_an_argument_is_a_prefix_of_task_names(install, run):
         ["abc", "1", "100.00"],
         ["de", "1", "100.00"],
     ]
-    # One run of both, for a model without a fingerprint shows its last run alone.
+    # One run of both, because a model without a fingerprint shows its last run alone.
     assert run("run", "-m", "letters", "-t", "elsewhere:abc", "-t", "longer:abc").returncode == 0
     board = json.loads(run("leaderboard", "--json").stdout)
     marks = {column["title"]: column["scored_by"] for column in board["columns"]}

@@ -144,7 +144,7 @@ def test_a_later_schema_asks_for_an_update(tmp_path: Path, whole: bool) -> None:
 def test_a_damaged_result_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.json is not a result of run .* made anew"):
+    with pytest.raises(DataError, match=r"a\.json is not a result of run .* made again"):
         store.read(path)
     with pytest.raises(DataError, match=r"none\.json does not exist"):
         store.read(tmp_path / "none.json")

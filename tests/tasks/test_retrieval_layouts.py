@@ -186,7 +186,7 @@ def test_ids_are_the_rows_own_or_their_numbers(tmp_path: Path, given: Callable[.
 @pytest.mark.parametrize(
     ("ids", "said"),
     [
-        (["a", "b", "a"], "line 3: the id 'a' is that of line 1 too; mend one"),
+        (["a", "b", "a"], "line 3: the id 'a' is that of line 1 too; fix one"),
         (["1", 1], "line 2: the id '1' is that of line 1 too"),
         (["a", None], "line 2: some lines have an 'id' and some not; give all one"),
         ([None, "a"], "line 2: some lines have an 'id' and some not"),

@@ -154,7 +154,7 @@ def test_image_names_may_have_their_extension(tmp_path: Path, rows: compositiona
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"id": 0}, r"examples\.jsonl, line 2: the id 0 came before; mend the file"),
+        ({"id": 0}, r"examples\.jsonl, line 2: the id 0 came before; fix the file"),
         ({"caption_1": None}, r"line 2: 'caption_1' must be a text"),
         ({"image_1": 7}, r"line 2: 'image_1' must be a text"),
         ({"image_1": "none"}, r"line 2: the image .*none\.png is missing; put it there"),

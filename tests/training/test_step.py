@@ -9,7 +9,7 @@ import tiny_clip
 import torch
 import torch.nn.functional as F
 
-from paraclip_bench.distributed import Ranks
+from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.errors import DataError
 from paraclip_bench.models.open_clip import packed as packed_text
 from paraclip_bench.models.open_clip.linear import Trained, TrainedOneDNN
@@ -48,7 +48,7 @@ def batch(seed: int = 0) -> tuple[DistinctTexts, torch.Tensor]:
 def grads_of(model: Any, encode: Any, **options: Any) -> tuple[dict[str, torch.Tensor], Any]:
     model.zero_grad(set_to_none=True)
     texts, images = batch()
-    settings = {"chunk_tokens": 10**6, "seed": 0, "team": Ranks(), **options}
+    settings = {"chunk_tokens": 10**6, "seed": 0, "group": ProcessGroup(), **options}
     values = gradients(encode, model.logit_scale, OBJECTIVE, texts, images, **settings)
     named = model.named_parameters()
     return {n: p.grad.clone() for n, p in named if p.grad is not None}, values

@@ -22,7 +22,7 @@ for event in events.Scalars("loss"):
 def test_the_log_has_each_step_s_loss(base: Path, pairs: tuple[Path, Path], tmp_path: Path) -> None:
     recipe = "batch_size = 8\nsteps = 4\nwarmup_steps = 1\n"
     folder = run(base, pairs, recipe, tmp_path / "out", tensorboard=True)
-    # In a process of its own, for what it imports warns.
+    # In a process of its own, because what it imports warns.
     command = [sys.executable, "-W", "ignore", "-c", READ, str(folder / "tensorboard")]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = [line.split() for line in printed.splitlines()]

@@ -1,8 +1,9 @@
 """open_clip's models: the adapter, and what loads and runs their networks.
 
-`adapter` is what a spec becomes; `files`, `build`, `weights` and `sides` load a network, `identity`
-fingerprints it, `network` runs it; `tower`, `text`, `packed` and `linear` are its text path,
-`pixels` and `precision` its image path.
+In the order in which it happens: `open_clip_adapter` is what a spec becomes, `model_files` finds
+config and weights, `build` makes the network, `network` fingerprints and runs it. Texts go through
+`text_tower` or `packed` with the linear layers of `linear`, images through `pixels`; `autotune`
+measures which way is fastest on this machine.
 """
 
 from paraclip_bench.models.open_clip.open_clip_adapter import (

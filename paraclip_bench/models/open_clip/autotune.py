@@ -1,9 +1,8 @@
 """Short measurements that decide how this machine computes, remembered for all processes.
 
-Remembered, because two processes that decided differently would not give the same bits.
-
-
-In which precision each side runs: half precision on a CPU is often slower than float32."""
+Remembered, because two processes that decided differently would not give the same bits. One of
+them: half precision, which on a CPU is often slower than float32.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,7 @@
-"""Which weights of an open_clip network belong to which side.
-
-The tensors of a weights file, each read when it is asked for, under a network's names.
-
-Builds open_clip networks: whole, as a skeleton without memory, or one side alone.
+"""Builds open_clip networks: whole, as a skeleton without memory, or one side alone.
 
 A whole one is open_clip's own. One side alone is a skeleton of which that side is filled from the
-file; the other tower is neither read nor allocated.
+weights file, tensor by tensor; the other tower is neither read nor allocated.
 """
 
 from __future__ import annotations
@@ -115,7 +111,7 @@ def open_weights(path: Path, model: Any) -> Weights:
 
 def _safetensors(path: Path) -> tuple[_Shapes, _Read]:
     def read(name: str) -> torch.Tensor:
-        # Opened anew each time: while it is open, what was read before stays mapped.
+        # Opened again each time: while it is open, what was read before stays mapped.
         with safe_open(str(path), framework="pt") as file:
             tensor: torch.Tensor = file.get_tensor(name)
         return tensor

@@ -1,10 +1,8 @@
-"""Fingerprints of an open_clip network: what its vectors depend on, each side its own.
+"""A loaded open_clip network: one side or both, on one device, and its fingerprints.
 
-They are over float32 weights, config, activation and tokenizer or preprocessing, and the same
-whether the weights come from a loaded network or one after the other from a file.
-
-
-A loaded open_clip network: one side or both, on one device, checked to hold its weights."""
+A fingerprint is over float32 weights, config, activation and tokenizer or preprocessing. It is the
+same whether the weights come from a loaded network or one after the other from a file.
+"""
 
 from __future__ import annotations
 
@@ -264,7 +262,7 @@ class Network:
 def save_folder(folder: Path, model: Any, config: dict[str, Any]) -> None:
     """Write an open_clip folder (config, then safetensors), each file whole.
 
-    `config` is the model_cfg; quick_gelu is written out, for a reader believes the config.
+    `config` is the model_cfg; quick_gelu is written out, because a reader believes the config.
     """
     quick = any(isinstance(module, QuickGELU) for module in model.modules())
     written = {

@@ -137,7 +137,7 @@ class OpenCLIP(Adapter):
         if self._stamp not in (None, stamp):
             raise ModelError(
                 f"the files of {self.argument} changed while they were in use; "
-                "run the command again, or load the model anew"
+                "run the command again, or load the model again"
             )
         self._stamp = stamp
         return stamp
@@ -155,7 +155,7 @@ class OpenCLIP(Adapter):
         Raises `ValueError` for another word.
         """
         if unknown := set(sides) - SIDES:
-            raise ValueError(f"{min(unknown)!r} is no side of a model; say text, image or both")
+            raise ValueError(f"{min(unknown)!r} is not a side of a model; say text, image or both")
         self._needed = frozenset(sides)
 
     @property

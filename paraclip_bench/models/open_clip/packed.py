@@ -284,7 +284,7 @@ def _packable(model: Any) -> Any:
     """The text tower of a model; `UnsupportedTower` where it is of another kind."""
     tower = native_tower(model)
     if tower is None:
-        raise UnsupportedTower("its text tower is no plain transformer of open_clip's own")
+        raise UnsupportedTower("its text tower is not a plain transformer of open_clip's own")
     if pool_type(tower) not in ("argmax", "eos", "last", "first"):
         raise UnsupportedTower(f"its pooling is {pool_type(tower)!r}")
     if tower.attn_mask is not None and not is_causal(tower):

@@ -1,6 +1,4 @@
-"""What kind of text tower an open_clip model has, and which of its tokens it pools.
-
-Text vectors of an open_clip network without the padding, where that changes nothing.
+"""Text vectors of an open_clip network without the padding, where that changes nothing.
 
 A causal text tower that is pooled at its end-of-text token does not see what follows that token,
 and one of transformers masks its padding. So a batch is cut behind its last token: open_clip's own
@@ -126,6 +124,6 @@ def agrees(full: Cut, other: Cut, probe: torch.Tensor) -> bool:
 
 
 def _used(tokens: torch.Tensor, padding: int) -> int:
-    """Columns of tokens [n, context] up to the last that is no padding, at least one."""
+    """Columns of tokens [n, context] up to the last that is not padding, at least one."""
     filled = (tokens != padding).any(dim=0).nonzero()
     return int(filled[-1]) + 1 if len(filled) else 1
