@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import paraclip_bench
 from paraclip_bench.api import evaluate, leaderboard
 from paraclip_bench.errors import UsageError
+from paraclip_bench.plugin import Protocol, Task, mean_of
 
 WAYS = [
     "from paraclip_bench import {0}; f = {0}",
@@ -71,6 +73,42 @@ def test_objects_and_plain_strings_are_taken(tmp_path: Path) -> None:
 def test_the_public_functions_are_plain_functions() -> None:
     for name in paraclip_bench.__all__:
         assert inspect.isfunction(getattr(paraclip_bench, name))
+
+
+class Anagrams(Task):
+    """A task as somebody in a notebook has it; objects of it may differ."""
+
+    name = "anagrams"
+    protocols: ClassVar[dict[str, Protocol]] = {"plain": Protocol(("text",))}
+    scores: ClassVar[dict[str, Any]] = {"accuracy": mean_of("right")}
+
+    def __init__(self, other: str = "banana") -> None:
+        self.other = other
+
+    def load(self, source: Any, protocol: str) -> list[dict[str, str]]:
+        return [{"a": "listen", "b": "silent", "c": self.other}]
+
+    def outcomes(self, examples: Any, embed: Any) -> dict[str, Any]:
+        a, b, c = (embed.texts([row[key] for row in examples]) for key in "abc")
+        return {"right": (a * b).sum(1) > (a * c).sum(1)}
+
+
+def test_a_task_may_be_an_object(tmp_path: Path) -> None:
+    where = {"workspace": tmp_path, "quiet": True}
+    ((file, result),) = evaluate(Lengths(), Anagrams(), **where).results  # type: ignore[arg-type]
+    assert (result.task, result.scores["accuracy"].value, result.n) == ("anagrams", 1.0, 1)
+    assert file.is_file()
+    # Other data are another result, and names and objects go together.
+    report = evaluate([Lengths()], [Anagrams("listen"), "sts12"], **where)  # type: ignore[arg-type]
+    ((other, second),) = report.results
+    assert (second.scores["accuracy"].value, other == file) == (0.0, False)
+    assert any("sts12" in failure.lower() for failure in report.failures)
+    # Its scores are known to those who hand it to the board.
+    board = leaderboard(workspace=tmp_path, tasks=[Anagrams()], scores=["accuracy"])
+    assert {column.score for column in board.columns} == {"accuracy"}
+    task = Anagrams()
+    assert evaluate(Lengths(), task, depth=12, **where).results  # type: ignore[arg-type]
+    assert task.depth == 100
 
 
 class Scaled(Lengths):

@@ -134,7 +134,7 @@ class Embedder:
         return self._embed("image", keys, images, self._image_batches)
 
     def _need(self, side: str) -> Encoder:
-        encoder: Encoder | None = getattr(self._model, side)
+        encoder = self._model.encoder(side)
         if encoder is None:
             raise ModelError(f"model {self._model.spec!r} has no {side} encoder")
         return encoder

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import secrets
 import shlex
@@ -19,7 +20,7 @@ from typing import Any
 from paraclip_bench.distributed import ProcessGroup, RankFailed, local_device, process_group
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
-from paraclip_bench.errors import BenchError, sentence_of
+from paraclip_bench.errors import BenchError, UsageError, sentence_of
 from paraclip_bench.evaluation.plan import (
     Plan,
     Work,
@@ -39,7 +40,7 @@ from paraclip_bench.reference.comparison import comparison
 from paraclip_bench.results.provenance import versions
 from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result
 from paraclip_bench.results.store import read, write
-from paraclip_bench.tasks.base import Task
+from paraclip_bench.tasks.base import LEAST_DEPTH, Task
 from paraclip_bench.tasks.catalog import choose_protocols, choose_tasks
 from paraclip_bench.workspace import Workspace
 
@@ -92,12 +93,19 @@ def plan_run(
             go_offline(dry=True)
     suite = choose_suite(options.suite, models, workspace.checkpoints)
     choice = choose_tasks(tasks, suite)
+    chosen = choice.tasks
     if options.depth is not None:
-        for task in choice.tasks:
+        if options.depth < LEAST_DEPTH:
+            raise UsageError(
+                f"a depth of {options.depth} is too little; keep at least {LEAST_DEPTH} places"
+            )
+        # Copies, because a task may be the caller's own object.
+        chosen = [copy.copy(task) for task in chosen]
+        for task in chosen:
             task.depth = options.depth
     return make_plan(
         models,
-        choose_protocols(choice.tasks, options.protocols),
+        choose_protocols(chosen, options.protocols),
         suite=suite,
         source=choose_source(suite, options.data_dir),
         checkpoints=workspace.checkpoints,

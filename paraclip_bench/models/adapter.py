@@ -198,6 +198,10 @@ class Model:
         """The image encoder, or None for a model without one."""
         return self.adapter.image
 
+    def encoder(self, side: str) -> Encoder | None:
+        """The encoder of a side, "text" or "image"."""
+        return self.text if side == "text" else self.image
+
     @property
     def fingerprint(self) -> str | None:
         """The whole model's, or both sides' as one; None if a side that exists has none."""
@@ -239,7 +243,7 @@ class Model:
 
 def missing_sides(model: Model, needs: Sequence[str]) -> list[str]:
     """The sides of `needs` that the model lacks."""
-    return [side for side in needs if getattr(model, side) is None]
+    return [side for side in needs if model.encoder(side) is None]
 
 
 def image_item(item: Any) -> ImageRef:

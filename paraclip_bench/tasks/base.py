@@ -28,6 +28,8 @@ Vectors = npt.NDArray[np.float32]
 
 DERIVED: Mapping[str, bool] = {"derived": True}
 """Metadata of a row's field that follows from the data set and is not part of its sha256."""
+LEAST_DEPTH = 10
+"""Places of a ranking that are compared, so that outcomes keep and a gallery has as many."""
 
 
 class Embed(TypingProtocol):

@@ -20,10 +20,7 @@ from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.agreement import AO, JS, RBO, overlaps
 from paraclip_bench.metrics.metric import Metric, Statistic, named
 from paraclip_bench.metrics.ranking import recall_of, retrieve
-from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task
-
-LEAST_DEPTH = 10
-"""Places of a ranking that are compared, so a gallery has at least as many images."""
+from paraclip_bench.tasks.base import DERIVED, LEAST_DEPTH, Embed, Examples, Protocol, Task
 
 
 @dataclasses.dataclass(frozen=True)

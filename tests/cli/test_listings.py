@@ -21,6 +21,25 @@ def test_a_listing_is_json_or_a_table(cli, command, name):
     assert len(shown.out.splitlines()) == 1 + len(rows)
 
 
+def test_metrics_say_what_they_are(cli):
+    rows = {row["metric"]: row for row in json.loads(cli("metrics", "--json").out)}
+    assert rows["rbo(p=0.9)@K"] == {
+        "metric": "rbo(p=0.9)@K",
+        "range": "0 to 1",
+        "better": "higher",
+        "about": "rank-biased overlap, extrapolated from the first k places; p weighs the deeper "
+        "ones",
+        "source": "Webber, Moffat & Zobel 2010, equation 23",
+        "tasks": ["paraphrased-retrieval"],
+    }
+    assert rows["tie_rate"]["better"] == "lower"
+    assert rows["spearman"]["range"] == "-1 to 1"
+    assert "recall@K/{query,paraphrase}" in rows
+    shown = cli("metrics")
+    assert (shown.code, shown.err) == (0, "")
+    assert len(shown.out.splitlines()) > len(rows)
+
+
 def test_one_task_shows_its_protocols(cli):
     rows = json.loads(cli("tasks", "sick-r", "--json").out)
     assert [row["protocol"] for row in rows] == ["senteval", "mteb"]

@@ -2,8 +2,8 @@
 
     tox -e kill        or        python tests/drives/kill_encoding.py [--kills 30] [--seed 0]
 
-Each restart must go on: what was stored before is not encoded again. It takes some
-minutes, and so it is not part of the default tests.
+Each restart must go on: what was stored before is not encoded again. It takes some minutes, and so
+it is not part of the default tests.
 """
 
 from __future__ import annotations

@@ -77,6 +77,31 @@ def test_force_scores_again_from_the_stored_vectors(go: Any, models: Path) -> No
     assert outcomes_path(path).read_bytes() == bits
 
 
+def test_a_depth_says_how_many_places_the_outcomes_keep(go: Any, data: Path) -> None:
+    for i in range(12, 24):
+        colour = (10 * i, 255 - 10 * i, 5 * i)
+        place = data / "paraphrased-retrieval/images" / f"{i}.png"
+        Image.new("RGB", (8, 8), colour).save(place)
+    found = {}
+    for depth in (None, 11, 10, 1000):
+        ((path, result),) = go(
+            "Both", "paraphrased-retrieval", depth=depth, force=depth is not None
+        ).results
+        found[depth] = (path, result.scores, read_outcomes(path))
+    whole = found[None][2]
+    assert whole["overlaps"].shape[1] == 24
+    for depth, kept in {11: 11, 10: 10, 1000: 24}.items():
+        path, scores, columns = found[depth]
+        # The key is the same, and so are the scores and the first places.
+        assert (path, scores) == found[None][:2]
+        for name in ("overlaps", "similarity_query", "similarity_paraphrase"):
+            assert (columns[name] == whole[name][:, :kept]).all()
+        for name in ("top_query", "top_paraphrase"):
+            assert [list(row) for row in columns[name]] == [list(r[:kept]) for r in whole[name]]
+    with pytest.raises(UsageError, match="a depth of 9 is too little; keep at least 10 places"):
+        go("Both", "paraphrased-retrieval", depth=9)
+
+
 def test_a_limit_has_its_own_result(go: Any) -> None:
     ((whole, first),) = go("Both", "STS12").results
     ((part, second),) = go("Both", "STS12", limit=10).results

@@ -67,6 +67,22 @@ class Elsewhere(ExternallyScoredTask):
 """
 
 
+METRIC = """
+from paraclip_bench.plugin import Metric, batched, weighted_mean
+
+def make(k):
+    @batched
+    def share(columns, weights):
+        return weighted_mean((columns["right"] >= k).astype(float), weights)
+    return share
+
+WRONG = Metric("wrong", "share below k", make, lower_is_better=True, k=1, tasks=("Anagrams",))
+STRANGE = Metric("strange", "reads what is not there", lambda: lambda c, w: c["no such"].mean(),
+                 tasks=("Anagrams",))
+NOBODY = Metric("nobody", "of no task", lambda: None)
+"""
+
+
 @pytest.fixture
 def letters(install):
     install("letters", MODEL, models={"letters": "letters:Letters"})
@@ -88,6 +104,33 @@ def test_a_model_and_a_task_of_a_few_lines_work_end_to_end(run):
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)["results"]
     assert (result["task"], result["value"], result["n"]) == ("Anagrams", 1.0, 2)
+
+
+@pytest.mark.usefixtures("letters", "anagrams")
+def test_a_metric_of_a_plugin_is_computed_from_results_that_are_there(install, run):
+    entries = {"wrong": "shares:WRONG", "strange": "shares:STRANGE", "nobody": "shares:NOBODY"}
+    assert run("run", "-m", "letters", "-t", "Anagrams").returncode == 0
+    install("shares", METRIC, metrics=entries)
+    listed = run("metrics", "--json")
+    rows = {row["metric"]: row for row in json.loads(listed.stdout)}
+    assert rows["wrong@K"]["tasks"] == ["Anagrams"]
+    assert rows["wrong@K"]["better"] == "lower"
+    assert "metric 'nobody' of shares 1.0: shares:NOBODY must be a Metric" in listed.stderr
+    states = {row["name"]: row["state"] for row in json.loads(run("plugins", "--json").stdout)}
+    assert (states["wrong"], states["nobody"]) == ("ok", "broken")
+
+    shown = run("leaderboard", "--score", "wrong@1", "--score", "wrong@2", "--json")
+    assert shown.returncode == 0, shown.stderr
+    board = json.loads(shown.stdout)
+    assert [column["score"] for column in board["columns"]] == ["wrong@1", "wrong@2"]
+    assert all(column["lower_is_better"] for column in board["columns"])
+    assert [cell["estimate"]["value"] for cell in board["rows"][0]["cells"]] == [1.0, 0.0]
+    unknown = run("leaderboard", "--score", "nobody")
+    assert unknown.returncode == 1
+    assert len(unknown.stderr.splitlines()) == 1
+    strange = run("leaderboard", "--score", "strange")
+    assert strange.returncode == 2
+    assert "strange cannot be computed from the outcomes (KeyError: 'no such')" in strange.stderr
 
 
 @pytest.mark.usefixtures("anagrams")
