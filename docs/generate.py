@@ -58,7 +58,7 @@ def tasks() -> str:
 def metrics() -> str:
     """A row for each kind of metric."""
     lines = [
-        "| metric | range | better | what it is | whose | tasks |",
+        "| metric | range | better | what it is | source | tasks |",
         "|---|---|---|---|---|---|",
     ]
     for metric, names in all_metrics()[0]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from paraclip_bench.errors import BenchError, reason_of
+from paraclip_bench.errors import BenchError, sentence_of
 
 # Marks an error that all ranks know of.
 _KNOWN = "paraclip_bench_known_to_all"
@@ -54,7 +54,7 @@ class ProcessGroup:
             return
         if error is not None:
             setattr(error, _KNOWN, True)
-        errors = self.gather(None if error is None else _sentence(error))
+        errors = self.gather(None if error is None else sentence_of(error))
         failed = [rank for rank, text in enumerate(errors) if text is not None]
         if failed and len(failed) < self.size:
             raise RankFailed(f"rank {failed[0]} of {self.size} failed: {errors[failed[0]]}")
@@ -160,7 +160,3 @@ def _join(distributed: Any, backend: str) -> None:
                 raise
     c10d = distributed.distributed_c10d
     getattr(c10d, "set_timeout", c10d._set_pg_timeout)(_PATIENCE)
-
-
-def _sentence(error: BaseException) -> str:
-    return str(error) if isinstance(error, BenchError) else reason_of(error)

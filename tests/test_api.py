@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import paraclip_bench
-from paraclip_bench.api import evaluate, leaderboard
+from paraclip_bench.api import evaluate, leaderboard, load_task
 from paraclip_bench.errors import UsageError
 from paraclip_bench.plugin import Protocol, Task, mean_of
 
@@ -98,17 +98,39 @@ def test_a_task_may_be_an_object(tmp_path: Path) -> None:
     ((file, result),) = evaluate(Lengths(), Anagrams(), **where).results  # type: ignore[arg-type]
     assert (result.task, result.scores["accuracy"].value, result.n) == ("anagrams", 1.0, 1)
     assert file.is_file()
+
+    # Its scores are known to those who hand it to the board.
+    class Half(Anagrams):
+        scores: ClassVar[dict[str, Any]] = {
+            **Anagrams.scores,
+            "half": lambda columns, weights: (columns["right"] * weights).sum() / 2,
+        }
+
+    with pytest.raises(UsageError, match="there is no score 'half'"):
+        leaderboard(workspace=tmp_path, scores=["half"])
+    board = leaderboard(workspace=tmp_path, tasks=[Half()], scores=["half"])
+    assert {column.score for column in board.columns} == {"half"}
+    assert [[cell.estimate.value for cell in row.cells] for row in board.rows] == [[0.5]]  # type: ignore[union-attr]
     # Other data are another result, and names and objects go together.
     report = evaluate([Lengths()], [Anagrams("listen"), "sts12"], **where)  # type: ignore[arg-type]
     ((other, second),) = report.results
     assert (second.scores["accuracy"].value, other == file) == (0.0, False)
     assert any("sts12" in failure.lower() for failure in report.failures)
-    # Its scores are known to those who hand it to the board.
-    board = leaderboard(workspace=tmp_path, tasks=[Anagrams()], scores=["accuracy"])
-    assert {column.score for column in board.columns} == {"accuracy"}
-    task = Anagrams()
-    assert evaluate(Lengths(), task, depth=12, **where).results  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="two tasks are named 'anagrams'"):
+        evaluate(Lengths(), [Anagrams(), Anagrams("listen")], **where)  # type: ignore[arg-type]
+
+    # An object is the caller's own: --depth is for a copy of it.
+    task = load_task("paraphrased-retrieval")
+    evaluate(Lengths(), task, depth=12, **where)  # type: ignore[arg-type]
     assert task.depth == 100
+
+
+def test_an_object_of_a_class_that_lacks_something_is_refused() -> None:
+    class Empty(Anagrams):
+        scores: ClassVar[dict[str, Any]] = {}
+
+    with pytest.raises(UsageError, match="the task Empty: its scores must be a dict"):
+        evaluate(Lengths(), Empty())
 
 
 class Scaled(Lengths):

@@ -90,4 +90,7 @@ def as_csv(board: Board) -> str:
 
 def as_json(board: Board) -> str:
     """The whole board, scores as fractions."""
-    return json.dumps(dataclasses.asdict(board), indent=1) + "\n"
+    whole = dataclasses.asdict(board)
+    for column in whole["columns"]:
+        del column["is_computed"]  # how a value was had, which nobody else needs
+    return json.dumps(whole, indent=1) + "\n"

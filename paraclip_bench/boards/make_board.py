@@ -32,7 +32,7 @@ from paraclip_bench.metrics.resampling import Estimate, estimate, interval, repl
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import read_outcomes
 from paraclip_bench.tasks.base import Group, Task, UnknownScore
-from paraclip_bench.tasks.catalog import all_tasks, load_task
+from paraclip_bench.tasks.catalog import all_metrics, all_tasks, load_task
 
 
 def make_board(
@@ -57,6 +57,8 @@ def make_board(
     """
     if reference is not None:
         check_which(reference)
+    if all_scores and scores:
+        raise UsageError("--all shows every score and --score some; give one of them")
     suite = choose_board_suite(results, suite)
     selection = select(results, suite, with_limits=with_limits)
     if not selection.cells:
@@ -173,16 +175,22 @@ def _score_columns(
     """A column a measure and score, of the tasks that have it; `UsageError` where none has."""
     columns = []
     for name in scores:
-        found = []
+        found, wrong = [], dict[str, None]()
         for measure in selection.measures:
             result, task = selection.any_entry(measure).result, tasks.get(measure.task)
-            try:
-                score = name if task is None else _name_of(task, name)
-            except UnknownScore:
-                continue
+            score = name
+            if name not in result.scores:
+                # Another program's scores are those that it gave.
+                if task is None or result.provenance.scored_by:
+                    continue
+                try:
+                    score = _name_of(task, name)
+                except UnknownScore:
+                    continue
+                except BenchError as error:
+                    wrong[str(error)] = None
+                    continue
             is_computed = score not in result.scores
-            if is_computed and (task is None or result.provenance.scored_by):
-                continue
             found.append(
                 Column(
                     _title(selection, measure, task),
@@ -193,8 +201,11 @@ def _score_columns(
                     is_computed=is_computed,
                 )
             )
+        if not found and wrong:
+            raise UsageError(next(iter(wrong)))
         if not found:
             known = {score for e in selection.cells.values() for score in e.result.scores}
+            known |= {str(metric) for metric, _ in all_metrics()[0] if metric.tasks}
             raise registry.unknown("score", name, known, "among these results")
         columns += found
     return columns
@@ -261,7 +272,7 @@ def _place(result: Result) -> str:
 def _title(selection: Selection, measure: Measure, task: Task | None) -> str:
     """The task; its protocol and its data where there are several; its limit."""
     result = selection.any_entry(measure).result
-    # Who scores elsewhere is not asked for the task only to know its protocols.
+    # An external program is not asked for the task only to know its protocols.
     several = len(task.protocols) > 1 if task else not result.provenance.scored_by
     title = f"{measure.task} ({measure.protocol})" if several else measure.task
     tags = [f"first {result.limit}"] if selection.any_entry(measure).is_cut else []
@@ -326,11 +337,11 @@ class _Estimates:
         return self._made[key]
 
     def _compute(self, score: str, entry: Entry) -> Estimate | None:
-        metric = self._tasks[entry.result.task].metric(score)
         try:
+            metric = self._tasks[entry.result.task].metric(score)
             return estimate(metric, self._outcomes(entry.path), seed=entry.result.provenance.seed)
         except TooShallow as error:
-            self.not_computed[f"{entry.shown}: {score} {error}; {_deeper(entry, error)}"] = None
+            self.not_computed[f"{entry.shown}: {score} {_too_shallow(entry, error)}"] = None
         except DataError as error:
             self.not_computed[str(error)] = None
         # A plugin's metric may raise anything.
@@ -362,9 +373,11 @@ class _Estimates:
         return replicates(self._tasks[task].metric(score), self._outcomes(path), seed=seed)
 
 
-def _deeper(entry: Entry, error: TooShallow) -> str:
-    """The command that measures a result again and keeps enough."""
+def _too_shallow(entry: Entry, error: TooShallow) -> str:
+    """What outcomes lack, with the command that measures the result again and keeps enough."""
     result = entry.result
+    if result.provenance.depth is not None and error.kept < result.provenance.depth:
+        return f"looks at {error.needed} places, and the whole gallery has {error.kept}"
     words = ["run", "--model", result.model.spec, "--task", result.task]
     words += ["--protocol", result.protocol, "--suite", result.suite]
     if result.data.source == "folder":
@@ -374,7 +387,7 @@ def _deeper(entry: Entry, error: TooShallow) -> str:
     if result.provenance.dtype != "float32":
         words += ["--dtype", result.provenance.dtype]
     words += ["--depth", str(error.needed), "--force"]
-    return f"make it again with `{shlex.join(['paraclip-bench', *words])}`"
+    return f"{error}; make it again with `{shlex.join(['paraclip-bench', *words])}`"
 
 
 def _mean(entries: list[Entry], score: str) -> float | None:

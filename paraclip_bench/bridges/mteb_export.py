@@ -22,7 +22,7 @@ from paraclip_bench.bridges.mteb import (
     mteb_version,
 )
 from paraclip_bench.bridges.mteb_task import PARTS, PREFIX
-from paraclip_bench.errors import UsageError
+from paraclip_bench.errors import BenchError
 from paraclip_bench.files import atomic, write_text
 from paraclip_bench.results.schema import Result, Score
 from paraclip_bench.tasks.catalog import load_task
@@ -103,7 +103,8 @@ def _translate(result: Result) -> _Translation:
         if result.task.startswith(PREFIX):
             return _of_mteb(result, find_task(result.task.removeprefix(PREFIX)))
         return _of_ours(result)
-    except UsageError as error:  # a name that this version of mteb does not know
+    # A name that this version of mteb does not know, or a task of a plugin that is broken.
+    except BenchError as error:
         raise _LeftOut(str(error)) from error
 
 

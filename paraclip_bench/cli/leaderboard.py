@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperCommand
 
 from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption
-from paraclip_bench.errors import UsageError
 
 
 class Format(StrEnum):
@@ -85,8 +84,6 @@ def leaderboard(
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
-    if all_scores and score:
-        raise UsageError("--all shows every score and --score some; give one of them")
     form = Format.JSON if as_json else form
     board = make_board(
         Workspace(workspace).results,

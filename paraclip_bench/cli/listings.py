@@ -72,9 +72,15 @@ def metrics(as_json: JsonOption = False) -> None:
 
 def plugins(as_json: JsonOption = False) -> None:
     """Import every plugin and say which are broken, and why."""
-    from paraclip_bench.tasks.base import load_metric
-    from paraclip_bench.tasks.catalog import load_task, takes_argument
+    from paraclip_bench.tasks.catalog import (
+        all_tasks,
+        check_metric,
+        find_suite,
+        load_task,
+        takes_argument,
+    )
 
+    tasks, _ = all_tasks()
     rows: list[dict[str, Any]] = []
     for kind in registry.GROUPS:
         clashing = registry.clashes(kind)
@@ -91,7 +97,9 @@ def plugins(as_json: JsonOption = False) -> None:
                     if kind == "task" and not takes_argument(found):
                         load_task(plugin.name)
                     elif kind == "metric":
-                        load_metric(plugin.name)
+                        check_metric(plugin.name, tasks)
+                    elif kind == "suite":
+                        find_suite(plugin.name)
                 except BenchError as error:
                     state, reason = "broken", str(error)
             rows.append(

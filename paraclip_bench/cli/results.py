@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -104,6 +104,16 @@ class ExportFormat(StrEnum):
     MTEB = "mteb"
 
 
+def _mteb() -> Callable[..., Any]:
+    from paraclip_bench.bridges.mteb_export import export as write
+
+    return write
+
+
+# What writes each format, imported when it is asked for.
+EXPORTS = {ExportFormat.MTEB: _mteb}
+
+
 def export(
     form: Annotated[ExportFormat, typer.Option("--format", help="Whose format.")],
     out: Annotated[
@@ -118,12 +128,11 @@ def export(
 
     mteb.ResultCache reads a DIR that is called `results`. What has no equivalent is named.
     """
-    from paraclip_bench.bridges.mteb_export import export as write
-    from paraclip_bench.cli.shared import table
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
     place, progress = Workspace(workspace), Progress()
+    write = EXPORTS[form]()
     done = write(place.results, out or place.root / "mteb" / "results", suite=suite)
     rows = [
         {"model": result.model.name, "task": result.task, "file": str(path)}

@@ -94,17 +94,24 @@ class FolderSource:
         """The file of that place in the layout; `MissingData` where it is missing."""
         path = self.root / relative
         if not path.is_file():
-            raise MissingData(f"{path} is missing; put it there (docs/data.md has the layout)")
+            raise self._missing(relative, "it")
         return path
 
     def folder(self, relative: str) -> Path:
         """The folder of that place in the layout; `MissingData` where it is missing."""
         path = self.root / relative
         if not path.is_dir():
-            raise MissingData(
-                f"{path} is missing; put the folder there (docs/data.md has the layout)"
-            )
+            raise self._missing(relative, "the folder")
         return path
+
+    def _missing(self, relative: str, what: str) -> MissingData:
+        if self.kind == "demo":
+            return MissingData(
+                f"the demo world has no {relative}; give a folder that has it with --data-dir"
+            )
+        return MissingData(
+            f"{self.root / relative} is missing; put {what} there (docs/data.md has the layout)"
+        )
 
 
 Source = HubSource | FolderSource

@@ -116,7 +116,7 @@ class Embedder:
         self._spaces = spaces
         self._progress = progress
         self._lenient = lenient
-        self._ranks: ProcessGroup = process_group()
+        self._group: ProcessGroup = process_group()
         self.seconds = 0.0
         self.requested = 0
         self.found = 0
@@ -154,7 +154,7 @@ class Embedder:
         space = self._spaces.space(side, encoder.fingerprint, dtype, self._model.name)
         request = _Request(side, encoder, list(place), first, space, Rows(len(place)))
         # Without a fingerprint nothing is stored, so each rank computes all of it.
-        group = ProcessGroup() if encoder.fingerprint is None else self._ranks
+        group = ProcessGroup() if encoder.fingerprint is None else self._group
         exact_products(self._model.device, dtype)
         self.dtypes[side] = dtype
         with _in_step(group):

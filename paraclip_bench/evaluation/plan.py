@@ -15,7 +15,7 @@ from paraclip_bench.errors import (
     is_fetchable,
     sentence_of,
 )
-from paraclip_bench.models.adapter import Context, Model, missing_sides
+from paraclip_bench.models.adapter import Context, Model
 from paraclip_bench.models.load import load_model, suite_of
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.results.store import result_key, result_path
@@ -160,7 +160,8 @@ def title_of(task: Task, protocol: str) -> str:
 
 def skip_reason(model: Model, task: Task, protocol: str) -> str | None:
     """Why a model cannot run a task, or None."""
-    lacking = missing_sides(model, task.protocols[protocol].needs)
+    needs = task.protocols[protocol].needs
+    lacking = [side for side in needs if model.encoder(side) is None]
     return f"{model.name} has no {' and no '.join(lacking)} encoder" if lacking else None
 
 
@@ -250,7 +251,7 @@ def choose_suite(asked: str | None, models: Sequence[str | Model], checkpoints: 
     if len(suites) > 1:
         named = ", ".join(f"{spec} is of {suite}" for spec, suite in found.items() if suite)
         raise UsageError(f"these models are of different suites ({named}); say --suite NAME")
-    return suites.pop() if suites else "paper"
+    return find_suite(suites.pop()).name if suites else "paper"
 
 
 def choose_source(suite: str, data_dir: Path | None) -> Source:

@@ -9,8 +9,6 @@ import contextlib
 import copy
 import dataclasses
 import secrets
-import shlex
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -37,7 +35,7 @@ from paraclip_bench.files import atomic
 from paraclip_bench.models.adapter import Model
 from paraclip_bench.progress import Progress
 from paraclip_bench.reference.comparison import comparison
-from paraclip_bench.results.provenance import versions
+from paraclip_bench.results.provenance import command_line, versions
 from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result
 from paraclip_bench.results.store import read, write
 from paraclip_bench.tasks.base import LEAST_DEPTH, Task
@@ -102,7 +100,7 @@ def plan_run(
         # Copies, because a task may be the caller's own object.
         chosen = [copy.copy(task) for task in chosen]
         for task in chosen:
-            task.depth = options.depth
+            task.depth = None if task.depth is None else options.depth
     return make_plan(
         models,
         choose_protocols(chosen, options.protocols),
@@ -217,6 +215,12 @@ class _Run:
         result = read(path)
         self.report.results.append((path, result))
         self.progress.say(f"{model.name} on {work.title}: already there, {path.name}")
+        kept, asked = result.provenance.depth, self.options.depth
+        if asked is not None and work.task.depth is not None and kept != asked:
+            self.progress.say(
+                f"note: {path.name} was measured with depth {kept or LEAST_DEPTH}; "
+                f"--force measures it again with {asked}"
+            )
         self.compare(result, model, work)
 
     def measure(self, model: Model, work: Work, path: Path) -> None:
@@ -224,8 +228,7 @@ class _Run:
         start = time.perf_counter()
         embed = Embedder(model, self.spaces, self.progress, lenient=self.options.allow_truncated)
         found = measure(work.task, work.examples, embed)
-        if how := model.adapter.describe():
-            self.say_once(model.name, f"{model.name}: {how}")
+        self.describe(model)
         if not self.group.is_first:
             return
         scored = score(work.task, found, seed=self.options.seed)
@@ -277,10 +280,11 @@ class _Run:
                 seconds=round(seconds, 3),
                 encode_seconds=round(embed.seconds, 3),
                 from_store=round(embed.found / embed.requested, 4) if embed.requested else 0.0,
-                command=shlex.join(["paraclip-bench", *sys.argv[1:]]),
+                command=command_line(),
                 time=datetime.now(UTC).isoformat(timespec="milliseconds"),
                 run=self.id,
                 scored_by=scored.scored_by,
+                depth=work.task.depth,
             ),
         )
 
@@ -295,6 +299,12 @@ class _Run:
         except Exception as error:
             why = sentence_of(error)
             self.say_once("", f"note: no result is compared with published numbers: {why}")
+
+    def describe(self, model: Model) -> None:
+        """Say how the model computes; foreign code, which cannot fail a task that is measured."""
+        with contextlib.suppress(Exception):
+            if how := model.adapter.describe():
+                self.say_once(model.name, f"{model.name}: {how}")
 
     def say_once(self, who: str, line: str) -> None:
         """A line that a run says once."""

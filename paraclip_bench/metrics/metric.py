@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.errors import BenchError, UsageError, reason_of
 
 Floats = npt.NDArray[np.floating[Any]]
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -31,7 +31,7 @@ class TooShallow(BenchError):
 
     def __init__(self, needed: int, kept: int) -> None:
         super().__init__(f"looks at {needed} places, and the outcomes keep {kept}")
-        self.needed = needed
+        self.needed, self.kept = needed, kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Metric:
     given: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
-        said = [f"{key}={value:g}" for key, value in self.given.items()]
+        said = [f"{key}={_exact(value)}" for key, value in self.given.items()]
         brackets = f"({', '.join(said)})" if said else ""
         depth = "" if self.k is None else f"@{self.k}"
         return f"{self.name}{brackets}{depth}{self.of and '/' + self.of}"
@@ -90,7 +90,7 @@ class Metric:
     @property
     def pattern(self) -> str:
         """The names of its kind, for a listing: rbo(p=0.9)@K, recall@K/{query,paraphrase}."""
-        defaults = ", ".join(f"{key}={value:g}" for key, value in self.defaults.items())
+        defaults = ", ".join(f"{key}={_exact(value)}" for key, value in self.defaults.items())
         name = f"{self.name}({defaults})" if defaults else self.name
         name += "" if self.k is None else "@K"
         return f"{name}/{{{','.join(self.choices)}}}" if self.choices else name
@@ -123,11 +123,15 @@ class Metric:
                 f"the metric {text!r}: {of!r} is none of {', '.join(self.choices)} ({self.pattern})"
             )
         given = {}
+        said = set[str]()
         for part in (found["given"] or "").split(",") if found["given"] else ():
             key, equals, value = (piece.strip() for piece in part.partition("="))
             if key not in self.defaults or not equals:
                 known = ", ".join(self.defaults) or "none"
                 raise UsageError(f"the metric {text!r}: {part.strip()!r} sets none of: {known}")
+            if key in said:
+                raise UsageError(f"the metric {text!r} says {key} twice")
+            said.add(key)
             try:
                 number = float(value)
             except ValueError as error:
@@ -140,7 +144,15 @@ class Metric:
             _ = parsed.statistic
         except ValueError as error:
             raise UsageError(f"the metric {text!r}: {error}") from error
+        # A plugin's metric may raise anything.
+        except Exception as error:
+            raise UsageError(f"the metric {text!r} cannot be made ({reason_of(error)})") from error
         return parsed
+
+
+def _exact(value: float) -> str:
+    """A number as it is read again: 0.9, 2."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def named(*metrics: Metric) -> dict[str, Metric]:

@@ -16,11 +16,10 @@ import hashlib
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import BenchError, ModelError, UsageError, reason_of
 
 DTYPES = {
@@ -143,11 +142,12 @@ def as_adapter(
     `argument` is what its class was made with; `is_object` says that nobody knows, because the
     object was made elsewhere. Raises `ModelError` for an object with neither form.
     """
-    is_whole = isinstance(made, Adapter) and not _is_simple(made)
-    wrapped = _Wrapped(made, spec, argument, is_object=is_object)
-    adapter: Adapter = made if is_whole else wrapped
+    adapter: Adapter = made
+    if not isinstance(made, Adapter) or not _is_whole(made):
+        adapter = _Wrapped(made, spec, argument, is_object=is_object)
     # Both sides are looked at here, so that a wrong one is named before anything is run.
-    if adapter.text is None and adapter.image is None and not _has_side(made):
+    sides = (adapter.text, adapter.image)
+    if sides == (None, None) and not _has_side(made):
         raise ModelError(
             f"model {spec!r} ({type(made).__name__}) has neither encode_texts, encode_images, text "
             "nor image; give it one of them (docs/models.md)"
@@ -155,9 +155,14 @@ def as_adapter(
     return adapter
 
 
+def is_alias(cls: Any) -> bool:
+    """Whether a class is an `Alias`, or has its `resolve` as one has."""
+    return isinstance(cls, type) and callable(getattr(cls, "resolve", None))
+
+
 def may_name_suite(cls: Any) -> bool:
     """Whether a model of this class may say which suite it belongs to."""
-    return isinstance(cls, type) and (issubclass(cls, Alias | Adapter) or hasattr(cls, "suite"))
+    return is_alias(cls) or inspect.getattr_static(cls, "suite", None) is not None
 
 
 class Model:
@@ -241,18 +246,6 @@ class Model:
         self.dtype = wanted
 
 
-def missing_sides(model: Model, needs: Sequence[str]) -> list[str]:
-    """The sides of `needs` that the model lacks."""
-    return [side for side in needs if model.encoder(side) is None]
-
-
-def image_item(item: Any) -> ImageRef:
-    """The `ImageRef` that an image encoder's `prepare` is given; `TypeError` for another thing."""
-    if not isinstance(item, ImageRef):
-        raise TypeError(f"an image encoder prepares ImageRef, not {type(item).__name__}")
-    return item
-
-
 def exact_products(device: str, dtype: str) -> None:
     """Turn TF32 off, cuDNN's too, where a model runs in float32 on a GPU.
 
@@ -290,8 +283,7 @@ class _WrappedEncoder(Encoder):
 
     @lazy_attribute
     def fingerprint(self) -> str | None:
-        found: str | None = self._made.fingerprint
-        return found
+        return getattr(self._made, "fingerprint", None)
 
     @lazy_attribute
     def dtype(self) -> str | None:
@@ -344,12 +336,14 @@ class _Wrapped(Adapter):
         if isinstance(made, Encoder):
             return made
         if made is not None:
-            if not _is_encoder(made):
+            if not all(callable(getattr(made, name, None)) for name in ("prepare", "encode")):
                 raise ModelError(
-                    f"model {self._spec!r}: its {side} encoder lacks fingerprint, prepare or "
-                    "encode; docs/models.md shows the full form"
+                    f"model {self._spec!r}: its {side} encoder lacks prepare or encode; "
+                    "docs/models.md shows the full form"
                 )
             return _WrappedEncoder(made)
+        if _says(self._made, side):
+            return None
         function = getattr(self._made, _SIMPLE[side], None)
         if function is None:
             return None
@@ -357,20 +351,21 @@ class _Wrapped(Adapter):
         return _Simple(None if own is None else f"{side}:{own}", function, side)
 
 
-def _is_simple(made: Any) -> bool:
-    return any(hasattr(made, name) for name in _SIMPLE.values())
+def _is_whole(made: Adapter) -> bool:
+    """Whether nothing of an adapter has to be wrapped: no simple form, and encoders of ours."""
+    return not any(hasattr(made, name) for name in _SIMPLE.values()) and all(
+        side is None or isinstance(side, Encoder) for side in (made.text, made.image)
+    )
+
+
+def _says(made: Any, side: str) -> bool:
+    """Whether an object says itself that it lacks a side; the default of `Adapter` does not."""
+    classes = [cls for cls in type(made).__mro__ if cls is not Adapter]
+    return any(side in vars(owner) for owner in [made, *classes] if hasattr(owner, "__dict__"))
 
 
 def _has_side(made: Any) -> bool:
     return not isinstance(made, Adapter) and any(hasattr(made, side) for side in SIDES)
-
-
-def _is_encoder(made: Any) -> bool:
-    # Looked up on the class: to read a lazy fingerprint of an object would load its weights.
-    own = getattr(made, "__dict__", {})
-    return all(
-        name in own or hasattr(type(made), name) for name in ("fingerprint", "prepare", "encode")
-    )
 
 
 def _own_fingerprint(made: Any, argument: str | None, *, is_object: bool) -> str | None:

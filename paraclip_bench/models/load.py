@@ -11,7 +11,7 @@ from typing import Any
 
 from paraclip_bench import registry
 from paraclip_bench.errors import BenchError, ModelError, UsageError, reason_of
-from paraclip_bench.models.adapter import Alias, Context, Model, may_name_suite
+from paraclip_bench.models.adapter import Context, Model, is_alias, may_name_suite
 
 
 def load_model(spec: str, context: Context) -> Model:
@@ -29,9 +29,9 @@ def load_model(spec: str, context: Context) -> Model:
         label = cls.__name__ if argument is None else f"{cls.__name__}-{argument}"
     else:
         cls, label = registry.find("model", name).load(), spec
-    if isinstance(cls, type) and issubclass(cls, Alias):
+    if is_alias(cls):
         target = load_model(cls.resolve(argument, context), context)
-        named = cls.label or target.name
+        named = getattr(cls, "label", None) or target.name
         return Model(spec, target.adapter, name=named, argument=target.argument)
     arguments = () if argument is None else (argument,)
     if not registry.accepts(cls, arguments):
@@ -67,8 +67,8 @@ def suite_of(spec: str, context: Context) -> str | None:
         suite = load_model(spec, context).adapter.suite
     except UsageError:
         raise
-    except BenchError:
-        # The preflight will say why this one cannot be loaded; the others go on.
+    # The preflight will say why this one cannot be loaded, foreign code too; the others go on.
+    except Exception:
         return None
     return suite if isinstance(suite, str) else None
 

@@ -157,7 +157,7 @@ class Chains:
         )
 
     def reason(self, row: CaptionRow, answer: Answer) -> str | None:
-        """Why an answer is unfit: the service's reason, the gate's, or that it is far off."""
+        """Why an answer is unfit: by the service, by the filter, or too far in meaning."""
         if answer.reason is not None:
             return answer.reason
         before = row.answers.get((answer.step - 1, answer.chain))

@@ -29,7 +29,7 @@ def journal_file(output: Path) -> Path:
 
 
 def dropped_file(output: Path) -> Path:
-    """Rows that the gate dropped, each with its reason."""
+    """Rows without a chain left, each with its reasons."""
     return work_folder(output) / "dropped.jsonl"
 
 

@@ -87,7 +87,13 @@ class ParaphraseJob:
 
     def digest(self) -> str:
         """Stands for the rows of the input and what is selected of them."""
-        hasher = hashlib.sha256(f"{self.fields}{self.caption_filter}{self.limit}".encode())
+        fields, kept = self.fields, self.caption_filter
+        # Written out, because the journals of 0.1.0 know it so.
+        known = (
+            f"Fields(caption={fields.caption!r}, image={fields.image!r})"
+            f"Selection(min_words={kept.min_words!r}, max_words={kept.max_words!r})"
+        )
+        hasher = hashlib.sha256(f"{known}{self.limit}".encode())
         for file in self.files:
             hasher.update(f"\n{file.name}\n".encode())
             if file.suffix == ".tar":

@@ -44,9 +44,9 @@ _NAMED = 3
 class Answer:
     """What a service said: chain `chain` of a row at step 1 or 2.
 
-    reason is what is wrong with it by the service's own account; what the gate finds is told when
-    it is read, so that the gate may change. cosine is that of its vector and the caption's, where
-    it was asked for.
+    reason is what is wrong with it by the service's own account; what the answer filter finds is
+    told when it is read, so that the filter may change. cosine is that of its vector and the
+    caption's, where it was asked for.
     """
 
     key: bytes

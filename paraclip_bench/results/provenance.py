@@ -7,7 +7,10 @@ import functools
 import hashlib
 import json
 import platform
+import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import importlib_metadata
@@ -16,6 +19,15 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.tasks.base import Examples
 
 _PACKAGES = ("paraclip-bench", "torch", "open_clip_torch", "numpy", "pillow", "transformers")
+
+
+def command_line() -> str:
+    """The command that made something, as it can be typed again; of a script its name alone."""
+    program, *arguments = sys.argv
+    # `python -m paraclip_bench` says the path of its __main__.py.
+    own = Path(program).name in ("paraclip-bench", "__main__.py")
+    words = ["paraclip-bench"] if own else ["python", Path(program).name]
+    return shlex.join([*words, *arguments])
 
 
 @functools.cache

@@ -56,7 +56,9 @@ class Provenance(_Part):
     `dtypes` says in what each side that was needed ran: on a CPU the image tower may stay in
     float32 where `dtype` is less. `run` is the same for all results of one call of run, and
     another for each call. `scored_by` names who computed the scores where it was not this package:
-    there are then no outcomes, and no interval can be had.
+    there are then no outcomes, and no interval can be had. `depth` is how many first places of
+    each ranking the outcomes keep, or the whole gallery where it is smaller; None where nothing is
+    ranked, and in results before there was a depth, which keep ten.
     """
 
     versions: dict[str, str]
@@ -71,6 +73,7 @@ class Provenance(_Part):
     time: str
     run: str = ""
     scored_by: str = ""
+    depth: int | None = None
 
 
 class Result(_Part):

@@ -120,8 +120,8 @@ class Task(ABC):
     lower_is_better: plain functions among the scores of which less is more; a `Metric` says it
     itself. breakdown: an outcome column that names a part of the examples (a subset, a relation),
     and the scores that a result shows for each part. data_set: what the examples are and where
-    they are from. depth: how many first places of a ranking the outcomes keep, where the task ranks
-    a gallery.
+    they are from. depth: how many first places of a ranking the outcomes keep at most, where the
+    task ranks a gallery; `--depth` sets it.
     """
 
     name: ClassVar[str]
@@ -134,7 +134,7 @@ class Task(ABC):
     lower_is_better: ClassVar[tuple[str, ...]] = ()
     breakdown: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     data_set: ClassVar[DataSet | None] = None
-    depth: int = 100
+    depth: int | None = None
 
     @property
     def group_names(self) -> tuple[str, ...]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, get_args
 
 from paraclip_bench import registry
 from paraclip_bench.data.source import HubSource, Source
 from paraclip_bench.errors import BenchError, UsageError, reason_of
 from paraclip_bench.metrics.metric import Metric
-from paraclip_bench.tasks.base import ExternallyScoredTask, Task, load_metric
+from paraclip_bench.tasks.base import (
+    ExternallyScoredTask,
+    Protocol,
+    Side,
+    Task,
+    load_metric,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +40,12 @@ def find_suite(name: str) -> Suite:
 
     Suites are entry points, as models and tasks are: the demo world brings its own.
     """
-    suite: Suite = registry.find("suite", name).load()
+    plugin = registry.find("suite", name)
+    suite = plugin.load()
+    if not isinstance(suite, Suite) or suite.name != plugin.name:
+        raise BenchError(
+            f"suite {plugin.name!r} of {plugin.origin}: {plugin.value} must be a Suite of that name"
+        )
     return suite
 
 
@@ -75,12 +86,45 @@ def load_task(name: str) -> Task:
             f"task {plugin.name!r} of {plugin.origin} is not a paraclip_bench.plugin.Task; "
             "fix or uninstall that package"
         )
-    if argument and not task.name.casefold().startswith(f"{plugin.name.casefold()}:"):
+    if wrong := problem_of(task):
+        raise BenchError(f"task {plugin.name!r} of {plugin.origin}: {wrong}; fix that package")
+    own, entry = task.name.casefold(), plugin.name.casefold()
+    if not own.startswith(f"{entry}:") if argument else own != entry:
+        wanted = f"does not begin with '{plugin.name}:'" if argument else "is not its entry point's"
         raise BenchError(
-            f"task {name!r} of {plugin.origin} calls itself {task.name!r}, which does not begin "
-            f"with '{plugin.name}:'; its results would be mixed with others, so fix that package"
+            f"task {name!r} of {plugin.origin} calls itself {task.name!r}, which {wanted}; "
+            "its results would be mixed with others, so fix that package"
         )
     return task
+
+
+def problem_of(task: Task) -> str:
+    """What a task's class attributes lack, as a clause; nothing where all is well."""
+    if not isinstance(getattr(task, "name", None), str) or not task.name:
+        return "its name must be a text"
+    protocols = getattr(task, "protocols", None)
+    if not isinstance(protocols, Mapping) or not protocols:
+        return "its protocols must be a dict of at least one Protocol by name"
+    for name, protocol in protocols.items():
+        if not isinstance(protocol, Protocol) or not set(protocol.needs) <= set(get_args(Side)):
+            return f'its protocol {name!r} must be a Protocol that needs "text", "image" or both'
+    scores = getattr(task, "scores", None)
+    external = isinstance(task, ExternallyScoredTask)
+    if not external and (not isinstance(scores, Mapping) or not scores):
+        return "its scores must be a dict of at least one statistic by name"
+    if not external and not all(callable(score) for score in task.scores.values()):
+        return "each of its scores must be a Metric or a function of (columns, weights)"
+    if hasattr(task, "mean_groups"):
+        return "a group with a mean is Group(NAME, has_mean=True) among its groups, not mean_groups"
+    own = type(task)
+    if (own.load, own.load_folder, own.load_hub) == (Task.load, Task.load_folder, Task.load_hub):
+        return "it needs load(source, protocol), or load_folder and load_hub"
+    for attribute in ("groups", "suites", "board", "lower_is_better"):
+        if isinstance(getattr(task, attribute), str):
+            return f"its {attribute} must be a tuple, such as ({getattr(task, attribute)!r},)"
+    if not external and (strange := set(task.board) - set(task.scores)):
+        return f"its board names {min(strange)!r}, which is none of its scores"
+    return ""
 
 
 def takes_argument(cls: Any) -> bool:
@@ -126,6 +170,10 @@ def choose_tasks(names: Sequence[str | Task], suite: str) -> TaskChoice:
     for name in names:
         members: list[Task]
         if isinstance(name, Task):
+            if wrong := problem_of(name):
+                raise UsageError(f"the task {type(name).__name__}: {wrong}")
+            if chosen.get(name.name, name) is not name:
+                raise UsageError(f"two tasks are named {name.name!r}; give each a name of its own")
             members = [name]
         elif ":" in name or name.casefold() in known:
             try:
@@ -193,9 +241,32 @@ def all_metrics() -> tuple[list[tuple[Metric, list[str]]], list[str]]:
     metrics = list(found.values())
     for plugin in registry.plugins("metric"):
         try:
-            metric = load_metric(plugin.name)
+            metric = check_metric(plugin.name, tasks)
         except BenchError as error:
             problems.append(str(error))
         else:
             metrics.append((metric, list(metric.tasks)))
     return sorted(metrics, key=lambda each: each[0].pattern), problems
+
+
+def check_metric(name: str, tasks: Iterable[Task]) -> Metric:
+    """The metric of a plugin; `BenchError` where it cannot be used with any of these tasks.
+
+    It is for nothing where no task has that name or group, and where the task has a metric of that
+    name already, which comes first.
+    """
+    metric = load_metric(name)
+    origin = registry.find("metric", name).origin
+    meant = [t for t in tasks if {t.name, *t.group_names} & set(metric.tasks)]
+    if not meant:
+        raise BenchError(
+            f"metric {name!r} of {origin} is for {', '.join(metric.tasks)}, and there is no such "
+            "task or group; fix that package"
+        )
+    for task in meant:
+        if any(isinstance(own, Metric) and own.name == name for own in task.scores.values()):
+            raise BenchError(
+                f"metric {name!r} of {origin} has the name of a metric of {task.name}, which comes "
+                "first; give it another name"
+            )
+    return metric

@@ -55,6 +55,7 @@ class ParaphrasedRetrieval(Task):
     """Do two phrasings of one query retrieve the same images, and the right one?"""
 
     name = "paraphrased-retrieval"
+    depth = 100
     suites = ("paper", "demo")
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "cheng2024": Protocol(("text", "image"), "top 10 of query and paraphrase compared")
@@ -135,7 +136,7 @@ class ParaphrasedRetrieval(Task):
         images = embed.images(gallery)
         texts = embed.texts([q.query for q in queries] + [q.paraphrase for q in queries])
         targets = np.array([q.target for q in queries])
-        k = min(max(self.depth, LEAST_DEPTH), len(gallery))
+        k = min(max(self.depth or 0, LEAST_DEPTH), len(gallery))
         query, paraphrase = (
             retrieve(vectors, images, targets, k)
             for vectors in (texts[: len(queries)], texts[len(queries) :])

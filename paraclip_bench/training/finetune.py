@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import shlex
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +25,7 @@ from paraclip_bench.models.adapter import SIDES, Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import OpenCLIP
 from paraclip_bench.progress import Progress
-from paraclip_bench.results.provenance import versions
+from paraclip_bench.results.provenance import command_line, versions
 from paraclip_bench.training.checkpoint import (
     LOSSES,
     PLOT,
@@ -329,7 +327,7 @@ def _describe(run: _Run, seconds: float) -> None:
         "device": model.device,
         "world_size": run.group.size,
         "seconds": round(seconds, 1),
-        "command": shlex.join(["paraclip-bench", *sys.argv[1:]]),
+        "command": command_line(),
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     copy_companions(run.adapter.folder, run.folder)

@@ -12,6 +12,7 @@ from paraclip_bench.metrics.resampling import estimate
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import result_key, result_path, write
 from paraclip_bench.tasks.catalog import load_task
+from paraclip_bench.tasks.sugarcrepe import SUBSETS
 
 Columns = dict[str, np.ndarray]
 
@@ -32,6 +33,17 @@ def outcomes(task: str, skill: float, n: int = 60) -> Columns:
             "correct": true > 0,
             "tie": np.arange(n) % 10 == 0 if skill < 0.5 else np.zeros(n, dtype=bool),
             "counted_group": group,
+        }
+    if task.startswith("sugarcrepe"):
+        names = [sorted(SUBSETS)[i % 7] if task == "sugarcrepe" else "swap_obj" for i in range(n)]
+        subset = np.array(names, dtype=object)
+        correct = noise + 3 * skill > 0
+        return {
+            **ids,
+            "correct": correct,
+            "tie": ~correct,
+            "subset": subset,
+            "averaged": subset,
         }
     if task == "paraphrased-retrieval":
         overlap = np.minimum(np.arange(1, 11), np.full((n, 1), round(10 * skill)))
@@ -65,6 +77,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
         n: int | None = None,
         columns: Columns | None = None,
         scored_by: str = "",
+        depth: int | None = None,
     ) -> Path:
         found = load_task(task)
         columns = columns or outcomes(found.name, skill)
@@ -102,6 +115,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
                 "time": f"2026-01-{day:02}T00:00:00+00:00",
                 "run": run,
                 "scored_by": scored_by,
+                "depth": depth,
             },
         }
         if scored_by:  # as if another program had given the same values, by a name of its own

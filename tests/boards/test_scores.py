@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paraclip_bench.boards.formats import as_json
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.cli.app import app
 from paraclip_bench.errors import UsageError
@@ -129,6 +131,52 @@ def test_too_shallow_outcomes_name_the_command_that_makes_them_again(
 
     group = typer.main.get_command(app)
     group.commands["run"].make_context("run", words[1:])  # type: ignore[attr-defined]
+
+
+def test_a_whole_gallery_cannot_be_measured_deeper(
+    put: Put, tmp_path: Path, made: Callable[..., Any]
+) -> None:
+    put("clip", PR, 0.3, depth=100)
+    with pytest.raises(UsageError) as caught:
+        make_board(tmp_path, scores=["ao@11"])
+    assert str(caught.value).endswith("ao@11 looks at 11 places, and the whole gallery has 10")
+    put("other", PR, 0.3, depth=10)
+    with pytest.raises(UsageError):
+        make_board(tmp_path, scores=["ao@11"], baseline="other")
+
+
+def test_a_parameter_that_one_task_refuses_is_anothers_score(put: Put, tmp_path: Path) -> None:
+    put("clip", PR, 0.3)
+    put("clip", "sugarcrepe-pp", 0.5)
+    put("clip", "sugarcrepe", 0.5)
+    board = make_board(tmp_path, scores=["accuracy/add_obj"])
+    assert [column.title for column in board.columns] == ["sugarcrepe (sugarcrepe)"]
+
+
+def test_scores_of_another_program_are_those_that_it_gave(put: Put, tmp_path: Path) -> None:
+    put("clip", "STS13", 0.3, scored_by="mteb 2.1")
+    board = make_board(tmp_path, scores=["pearson"])
+    assert [(c.title, c.scored_by) for c in board.columns] == [("elsewhere:STS13", "mteb 2.1")]
+    with pytest.raises(UsageError, match="there is no score 'kendall'"):
+        make_board(tmp_path, scores=["kendall"])
+
+
+def test_every_score_and_some_are_not_asked_for_at_once(put: Put, tmp_path: Path) -> None:
+    put("clip", PR, 0.3)
+    with pytest.raises(UsageError, match="give one of them"):
+        make_board(tmp_path, scores=["ao@3"], all_scores=True)
+
+
+def test_how_a_value_was_had_is_not_in_the_json(put: Put, tmp_path: Path) -> None:
+    put("clip", PR, 0.3)
+    written = json.loads(as_json(make_board(tmp_path, scores=["ao@3"])))
+    assert set(written["columns"][0]) == {
+        "title",
+        "score",
+        "measures",
+        "lower_is_better",
+        "scored_by",
+    }
 
 
 def test_nothing_deep_enough_is_an_error_that_says_the_same(put: Put, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_weights_that_are_not_in_the_cache(cli, data, spec, tmp_path, monkeypatc
         ("import sys; sys.exit()", ["custom.py cannot be imported", "SystemExit"]),
         ("class Model: pass", ["has neither encode_texts", "docs/models.md"]),
         ("class Model:\n def __init__(self): raise KeyError('k')", ["cannot be made", "'k'"]),
-        ("class Model:\n text = 3", ["text encoder lacks fingerprint", "docs/models.md"]),
+        ("class Model:\n text = 3", ["text encoder lacks prepare or encode", "docs/models.md"]),
         (
             "class Model:\n def encode_texts(self, t): raise ValueError('no way')",
             ["ValueError: no way"],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from paraclip_bench.data.source import folder_source
+from paraclip_bench.data.source import FolderSource, folder_source
 from paraclip_bench.errors import DataError, UsageError
 
 
@@ -22,3 +22,13 @@ def test_folder(tmp_path: Path) -> None:
             ask(name)
     with pytest.raises(UsageError, match="is not a folder"):
         folder_source(tmp_path / "sts" / "a.tsv")
+
+
+def test_the_demo_world_is_not_a_place_to_put_files(tmp_path: Path) -> None:
+    source = FolderSource(tmp_path, kind="demo")
+    for find in (source.file, source.folder):
+        with pytest.raises(DataError) as caught:
+            find("mine/cases.json")
+        assert str(caught.value) == (
+            "the demo world has no mine/cases.json; give a folder that has it with --data-dir"
+        )

@@ -77,6 +77,32 @@ def test_force_scores_again_from_the_stored_vectors(go: Any, models: Path) -> No
     assert outcomes_path(path).read_bytes() == bits
 
 
+def test_a_model_that_is_wrong_leaves_the_others_alone(go: Any, models: Path) -> None:
+    with models.open("a") as file:
+        file.write(
+            "\n\nclass BadImage(TextOnly):\n    image = object()\n"
+            "\n\nclass Describes(TextOnly):\n    fingerprint = 'describes-1'\n"
+            "\n    def describe(self, what):\n        return what\n"
+        )
+    report = go("BadImage TextOnly Describes", "STS12")
+    assert [result.model.name for _, result in report.results] == ["TextOnly", "Describes"]
+    (failure,) = report.failures
+    assert "BadImage" in failure
+    assert "its image encoder lacks prepare or encode" in failure
+
+
+def test_a_depth_that_is_asked_for_in_vain_is_said(
+    go: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((path, result),) = go("Both", "paraphrased-retrieval", "STS12").results[:1]
+    assert result.provenance.depth == 100
+    capsys.readouterr()
+    go("Both", "paraphrased-retrieval", "STS12", depth=50, quiet=False)
+    said = capsys.readouterr().err
+    note = f"note: {path.name} was measured with depth 100; --force measures it again with 50"
+    assert said.count(note) == said.count("note: ") == 1
+
+
 def test_a_depth_says_how_many_places_the_outcomes_keep(go: Any, data: Path) -> None:
     for i in range(12, 24):
         colour = (10 * i, 255 - 10 * i, 5 * i)
@@ -94,6 +120,7 @@ def test_a_depth_says_how_many_places_the_outcomes_keep(go: Any, data: Path) -> 
         path, scores, columns = found[depth]
         # The key is the same, and so are the scores and the first places.
         assert (path, scores) == found[None][:2]
+        assert read(path).provenance.depth == 1000  # the last that was run
         for name in ("overlaps", "similarity_query", "similarity_paraphrase"):
             assert (columns[name] == whole[name][:, :kept]).all()
         for name in ("top_query", "top_paraphrase"):

@@ -130,12 +130,75 @@ def test_the_full_form(tmp_path, context, embed):
     np.testing.assert_allclose(vectors, unit([[5, 1], [1, 1]]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("gone", ["fingerprint", "prepare", "encode"])
-def test_a_full_form_that_lacks_a_part_is_named_when_it_is_made(tmp_path, context, gone):
+@pytest.mark.parametrize("gone", ["prepare", "encode"])
+@pytest.mark.parametrize("base", ["", "(Adapter)"])
+@pytest.mark.parametrize("side", ["text", "image"])
+def test_a_full_form_that_lacks_a_part_is_named_when_it_is_made(
+    tmp_path, context, gone, base, side
+):
     file = tmp_path / "own.py"
-    file.write_text(FULL.replace(f"self.{gone} =", "self.other =").replace(f"def {gone}", "def x"))
-    with pytest.raises(ModelError, match="text encoder lacks fingerprint, prepare or encode"):
+    code = "from paraclip_bench.plugin import Adapter\n" + FULL.replace(f"def {gone}", "def x")
+    code = code.replace("class Full:", f"class Full{base}:")
+    if side == "image":  # a wrong side is named, also beside one that is right or absent
+        code = code.replace("image = None", "image = text").replace('text = Side("lengths")', "")
+        code = code.replace("image = text", 'text, image = None, Side("lengths")')
+    file.write_text(code)
+    with pytest.raises(ModelError, match=f"{side} encoder lacks prepare or encode"):
         load_model(f"{file}:Full", context)
+
+
+def test_a_wrong_side_beside_a_right_one_is_named_when_it_is_made(tmp_path, context):
+    file = tmp_path / "own.py"
+    file.write_text(FULL.replace("image = None", "image = 3"))
+    with pytest.raises(ModelError, match="image encoder lacks prepare or encode"):
+        load_model(f"{file}:Full", context)
+
+
+@pytest.mark.parametrize("base", ["", "(Adapter)"])
+def test_an_encoder_of_a_users_own_has_the_defaults(tmp_path, context, embed, base):
+    file = tmp_path / "own.py"
+    code = FULL.replace("self.fingerprint =", "self.other =").replace("Full:", f"Full{base}:")
+    file.write_text("from paraclip_bench.plugin import Adapter\n" + code)
+    model = load_model(f"{file}:Full", context)
+    assert (model.text.fingerprint, model.fingerprint, model.image) == (None, None, None)
+    assert (model.text.dtype, model.text.shares_prefixes) == (None, False)
+    np.testing.assert_allclose(embed(model).texts(["a"]), unit([[1, 1]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("base", ["", "(Adapter)"])
+def test_a_side_that_is_none_is_lacking_whatever_else_is_there(tmp_path, context, base):
+    file = tmp_path / "own.py"
+    code = SIMPLE.replace("class Simple:", f"class Simple{base}:\n    image = None\n")
+    file.write_text("from paraclip_bench.plugin import Adapter\n" + code)
+    model = load_model(f"{file}:Simple", context)
+    assert model.text is not None
+    assert model.image is None
+
+
+def test_an_adapter_may_have_the_simple_form(tmp_path, context, embed):
+    file = tmp_path / "own.py"
+    code = SIMPLE.replace("class Simple:", "class Simple(Adapter):")
+    file.write_text("from paraclip_bench.plugin import Adapter\n" + code)
+    model = load_model(f"{file}:Simple:3", context)
+    assert model.image is not None
+    np.testing.assert_allclose(embed(model).texts(["ab"]), unit([[2, 3]]), rtol=1e-6)
+
+
+ALIAS = """
+class Other:
+    label = "another"
+
+    @classmethod
+    def resolve(cls, argument, context):
+        return "clip"
+"""
+
+
+def test_a_class_with_resolve_is_an_alias(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(ALIAS)
+    model = load_model(f"{file}:Other", Context("demo", tmp_path))
+    assert (model.name, model.adapter.folder) == ("another", base_folder())
 
 
 def test_two_files_of_one_name_do_not_mix(tmp_path, context):

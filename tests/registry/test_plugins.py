@@ -126,8 +126,10 @@ def test_a_metric_of_a_plugin_is_computed_from_results_that_are_there(install, r
     assert all(column["lower_is_better"] for column in board["columns"])
     assert [cell["estimate"]["value"] for cell in board["rows"][0]["cells"]] == [1.0, 0.0]
     unknown = run("leaderboard", "--score", "nobody")
-    assert unknown.returncode == 1
+    assert unknown.returncode == 2
     assert len(unknown.stderr.splitlines()) == 1
+    near = run("leaderboard", "--score", "wrong")
+    assert "did you mean wrong@1" in near.stderr
     strange = run("leaderboard", "--score", "strange")
     assert strange.returncode == 2
     assert "strange cannot be computed from the outcomes (KeyError: 'no such')" in strange.stderr
@@ -157,6 +159,39 @@ def test_a_name_that_two_distributions_claim_is_an_error_that_names_both(install
 
     other = run("run", "-m", "own-first-one", "-t", "Anagrams")
     assert other.returncode == 0, other.stderr
+
+
+@pytest.mark.usefixtures("anagrams")
+def test_an_adapter_is_made_once_and_what_it_raises_is_its_own_problem(install, run):
+    code = """
+import sys
+from paraclip_bench.plugin import Adapter, lazy_attribute
+
+class Heavy(Adapter):
+    name = "heavy"
+    def __init__(self):
+        print("made", file=sys.stderr)
+    def encode_texts(self, texts):
+        return [[1.0 + t.count("a"), len(t)] for t in texts]
+
+class Of(Heavy):
+    suite = "demo"
+
+class Bad(Adapter):
+    @lazy_attribute
+    def text(self):
+        raise FileNotFoundError("no weights here")
+"""
+    install(
+        "heavy", code, models={name: f"heavy:{name.title()}" for name in ("heavy", "of", "bad")}
+    )
+    done = run("run", "-m", "heavy", "-m", "bad", "-t", "Anagrams", "--json")
+    assert done.stderr.count("made") == 1
+    assert done.returncode == 1
+    assert "no weights here" in done.stderr
+    assert "unexpected" not in done.stderr
+    assert [row["model"] for row in json.loads(done.stdout)["results"]] == ["heavy"]
+    assert "suite demo" in run("run", "-m", "of", "-t", "Anagrams").stderr
 
 
 @pytest.mark.usefixtures("letters")
@@ -222,6 +257,58 @@ def test_a_task_that_cannot_be_made_is_broken_and_all_goes_on(install, run):
     done = run("run", "-m", "letters", "-t", "sts", "-t", "Anagrams", "--json")
     assert "note: task 'half' of half 1.0 cannot be made" in done.stderr
     assert [row["task"] for row in json.loads(done.stdout)["results"]] == ["Anagrams"]
+
+
+@pytest.mark.usefixtures("letters", "anagrams")
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("scores = {}", "its scores must be a dict of at least one statistic by name"),
+        ("del Odd.scores", "its scores must be a dict of at least one statistic by name"),
+        ("scores = {'a': 3}", "each of its scores must be a Metric or a function of"),
+        ("protocols = {}", "its protocols must be a dict of at least one Protocol by name"),
+        ("protocols = {'p': ('text',)}", "its protocol 'p' must be a Protocol that needs"),
+        ("protocols = {'p': Protocol(('sound',))}", "its protocol 'p' must be a Protocol"),
+        ("groups = 'mine'", "its groups must be a tuple, such as ('mine',)"),
+        ("suites = 'paper'", "its suites must be a tuple"),
+        ("board = ('b',)", "its board names 'b', which is none of its scores"),
+        ("name = ''", "its name must be a text"),
+        ("name = 'even'", "calls itself 'even', which is not its entry point's"),
+    ],
+)
+def test_a_task_that_lacks_something_is_broken_and_all_goes_on(install, run, line, said):
+    code = TASK.replace("Anagrams", "Odd").replace('"Odd"', '"odd"')
+    head, _, body = code.partition("    def load")
+    line = line.replace("Odd.", "")
+    code = f"{head}    {line}\n\n    def load{body}" if line else code
+    install("odd", code, tasks={"odd": "odd:Odd"})
+    rows = {row["name"]: row for row in json.loads(run("plugins", "--json").stdout)}
+    assert rows["odd"]["state"] == "broken"
+    assert said in rows["odd"]["reason"]
+    listed = run("metrics")
+    assert listed.returncode == 0
+    assert said in listed.stderr
+    assert "Traceback" not in listed.stderr
+    done = run("run", "-m", "letters", "-t", "odd", "-t", "Anagrams", "--json")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert [row["task"] for row in json.loads(done.stdout)["results"]] == ["Anagrams"]
+
+
+def test_a_metric_s_name_and_tasks_are_checked(install, run):
+    code = """
+from paraclip_bench.plugin import Metric, mean_of
+AO = Metric("ao", "another", lambda k: mean_of("x"), k=1, tasks=("paraphrased-retrieval",))
+LOST = Metric("lost", "of nobody", lambda: mean_of("x"), tasks=("no-such-task",))
+"""
+    install("more", code, metrics={"ao": "more:AO", "lost": "more:LOST"})
+    rows = {row["name"]: row for row in json.loads(run("plugins", "--json").stdout)}
+    assert rows["ao"]["state"] == rows["lost"]["state"] == "broken"
+    assert "has the name of a metric of paraphrased-retrieval" in rows["ao"]["reason"]
+    assert "is for no-such-task, and there is no such task or group" in rows["lost"]["reason"]
+    listed = run("metrics", "--json")
+    assert [row["metric"] for row in json.loads(listed.stdout)].count("ao@K") == 1
+    assert len(listed.stderr.splitlines()) == 2
 
 
 @pytest.mark.usefixtures("letters")

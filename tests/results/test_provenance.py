@@ -1,10 +1,13 @@
 """The digest of examples: what is measured changes it, where it lies does not."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
+import pytest
+
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.results.provenance import examples_sha256, versions
+from paraclip_bench.results.provenance import command_line, examples_sha256, versions
 from paraclip_bench.tasks.base import Examples
 
 
@@ -64,3 +67,18 @@ def test_a_changed_image_changes_it(tmp_path: Path) -> None:
 def test_versions_name_what_numbers_depend_on() -> None:
     assert {"python", "paraclip-bench", "torch", "numpy", "pillow"} <= set(versions())
     assert all(versions().values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["/a/bin/paraclip-bench", "run", "-m", "b c"], "paraclip-bench run -m 'b c'"),
+        (["/a/paraclip_bench/__main__.py", "demo"], "paraclip-bench demo"),
+        (["/home/me/evaluate.py", "--foo"], "python evaluate.py --foo"),
+    ],
+)
+def test_the_command_is_the_one_that_was_typed(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert command_line() == said

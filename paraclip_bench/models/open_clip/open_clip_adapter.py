@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paraclip_bench.data import digest_cache
+from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import ModelError, UsageError
-from paraclip_bench.models.adapter import SIDES, Adapter, Encoder, image_item, lazy_attribute
+from paraclip_bench.models.adapter import SIDES, Adapter, Encoder, lazy_attribute
 from paraclip_bench.models.open_clip.pixels import Pixels
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class OpenCLIP(Adapter):
         self._pixels: Pixels | None = None
         self._dtypes: dict[str, str] = {}
         self._stamp: str | None = None
+        self._suite: str | None = None
         # A folder's own name, or what follows `open_clip:`.
         self.name = self.folder.resolve().name if self.folder else argument
         self.text = TextEncoder(self)
@@ -52,7 +54,7 @@ class OpenCLIP(Adapter):
                 raise UsageError(f"the model folder {folder} does not exist")
             # What finetune wrote about a checkpoint of ours.
             provenance = _read_provenance(folder)
-            self.suite = provenance.get("suite")
+            self._suite = provenance.get("suite")
             self.base = provenance.get("base", {}).get("spec")
         elif not argument.startswith("hf-hub:"):
             architecture, at, file = argument.partition("@")
@@ -68,6 +70,11 @@ class OpenCLIP(Adapter):
                     f"the open_clip model {argument!r} is not ARCH/TAG, hf-hub:ID, local-dir:DIR "
                     "or ARCH@FILE; for instance open_clip:ViT-B-32/laion400m_e32"
                 )
+
+    @lazy_attribute
+    def suite(self) -> str | None:
+        """What finetune wrote into a checkpoint of ours."""
+        return self._suite
 
     @property
     def folder(self) -> Path | None:
@@ -294,7 +301,9 @@ class ImageEncoder(Encoder):
     def prepare(self, item: Any) -> tuple[Any, int]:
         """Pixels [3, h, w] of an `ImageRef`, and its size in 16x16 patches."""
         pixels = self._pixels or self._owner().pixels()
-        return pixels(image_item(item).open())
+        if not isinstance(item, ImageRef):
+            raise TypeError(f"an image encoder prepares ImageRef, not {type(item).__name__}")
+        return pixels(item.open())
 
     def encode(self, batch: list[Any]) -> Any:
         """Vectors [n, d], not normalised."""
