@@ -6,13 +6,15 @@ import json
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption, table
 from paraclip_bench.errors import BenchError, UsageError
-from paraclip_bench.results.schema import Result, Score
+
+if TYPE_CHECKING:
+    from paraclip_bench.results.schema import Result, Score
 
 
 def result_text(path: Path, result: Result) -> str:

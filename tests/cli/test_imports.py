@@ -62,3 +62,16 @@ def test_help_and_listings_import_nothing_heavy(tmp_path):
     assert done.returncode == 0, done.stderr
     for command in COMMANDS:
         assert f"Usage: paraclip-bench {command}" in done.stdout
+
+
+def test_help_starts_at_once():
+    """Nothing that a command needs is imported for the list of commands."""
+    code = CODE.replace("transformers", 'pydantic", "numpy", "PIL", "rich.table')
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(lines=[["--help"]])],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
