@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from paraclip_bench import safe_text
+
 
 class BenchError(Exception):
-    """Something failed and is named: one sentence that says what, where and what to do."""
+    """Something failed and is named: one sentence that says what, where and what to do.
+
+    What it quotes may be foreign, so it is made safe for a terminal, and long values are cut.
+    """
 
     exit_code = 1
     fetchable = False
-    """Whether only the network is wanting, and that because a dry run does without it."""
+    """Whether only the network is missing, because a dry run does without it."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(safe_text.sentence(str(message)))
 
 
 class UsageError(BenchError):
@@ -46,4 +54,5 @@ def sentence_of(error: BaseException) -> str:
 def reason_of(error: BaseException) -> str:
     """The kind of an exception and the first line of what it says, for one sentence."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    said = safe_text.sentence(lines[0]) if lines else ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -6,8 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from paraclip_bench import safe_text
 
 Advance = Callable[[int], None]
 
@@ -25,7 +28,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print one line."""
-        self._console.print(line, markup=False, emoji=False)
+        self._console.print(safe_text.line(line), markup=False, emoji=False)
 
     @contextlib.contextmanager
     def track(self, title: str, total: int | None) -> Iterator[Advance]:
@@ -40,5 +43,5 @@ class Progress:
         with RichProgress(
             *columns, console=self._console, transient=True, disable=not self.is_shown
         ) as bar:
-            task = bar.add_task(title, total=total, note="")
+            task = bar.add_task(escape(safe_text.line(title)), total=total, note="")
             yield lambda count: bar.advance(task, count)

@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from paraclip_bench import safe_text
 from paraclip_bench.boards.published_rows import PublishedRow
 from paraclip_bench.boards.selection import Column
 from paraclip_bench.metrics.resampling import Estimate
@@ -72,8 +73,8 @@ def render(board: Board, width: int, *, plain: bool) -> RenderableType:
 
     `plain`: a star marks the best value, for where there is no bold.
     """
-    labels = [row.label for row in board.published or ()]
-    names = max(len("model"), *(len(row.name) for row in board.rows))
+    labels = [safe_text.line(row.label) for row in board.published or ()]
+    names = max(len("model"), *(len(safe_text.line(row.name)) for row in board.rows))
     names = max(names, min(width // 3, max(map(len, labels), default=0)))
     widths = [_width(board, index, plain) for index in range(len(board.columns))]
     blocks: list[list[int]] = [[]]
@@ -93,8 +94,8 @@ def render(board: Board, width: int, *, plain: bool) -> RenderableType:
                 *_published(board, block, names, [widths[index] for index in block]),
             )
         ),
-        Text(legend(board, "*" if plain else "bold"), style="dim"),
-        *(Text(sentence) for sentence in verdict(board)),
+        Text(safe_text.line(legend(board, "*" if plain else "bold")), style="dim"),
+        *(Text(safe_text.line(sentence)) for sentence in verdict(board)),
     )
 
 
@@ -120,7 +121,7 @@ def text(board: Board) -> str:
         console.print(f"Leaderboard, suite {board.suite}")
         console.print(render(board, console.width, plain=console.color_system is None))
         for line in remarks(board):
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(safe_text.line(line), markup=False, soft_wrap=True)
     return capture.get()
 
 
@@ -138,10 +139,12 @@ def _table(board: Board, indices: list[int], plain: bool, names: int) -> Table:
     for index in indices:
         column = board.columns[index]
         # As text: what stands in brackets is not markup.
-        head = Text(f"{column.title}\n{column.score}")
+        head = Text(f"{safe_text.line(column.title)}\n{safe_text.line(column.score)}")
         table.add_column(head, justify="right", no_wrap=True)
     for row in board.rows:
-        table.add_row(Text(row.name), *(_cell(row.cells[index], plain) for index in indices))
+        table.add_row(
+            Text(safe_text.line(row.name)), *(_cell(row.cells[index], plain) for index in indices)
+        )
     return table
 
 
@@ -157,7 +160,7 @@ def _published(board: Board, indices: list[int], names: int, widths: list[int]) 
     for row in rows:
         cells = (row.cells[index] for index in indices)
         values = (Text(percent(cell.value if cell else None), style="dim") for cell in cells)
-        table.add_row(Text(row.label, style="dim"), *values)
+        table.add_row(Text(safe_text.line(row.label), style="dim"), *values)
     return [table]
 
 
@@ -183,7 +186,7 @@ def _colour(cell: Cell) -> str:
 
 def _width(board: Board, index: int, plain: bool) -> int:
     column = board.columns[index]
-    lines = [column.title, column.score]
+    lines = [safe_text.line(column.title), safe_text.line(column.score)]
     for row in board.rows:
         if (cell := row.cells[index]) is not None:
             lines += _cell(cell, plain).plain.split("\n")

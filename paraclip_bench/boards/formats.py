@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 
+from paraclip_bench import safe_text
 from paraclip_bench.boards.board import Board, bounds, difference, legend, percent, verdict
 
 
@@ -16,11 +17,11 @@ def markdown(board: Board) -> str:
     lines = [
         f"### Leaderboard, suite {board.suite}",
         "",
-        "| " + " | ".join(_escape(head) for head in heads) + " |",
+        "| " + " | ".join(safe_text.markdown(head) for head in heads) + " |",
         "|" + "---|" * len(heads),
     ]
     for row in board.rows:
-        shown = [_escape(row.name)]
+        shown = [safe_text.markdown(row.name)]
         for cell in row.cells:
             if cell is None:
                 shown.append("–")
@@ -33,9 +34,13 @@ def markdown(board: Board) -> str:
         lines.append("| " + " | ".join(shown) + " |")
     if board.published:
         lines += ["", "#### Published, not measured here", "", *_published_lines(board)]
-    lines += ["", " ".join([legend(board), *verdict(board)])]
+    lines += ["", safe_text.markdown(" ".join([legend(board), *verdict(board)]))]
     if board.left_out:
-        lines += ["", "Left out:", *(f"- {_escape(reason)}" for reason in board.left_out)]
+        lines += [
+            "",
+            "Left out:",
+            *(f"- {safe_text.markdown(reason)}" for reason in board.left_out),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -45,17 +50,15 @@ def _published_lines(board: Board) -> list[str]:
     used = [i for i in range(len(board.columns)) if any(row.cells[i] for row in rows)]
     heads = ["model (published by)"]
     heads += [f"{board.columns[i].title} {board.columns[i].score}" for i in used]
-    lines = ["| " + " | ".join(_escape(head) for head in heads) + " |", "|" + "---|" * len(heads)]
+    lines = [
+        "| " + " | ".join(safe_text.markdown(head) for head in heads) + " |",
+        "|" + "---|" * len(heads),
+    ]
     for row in rows:
         cells = [row.cells[i] for i in used]
         shown = [percent(cell.value if cell else None) for cell in cells]
-        lines.append("| " + " | ".join([_escape(row.label), *shown]) + " |")
+        lines.append("| " + " | ".join([safe_text.markdown(row.label), *shown]) + " |")
     return lines
-
-
-def _escape(text: str) -> str:
-    """Text that cannot end a table cell or a line."""
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
 def as_csv(board: Board) -> str:
@@ -67,7 +70,7 @@ def as_csv(board: Board) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     head = ["suite", "model", "dtype", "fingerprint"]
     for column in board.columns:
-        name = f"{column.title}/{column.score}"
+        name = safe_text.csv_cell(f"{column.title}/{column.score}")
         head += [
             name,
             *(f"{name}/{part}" for part in ("low", "high", "diff", "diff_low", "diff_high")),
@@ -75,13 +78,14 @@ def as_csv(board: Board) -> str:
     with_source = board.published is not None
     writer.writerow([*head, "published"] if with_source else head)
     for row in board.rows:
-        fields: list[object] = [board.suite, row.name, row.dtype, row.fingerprint]
+        name = safe_text.csv_cell(row.name)
+        fields: list[object] = [board.suite, name, row.dtype, row.fingerprint]
         for cell in row.cells:
             for estimate in (None, None) if cell is None else (cell.estimate, cell.difference):
                 fields += ["", "", ""] if estimate is None else dataclasses.astuple(estimate)
         writer.writerow([*fields, ""] if with_source else fields)
     for published in board.published or ():
-        fields = [board.suite, published.name, "", ""]
+        fields = [board.suite, safe_text.csv_cell(published.name), "", ""]
         for number in published.cells:
             fields += ["" if number is None else number.value, "", "", "", "", ""]
         writer.writerow([*fields, f"{published.source} @ {published.commit}"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from paraclip_bench import safe_text
 from paraclip_bench.cli import (
     data,
     demo,
@@ -19,7 +21,7 @@ from paraclip_bench.cli import (
     results,
     run,
 )
-from paraclip_bench.errors import BenchError
+from paraclip_bench.errors import BenchError, reason_of
 
 
 class DefaultCommand(TyperGroup):
@@ -118,7 +120,7 @@ def _show_usage(error: Any) -> int:
     else:
         command = error.ctx.command_path if error.ctx else "paraclip-bench"
         message = error.format_message().replace(". Did you", ", did you").rstrip(".?")
-        message = " ".join((message[:1].lower() + message[1:]).split())
+        message = safe_text.sentence(message[:1].lower() + message[1:])
         print(f"error: {message}; see `{command} --help`", file=sys.stderr)
     return int(error.exit_code)
 
@@ -132,6 +134,10 @@ def _is_told_here(error: BenchError) -> bool:
 
 def main() -> None:
     """Run the program; an error is one sentence on stderr, a traceback only with --debug."""
+    for stream in (sys.stdout, sys.stderr):
+        # What an encoding such as latin-1 does not have is replaced; it never ends a command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
@@ -157,10 +163,9 @@ def main() -> None:
             sys.exit(_show_usage(error))
         if debug:
             raise
-        first = str(error).splitlines()[0] if str(error) else ""
         print(
-            f"error: unexpected {type(error).__name__}: {first}; run again with --debug to see "
-            "where, and please report it",
+            f"error: unexpected {reason_of(error)}; run again with --debug to see where, and "
+            "please report it",
             file=sys.stderr,
         )
         sys.exit(1)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paraclip_bench import registry
+from paraclip_bench import registry, safe_text
 from paraclip_bench.cli.shared import JsonOption, table
 from paraclip_bench.errors import BenchError
 
@@ -66,7 +66,7 @@ def metrics(as_json: JsonOption = False) -> None:
         for metric, tasks in found
     ]
     for problem in problems:
-        typer.echo(problem, err=True)
+        typer.echo(safe_text.line(problem), err=True)
     _print(rows, as_json)
 
 

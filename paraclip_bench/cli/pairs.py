@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from paraclip_bench import safe_text
 from paraclip_bench.cli.shared import JsonOption, PairsOption
 from paraclip_bench.errors import UsageError
 
@@ -26,6 +27,7 @@ def report(
     """Counts, lengths, words in common, tokens, cost and examples of a file of pairs."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from paraclip_bench.files import write_text
     from paraclip_bench.paraphrasing.pairs_report import VIEWS, page, statistics, tables
@@ -40,21 +42,21 @@ def report(
         write_text(output, page(f"Pairs: {pairs.name}", told, found))
         Progress().say(f"page: {output}")
     if as_json:
-        typer.echo(json.dumps(figures(found), ensure_ascii=False))
+        typer.echo(json.dumps(figures(found)))
         return
     console = Console(soft_wrap=True, highlight=False)
     for heading, rows in told:
-        table = Table(title=heading, title_justify="left", show_header=False, box=None)
+        table = Table(title=Text(heading), title_justify="left", show_header=False, box=None)
         table.add_column()
         table.add_column(justify="right")
         for name, value in rows:
-            table.add_row(name, value)
+            table.add_row(Text(safe_text.line(name)), Text(safe_text.line(value)))
         console.print(table)
         console.print()
     console.print("Examples", style="italic")
     for texts in found.examples:
         for view, text in zip(VIEWS, texts, strict=True):
-            console.print(f"{view:4} {text}", markup=False)
+            console.print(f"{view:4} {safe_text.line(text)}", markup=False)
         console.print()
 
 

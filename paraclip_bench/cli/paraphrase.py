@@ -208,7 +208,7 @@ def _tell(job: ParaphraseJob, report: dict[str, Any], progress: Progress, *, as_
         f"{job.output}: {rows['written']} rows; {rows['dropped']} dropped, "
         f"{rows['unfinished']} not finished ({report_file(job.output)})"
     )
-    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else str(job.output))
+    typer.echo(json.dumps(report) if as_json else str(job.output))
 
 
 def _nothing(report: dict[str, Any]) -> str:
@@ -248,7 +248,7 @@ def _show_plan(job: ParaphraseJob, progress: Progress, *, as_json: bool) -> None
         "prompt_tokens_about": round(characters * job.settings.n / 4),
     }
     if as_json:
-        typer.echo(json.dumps(plan, ensure_ascii=False))
+        typer.echo(json.dumps(plan))
         return
     lines = [("rows", plan["rows"]), ("kept", plan["kept"])]
     lines += [(f"left out: {name}", count) for name, count in selected.left_out.most_common()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paraclip_bench import safe_text
 from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption, table
 from paraclip_bench.errors import BenchError, UsageError
 
@@ -21,7 +22,7 @@ def result_text(path: Path, result: Result) -> str:
     """The result as text, scores x 100."""
     about = result.model_dump(exclude={"scores", "details"})
     blocks = [
-        str(path),
+        safe_text.line(str(path)),
         table([{"field": name, "value": value} for name, value in _flat(about)]),
         table([{"score": name, **_percent(score)} for name, score in result.scores.items()]),
     ]
@@ -91,7 +92,8 @@ def show(
                 "FILE is one result, so --suite, --task and --model choose nothing; leave them out"
             )
         result = read(file)
-        typer.echo(result.model_dump_json(indent=1) if as_json else result_text(file, result))
+        whole = json.dumps(result.model_dump(mode="json"), indent=1) if as_json else None
+        typer.echo(whole or result_text(file, result))
         return
     found, damaged = list_results(Workspace(workspace).results, suite=suite, task=task, model=model)
     rows = result_rows(found, percent=not as_json, with_suite=True)

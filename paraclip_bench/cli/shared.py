@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paraclip_bench import safe_text
+
 if TYPE_CHECKING:
     from paraclip_bench.evaluation.plan import Plan
     from paraclip_bench.results.schema import Result
@@ -44,7 +46,9 @@ def table(rows: Rows) -> str:
     if not rows:
         return "nothing"
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names] + [[_text(row.get(n)) for n in names] for row in rows]
+    lines = [list(map(safe_text.line, names))] + [
+        [_text(row.get(n)) for n in names] for row in rows
+    ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
@@ -55,7 +59,7 @@ def table(rows: Rows) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else safe_text.line(str(value))
 
 
 def suite_line(plan: Plan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -196,11 +197,20 @@ def _sampling(sampling: Mapping[str, Any], question: Question) -> dict[str, Any]
 
 
 def _secrets(key: str, address: SplitResult) -> list[str]:
-    """What no message may have: the key, the password and the query of an address, as they are
-    written and as they are meant."""
+    """What no message may have: the key, the password and the query of an address.
+
+    As they are written, as they are meant, and as a header has them: in base64, of either alphabet
+    and with or without its padding.
+    """
     found = {key, address.username, address.password, address.query}
     found |= {value for _, value in parse_qsl(address.query)}
     found |= {unquote(secret) for secret in found if secret}
+    user, password = unquote(address.username or ""), unquote(address.password or "")
+    for secret in (f"{user}:{password}", password, key, f":{key}", f"{key}:"):
+        if len(secret) > 1:
+            for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                # Without its padding it is found with it, too.
+                found.add(encode(secret.encode()).decode().rstrip("="))
     return sorted((secret for secret in found if secret), key=len, reverse=True)
 
 

@@ -6,7 +6,6 @@ For the terminal, as JSON, or as one HTML page with its plots in it.
 from __future__ import annotations
 
 import hashlib
-import html
 import io
 import json
 from collections import Counter
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from paraclip_bench import safe_text
 from paraclip_bench.paraphrasing.answers import words
 from paraclip_bench.paraphrasing.export import report_file
 from paraclip_bench.paraphrasing.pairs_file import TEXTS, first_text, read_pairs
@@ -168,29 +168,35 @@ svg { max-width: 100%; height: auto; } .note { color: #5a6270; }
 
 def page(title: str, tables: list[tuple[str, list[tuple[str, str]]]], found: Statistics) -> str:
     """HTML without anything from outside; tables are (heading, rows of name and value)."""
-    parts = [f"<h1>{html.escape(title)}</h1>"]
+    parts = [f"<h1>{safe_text.html(title)}</h1>"]
     for heading, rows in tables:
         cells = "".join(
-            f"<tr><td>{html.escape(name)}</td><td class='number'>{html.escape(value)}</td></tr>"
+            f"<tr><td>{safe_text.html(name)}</td>"
+            f"<td class='number'>{safe_text.html(value)}</td></tr>"
             for name, value in rows
         )
-        parts.append(f"<h2>{html.escape(heading)}</h2><table>{cells}</table>")
+        parts.append(f"<h2>{safe_text.html(heading)}</h2><table>{cells}</table>")
     parts.append(f"<h2>Lengths and overlap</h2>{_plots(found)}")
     rows_of = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in texts) + "</tr>"
+        "<tr>" + "".join(f"<td>{safe_text.html(text)}</td>" for text in texts) + "</tr>"
         for texts in found.examples
     )
-    head = "".join(f"<th>{html.escape(view)}</th>" for view in VIEWS)
+    head = "".join(f"<th>{safe_text.html(view)}</th>" for view in VIEWS)
     parts.append(f"<h2>Examples</h2><table><tr>{head}</tr>{rows_of}</table>")
     for step, template in ((found.report or {}).get("made_with", {}).get("prompts", {})).items():
-        parts.append(f"<h2>Prompt of step {step}</h2><pre>{html.escape(template)}</pre>")
+        parts.append(f"<h2>Prompt of step {safe_text.html(step)}</h2><pre>{_block(template)}</pre>")
     body = "\n".join(parts)
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'>"
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>{body}"
+        f"<title>{safe_text.html(title)}</title><style>{_STYLE}</style></head><body>{body}"
         "</body></html>\n"
     )
+
+
+def _block(text: str) -> str:
+    """Text of several lines for HTML."""
+    return "\n".join(map(safe_text.html, text.splitlines()))
 
 
 def _plots(found: Statistics) -> str:

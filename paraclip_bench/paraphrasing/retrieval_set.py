@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paraclip_bench import safe_text
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.training_rows import find_image
 from paraclip_bench.errors import DataError, UsageError
@@ -164,7 +165,11 @@ def _card(source: RetrievalSetInput, counts: dict[str, Any], dev_share: float, f
     rows = "\n".join(
         f"| {split} | {c['queries']:,} | {c['images']:,} |" for split, c in counts.items()
     )
-    return f"""# Paraphrased retrieval: {", ".join(p.name for p in source.captions)}
+    name = safe_text.markdown(", ".join(p.name for p in source.captions))
+    llm, first, second = (
+        safe_text.markdown(str(made.get(key, "unknown"))) for key in ("llm", "prompt_1", "prompt_2")
+    )
+    return f"""# Paraphrased retrieval: {name}
 
 Made by `paraclip-bench data build paraphrased-retrieval`. A stand-in for the set of Cheng et al.
 (2024): the same task on other captions and other paraphrases, so its numbers are not comparable
@@ -175,9 +180,8 @@ with theirs.
 {rows}
 
 - Query: the caption. Paraphrase: step {source.step} of two
-  ({"near the caption" if source.step == 1 else "in other words"}), by {made.get("llm", "unknown")},
-  prompts {made.get("prompt_1", "unknown")} and {made.get("prompt_2", "unknown")}, not checked by
-  people.
+  ({"near the caption" if source.step == 1 else "in other words"}), by {llm}, prompts {first} and
+  {second}, not checked by people.
 - Split: an image is in dev where the first 8 bytes of the sha256 of its file name, as a fraction of
   2^64, are below {dev_share}; so it stays where it is when the set grows.
 - Left out: {flagged} rows whose paraphrases are marked as unfit.

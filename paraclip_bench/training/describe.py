@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from paraclip_bench import safe_text
 from paraclip_bench.files import atomic
 from paraclip_bench.progress import Progress
 from paraclip_bench.training.recipe import Recipe
@@ -141,7 +142,7 @@ An open_clip model whose text tower was fine-tuned on paraphrases, its image tow
 base, by [paraclip-bench](https://pypi.org/project/paraclip-bench) in the manner of ParaCLIP (Kim et
 al., Findings of EACL 2024, arXiv 2402.15120). It is not a checkpoint of that paper's authors.
 
-- **Base**: `{base}` (fingerprint `{fingerprint}`), activation {activation}
+- **Base**: {base} (fingerprint `{fingerprint}`), activation {activation}
 - **Data**: {data}, {pairs} pairs, sha256 `{sha256}`
 - **Recipe**: {recipe}, {steps} steps, global batch {batch}, seed {seed}; all of it in `recipe.toml`
 - **Loss**: {loss}
@@ -175,14 +176,14 @@ def model_card(name: str, provenance: Mapping[str, Any], loss: str, batch: int) 
             f"- **Held out** ({found['pairs']} pairs, x 100, step {found['step']}): {scores}\n"
         )
     return _CARD.format(
-        name=name,
-        base=base["spec"],
+        name=safe_text.markdown(name),
+        base=safe_text.code_span(base["spec"]),
         fingerprint=str(base["fingerprint"])[:12],
         activation=base["activation"] or "unknown",
-        data=data["id"],
+        data=safe_text.markdown(data["id"]),
         pairs=f"{data['n']:,}",
         sha256=data["sha256"][:12],
-        recipe=json.dumps(provenance["recipe"]),
+        recipe=safe_text.markdown(json.dumps(provenance["recipe"])),
         steps=provenance["steps"],
         batch=batch,
         seed=provenance["seed"],

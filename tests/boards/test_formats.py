@@ -141,3 +141,29 @@ def test_a_verdict_names_what_is_clear(put: Put, tmp_path: Path) -> None:
     for extra in ("x", "y"):
         put(extra, "vg-relation", 0.3)
     assert formats.verdict(make_board(tmp_path)) == []
+
+
+HOSTILE = "<script>alert(1)</script> ![x](http://a/b) |`c`\x1b[31m\u202e"
+
+
+def test_foreign_names_are_text_in_every_format(put: Put, tmp_path: Path) -> None:
+    put("clip", "vg-relation", 0.3)
+    put(HOSTILE, "vg-relation", 0.6)
+    put("=HYPERLINK(1)", "vg-relation", 0.6)
+    put("[bold]rich[/bold]", "vg-relation", 0.6)
+    board = make_board(tmp_path)
+    shown = board_module.text(board)
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "<script>" in shown  # a terminal shows it as it is
+    assert "[bold]rich[/bold]" in shown
+    page = formats.markdown(board)
+    assert "<script" not in page
+    assert "](" not in page.replace("\\](", "")
+    for line in page.splitlines():
+        if line.startswith("| "):
+            assert line.replace("\\|", "").count("|") == len(board.columns) + 2
+    cells = [row[1] for row in csv.reader(formats.as_csv(board).splitlines())]
+    assert "'=HYPERLINK(1)" in cells
+    assert json.loads(formats.as_json(board))["rows"]
+    assert "\x1b" not in formats.as_json(board)

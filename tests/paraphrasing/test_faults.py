@@ -1,5 +1,6 @@
 """A service that goes wrong in every way: each row is accounted for, none is asked for nothing."""
 
+import base64
 import hashlib
 import json
 import os
@@ -9,8 +10,11 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+
+from paraclip_bench.paraphrasing.endpoint import _secrets
 
 SHARED = Path(os.environ.get("PARACLIP_SHARED", Path(__file__).parents[3] / "shared"))
 CAPTIONS = SHARED / "data" / "captions"
@@ -171,3 +175,15 @@ def test_the_key_is_written_nowhere(server, command, tmp_path):
     assert len(texts) > 4
     for secret in (key.encode(), b"pass5ecret"):
         assert not any(secret in text for text in texts)
+
+
+@pytest.mark.parametrize("form", ["Basic {}", "basic {}", "got {}=="])
+def test_an_echo_of_the_request_s_headers_is_without_its_secrets(form):
+    address = urlsplit("https://us%20er:pass5ecret%3F@host/v1?token=tok5ecret")
+    key = "sk-Very5ecret"
+    secrets = _secrets(key, address)
+    for sent in ("us er:pass5ecret?", key, "pass5ecret?", "tok5ecret"):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            said = form.format(encode(sent.encode()).decode().rstrip("="))
+            hidden = [secret for secret in secrets if secret in said]
+            assert hidden or sent == "tok5ecret", sent

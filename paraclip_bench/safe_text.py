@@ -1,0 +1,82 @@
+"""Foreign text made safe for where it is shown: a terminal, an error, Markdown, HTML, CSV.
+
+Names, captions, file names and what a service says are foreign. JSON needs none of this: `json`
+escapes what it writes.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from html import escape
+
+# So much of a quoted value stands in an error, and so much of a whole sentence.
+_QUOTED, _SENTENCE = 160, 2000
+# They turn the order of what follows, so that text reads as what it is not.
+_BIDIRECTIONAL = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# A quotation, and not what lies between two apostrophes.
+_QUOTES = re.compile(
+    rf"(?<!\w)'(?:[^'\\]|\\.){{{_QUOTED},}}'(?!\w)|\"(?:[^\"\\]|\\.){{{_QUOTED},}}\""
+)
+_SPACES = "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+def line(text: str) -> str:
+    """Text for a terminal, as one line: line breaks are spaces, other control characters visible.
+
+    An escape sequence loses its effect, and so do marks that turn the direction of text.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character in _SPACES:
+        return " "
+    if character in _BIDIRECTIONAL or unicodedata.category(character) in ("Cc", "Cs"):
+        code = ord(character)
+        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    return character
+
+
+def sentence(text: str) -> str:
+    """Text for an error: one line, long quoted values and very long sentences cut in the middle."""
+    shown = line(text)
+    if len(shown) > _QUOTED:
+        shown = _QUOTES.sub(lambda found: cut(found[0], _QUOTED), shown)
+    return cut(shown, _SENTENCE)
+
+
+def cut(text: str, length: int) -> str:
+    """Text of at most `length` characters; of a longer one both ends, with "…" between them."""
+    if len(text) <= length:
+        return text
+    tail = length // 4
+    return f"{text[: length - tail - 1]}…{text[-tail:]}"
+
+
+def markdown(text: str) -> str:
+    """Text that Markdown shows as it is, also in a table's cell: no markup, links or HTML."""
+    shown = " ".join(line(text).split())
+    shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\|*`\[\]])", r"\\\1", shown)
+
+
+def code_span(text: str) -> str:
+    """Text as a code span of Markdown, where no escape works: its backticks become apostrophes."""
+    return "`" + line(text).replace("`", "'") + "`"
+
+
+def html(text: str) -> str:
+    """Text for HTML, in an element or a quoted attribute."""
+    return escape(line(text), quote=True)
+
+
+def csv_cell(text: str) -> str:
+    """Text for a CSV cell that no spreadsheet takes for a formula.
+
+    A quotation mark in front makes it text, as OWASP recommends ("CSV Injection").
+    """
+    shown = line(text)
+    return f"'{shown}" if shown.lstrip(" ").startswith(("=", "+", "-", "@")) else shown

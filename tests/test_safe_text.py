@@ -1,0 +1,134 @@
+"""Foreign text: what it cannot do to a terminal, a page, a table or a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from paraclip_bench import safe_text
+from paraclip_bench.errors import BenchError, DataError, reason_of
+
+HOSTILE = [
+    "\x1b[31mred\x1b[0m",
+    "\x1b]0;title\x07",
+    "\x9b31mred",
+    "a\rb\nc\td\x00\x7f\x08",
+    "a\u2028b\u2029c\x85d",
+    "abc\u202egnp.exe",
+    "\u2066a\u2069 \u200fb",
+    "lone \udcff half",
+    "<script>alert(1)</script>",
+    "![x](https://a.example/y.png) [z](javascript:alert(1)) <https://a.example>",
+    "**b** *i* `c` ~~s~~ | d \\| e \\",
+    "&lt; &amp; &#60;",
+    "# head",
+    "- item",
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    " =1",
+    "émoji 👩‍💻 हिन्दी 日本語",
+    "",
+]
+ANY = st.one_of(
+    st.text(max_size=40), st.sampled_from(HOSTILE), st.text("<>&|*`[]!()\\_~#=", max_size=20)
+)
+
+
+@given(ANY)
+def test_a_terminal_gets_one_line_of_text(text: str) -> None:
+    shown = safe_text.line(text)
+    assert len(shown.splitlines()) <= 1
+    for character in shown:
+        assert unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
+        assert character not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
+    shown.encode("utf-8")
+
+
+@pytest.mark.parametrize("text", ["plain", "émoji 👩‍💻", "हिन्दी", "日本語", "a 'b' \"c\" [d]"])
+def test_what_is_harmless_stays_as_it_is(text: str) -> None:
+    assert safe_text.line(text) == safe_text.sentence(text) == text
+
+
+@given(ANY)
+def test_markdown_shows_the_text_and_nothing_else(text: str) -> None:
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    shown = page.render(f"| head |\n|---|\n| x{safe_text.markdown(text)}x |\n")
+    cell = re.search(r"<tbody>\n<tr>\n<td>(.*)</td>\n</tr>\n</tbody>", shown, re.DOTALL)
+    assert cell is not None, shown
+    tags = re.sub(r"</?(?:em|strong|s)>", "", cell[1])  # `_` and `~` may still mark words
+    assert "<" not in tags
+    said = html.unescape(tags)
+    expected = f"x{' '.join(safe_text.line(text).split())}x"
+    assert re.sub("[_~]", "", said) == re.sub("[_~]", "", expected)
+
+
+@given(ANY)
+def test_a_code_span_is_one(text: str) -> None:
+    shown = MarkdownIt("commonmark").render(f"a {safe_text.code_span('x' + text + 'x')} b")
+    assert re.fullmatch(r"<p>a <code>[^<]*</code> b</p>\n", shown)
+
+
+@given(ANY)
+def test_html_has_no_tag_and_ends_no_attribute(text: str) -> None:
+    shown = safe_text.html(text)
+    assert not set(shown) & set("<>\"'")
+    assert html.unescape(shown) == safe_text.line(text)
+
+
+@given(ANY)
+def test_no_cell_is_a_formula(text: str) -> None:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow([safe_text.csv_cell(text), "end"])
+    ((cell, end),) = csv.reader(io.StringIO(buffer.getvalue()))
+    assert end == "end"
+    assert not cell.lstrip().startswith(("=", "+", "-", "@"))
+    assert cell.removeprefix("'") == safe_text.line(text) or cell == safe_text.line(text)
+
+
+def test_long_values_are_cut_in_the_middle() -> None:
+    error = DataError(f"a.json: the field {'x' * 10_000!r} is wrong; fix it")
+    assert str(error).startswith("a.json: the field 'xxx")
+    assert str(error).endswith("xxx' is wrong; fix it")
+    assert "…" in str(error)
+    assert len(str(error)) < 300
+    assert len(str(DataError("word " * 10_000))) == 2000
+    # Two apostrophes are not a quotation.
+    said = f"the tower's {'word ' * 60}of the model's own"
+    assert str(BenchError(said)) == said
+
+
+def test_an_error_is_one_safe_line_whoever_made_it() -> None:
+    assert str(DataError("a\nb\x1b[31m")) == "a b\\x1b[31m"
+    assert reason_of(ValueError("\x1b[31mred\nmore")) == "ValueError: \\x1b[31mred"
+    assert len(reason_of(ValueError("x " * 10_000))) < 2100
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_a_narrow_encoding_replaces_and_never_ends_a_command(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "sts").mkdir()
+    (tmp_path / "sts/STS12.tsv").write_text("score\tsentence1\tsentence2\n日本\ta\tb\n", "utf-8")
+    for line in (["models"], ["run", "-m", "日本", "-t", "STS12", "--data-dir", str(tmp_path)]):
+        done = subprocess.run(
+            [sys.executable, "-m", "paraclip_bench", *line],
+            env={"PYTHONIOENCODING": encoding, "PATH": "", "HOME": str(tmp_path)},
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        assert b"Traceback" not in done.stderr
+        assert b"unexpected" not in done.stderr
+        assert done.returncode == (0 if line == ["models"] else 2), done.stderr
