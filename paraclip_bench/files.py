@@ -1,12 +1,17 @@
-"""Files written whole: a reader sees the old content or the new, never a part."""
+"""Files written whole: a reader sees the old content or the new, never a part.
+
+And what every reader of JSON and TOML goes through, so that no file ends a command.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +76,29 @@ def write_tensors(
         # It wraps what the system said: a full disk, a quota.
         except SafetensorError as error:
             raise OSError(str(error)) from error
+
+
+def parse_json(
+    text: str | bytes, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
+    """What JSON holds; `pairs_hook` makes an object of its pairs, in place of dict.
+
+    Raises `ValueError` (mostly `json.JSONDecodeError`, which has the line) for what is not JSON,
+    for bytes that are not UTF-8, for a number of thousands of digits, and for what is nested so
+    deeply that Python cannot read it.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=pairs_hook)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """What TOML holds; `ValueError` as `parse_json` raises it."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def forget_temporaries(path: Path) -> None:

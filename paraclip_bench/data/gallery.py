@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from paraclip_bench.data.images import IMAGE_SUFFIXES, ImageRef
+from paraclip_bench.data.images import ImageRef, is_image_name, left_out
 from paraclip_bench.data.row_files import is_torn, read_text
 from paraclip_bench.data.tar_files import tar_members
 from paraclip_bench.errors import DataError
@@ -27,11 +27,13 @@ class Gallery:
     """Images in the order of their names' bytes; `where` is what messages call the gallery.
 
     In shards (`keyed`) an image may also be called by its key, the name up to the first dot.
+    left_out are files beside the images that count as none of them.
     """
 
     images: tuple[ImageRef, ...]
     where: str
     keyed: bool = False
+    left_out: tuple[str, ...] = ()
 
     def find(self, name: Any, where: str) -> int | None:
         """Place of the image that `name` means: its name, key or COCO number; None for none.
@@ -97,8 +99,9 @@ def _source(folder: Path) -> Gallery:
 
 
 def _of_folder(folder: Path) -> Gallery:
-    files = (file for file in folder.iterdir() if _is_image(file.name) and file.is_file())
-    return Gallery(tuple(ImageRef(id=file.name, path=file) for file in files), str(folder))
+    files = (f for f in folder.iterdir() if is_image_name(f.name) and f.is_file())
+    images = tuple(ImageRef(id=file.name, path=file) for file in files)
+    return Gallery(images, str(folder), left_out=tuple(left_out(folder)))
 
 
 def _of_shards(shards: list[Path], where: str) -> Gallery:
@@ -107,7 +110,7 @@ def _of_shards(shards: list[Path], where: str) -> Gallery:
     for shard in shards:
         for member, part in tar_members(shard):
             name = member.removeprefix("./")
-            if not _is_image(name):
+            if not is_image_name(name):
                 continue
             if part is None:
                 raise DataError(
@@ -151,10 +154,6 @@ def _listed(gallery: Gallery, path: Path) -> Gallery:
         lines[index] = number
     images = tuple(gallery.images[index] for index in sorted(lines))
     return dataclasses.replace(gallery, images=images, where=str(path))
-
-
-def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _other_names(name: str, keyed: bool) -> Iterator[str | int]:

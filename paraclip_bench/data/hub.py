@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -293,8 +293,25 @@ def prefetch(pin: Pin, to: Path | None, progress: Progress) -> tuple[Path, int]:
         found = {name: _copied(snapshot / name, folder / name, advance) for name in names}
     before = _list(to, pin, found)
     if before and before["revision"] != pin.revision:
-        shutil.rmtree(folder.parent / before["revision"], ignore_errors=True)
+        _remove(folder.parent / before["revision"], before["files"])
     return folder, sum(entry["bytes"] for entry in found.values())
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove the files of these names, which an earlier prefetch wrote, and what is empty then.
+
+    Whatever else lies there stays, and nothing is removed through a link.
+    """
+    if folder.is_symlink():
+        return
+    for name in names:
+        path = folder / name
+        inside = [parent for parent in path.parents if parent.is_relative_to(folder)]
+        with contextlib.suppress(OSError):
+            if not any(parent.is_symlink() for parent in inside):
+                path.unlink()
+                for parent in inside:
+                    parent.rmdir()
 
 
 def _copied(source: Path, target: Path, advance: Any) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import os
 import threading
-from collections.abc import Callable
+import unicodedata
+import warnings
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -36,16 +40,26 @@ class FilePart:
             raise DataError(f"{self.path} changed while it was used; run the command again")
         return data
 
-    def sha256(self) -> str:
-        """sha256 (hex) of the bytes, read again only if the file's size or time changed."""
-        key = f"sha256:{digest_cache.stamp([self.path])}:{self.offset}:{self.size}"
-        return digest_cache.remembered(key, lambda: hashlib.sha256(self()).hexdigest())
+    def stamp(self) -> str:
+        """A key that changes when the file's size or time does."""
+        return f"{digest_cache.stamp([self.path])}:{self.offset}:{self.size}"
 
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels, as PIL crops."""
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+_COMMON = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif"))
+IMAGE_SUFFIXES = _COMMON | {".tif", ".tiff", ".ppm", ".pgm", ".avif"}
+"""Of the files in a folder of images, in any case; `is_image_name` says what else is left out."""
+# What Pillow may open, whatever a file is called: no format runs another program.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+# More bits a pixel than a byte has. What is of these modes was white or black before version 0.2.
+_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+# A crop takes no more memory than so many times its image.
+_CROP = 64
+
+# It comes at half of the size that is an error, which is told.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 _lenient = [False]
 _thread = threading.local()
@@ -69,15 +83,45 @@ class ImageRef:
 
     @cached_property
     def sha256(self) -> str:
-        """sha256 (hex) of the encoded bytes, so that copies of one image are one."""
+        """sha256 (hex) of the encoded bytes, so that copies of one image are one.
+
+        Of an image of more than 8 bits a channel it is a digest of that and of its decoding, so
+        that vectors and results from before it was decoded rightly are not taken for it.
+        """
+        digest, _, depth = self._digest.partition(":")
+        return hashlib.sha256(self._digest.encode()).hexdigest() if depth else digest
+
+    @cached_property
+    def _digest(self) -> str:
+        """sha256 (hex) of the encoded bytes, with ":deep" behind it where they have more bits.
+
+        Of files it is read again only if their size or time changed.
+        """
         try:
             if self.data is None and isinstance(self.read, FilePart):
-                return self.read.sha256()
+                part = self.read
+                key = f"image:{part.stamp()}"
+                return digest_cache.remembered(key, lambda: self._with_depth(part()))
             if (data := self._bytes()) is not None:
-                return hashlib.sha256(data).hexdigest()
-            return file_sha256(self._file())
+                return self._with_depth(data)
+            file = self._file()
+            key = f"image:{digest_cache.stamp([file])}"
+            return digest_cache.remembered(
+                key, lambda: file_sha256(file) + ":deep" * self._is_deep(file)
+            )
         except OSError as error:
             raise self._unreadable(error) from error
+
+    def _with_depth(self, data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest() + ":deep" * self._is_deep(data)
+
+    def _is_deep(self, source: bytes | Path) -> bool:
+        """Whether its pixels have more than 8 bits; of what is not an image, opening it tells."""
+        try:
+            with self._image(source) as image:
+                return image.mode in _DEEP
+        except DataError:
+            return False
 
     @property
     def content(self) -> str:
@@ -91,7 +135,7 @@ class ImageRef:
     def cropped(self, box: Box) -> ImageRef:
         """The same image with a box; what is known of its bytes stays known."""
         ref = dataclasses.replace(self, box=box)
-        ref.__dict__["sha256"] = self.sha256
+        ref.__dict__["_digest"] = self._digest
         return ref
 
     def size(self) -> tuple[int, int]:
@@ -108,10 +152,34 @@ class ImageRef:
     def _decode(self) -> Image.Image:
         try:
             with self._image(self._checked_bytes()) as image:
-                return image.convert("RGB")
+                return self._shallow(image).convert("RGB")
         # Pillow has no one error for a damaged file: a truncated PNG is a SyntaxError.
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise self._unreadable(error) from error
+
+    def _shallow(self, image: Image.Image) -> Image.Image:
+        """An image of 8 bits a channel: 16 bits are scaled by 1/257, and floats of 0 to 1 by 255.
+
+        Pillow's own conversion cuts both off at 255, so that a 16-bit photo would be white.
+        """
+        if image.mode not in _DEEP:
+            return image
+        import numpy as np
+
+        values = np.asarray(image)
+        if image.mode == "F":
+            inside, scaled = "0 to 1", values * 255.0
+            # NaN is not inside either.
+            is_inside = bool(((values >= 0) & (values <= 1)).all())
+        else:
+            inside, scaled = "0 to 65,535", values.astype(np.float64) / 257
+            is_inside = bool(((values >= 0) & (values <= 65_535)).all())
+        if not is_inside:
+            raise DataError(
+                f"{self._where} has values outside of {inside}, so nobody knows which is white; "
+                "save it with 8 or 16 bits a channel"
+            )
+        return Image.fromarray(np.rint(scaled).astype(np.uint8))
 
     def _decode_leniently(self) -> Image.Image:
         # Pillow's switch is for the whole process, so one image is decoded at a time.
@@ -135,14 +203,15 @@ class ImageRef:
                 data = self._file().read_bytes()
         except OSError as error:
             raise self._unreadable(error) from error
-        known = self.__dict__.get("sha256")
-        if known is not None and hashlib.sha256(data).hexdigest() != known:
+        known = self.__dict__.get("_digest")
+        if known is not None and hashlib.sha256(data).hexdigest() != known.partition(":")[0]:
             raise DataError(f"{self._where} changed while it was used; run the command again")
         return data
 
     def _image(self, source: bytes | Path) -> Image.Image:
         try:
-            return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            return Image.open(file, formats=_formats())
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise self._unreadable(error) from error
 
@@ -164,12 +233,23 @@ class ImageRef:
     def _unreadable(self, error: Exception) -> DataError:
         if isinstance(error, FileNotFoundError):
             return DataError(f"{self._where} does not exist; put the image there or drop its rows")
-        reason = (
-            "is not an image"
-            if isinstance(error, UnidentifiedImageError)
-            else f"is damaged ({error})"
-        )
-        return DataError(f"{self._where} {reason}; replace the file")
+        if isinstance(error, Image.DecompressionBombError):
+            most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+            return DataError(
+                f"{self._where} has more than {most:,} pixels, which is more than is decoded; "
+                "make it smaller"
+            )
+        if isinstance(error, UnidentifiedImageError):
+            known = ", ".join(_formats())
+            return DataError(f"{self._where} is not an image ({known}); replace the file")
+        return DataError(f"{self._where} is damaged ({error}); replace the file")
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Those of `_FORMATS` that this Pillow can read."""
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def be_lenient(lenient: bool) -> None:
@@ -187,33 +267,86 @@ def was_cut_off() -> bool:
     return bool(getattr(_thread, "cut_off", False))
 
 
-def is_file(path: Path) -> bool:
-    """Whether a file is there; a name too long to be one (a caption, say) is not."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
+def file_in(folder: Path, name: str, where: str) -> Path | None:
+    """The file that a data file calls `name`, inside a folder; None where there is none.
+
+    All readers find files through here. A name that a system writes in another Unicode form (NFC,
+    NFD) is found, and so is what a link in the folder leads to: whoever made the folder put it
+    there. Raises `DataError` for a name that leads outside of the folder (`..`, or absolute),
+    naming `where` it was read.
+    """
+    if leads_outside(name):
+        raise DataError(
+            f"{where}: the file name {name!r} leads outside of {folder}; write the name of a file "
+            "in that folder"
+        )
+    for form in dict.fromkeys((name, *(unicodedata.normalize(f, name) for f in ("NFC", "NFD")))):
+        path = folder / form
+        # A name too long to be one (a caption, say), or with a zero byte, is none.
+        with contextlib.suppress(OSError, ValueError):
+            if path.is_file():
+                return path
+    return None
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a name is absolute or goes up, with either slash."""
+    path = Path(name)
+    parts = name.replace("\\", "/").split("/")
+    return path.is_absolute() or bool(path.drive) or parts[0] == "" != name or ".." in parts
 
 
 def image_in(folder: Path, name: str, where: str) -> ImageRef:
     """The image of that file name in a folder.
 
-    Raises `DataError` where it is missing, naming `where` it was asked for.
+    Raises `DataError` where it is missing or leads outside, naming `where` it was asked for.
     """
-    path = folder / name
-    if not is_file(path):
-        raise DataError(f"{where}: the image {path} is missing; put it there")
+    path = file_in(folder, name, where)
+    if path is None:
+        raise DataError(f"{where}: the image {folder / name} is missing; put it there")
     return ImageRef(id=name, path=path)
+
+
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file is a system's own: hidden (`._x.jpg`, .DS_Store), or in __MACOSX."""
+    parts = PurePosixPath(name).parts
+    return (
+        any(part.startswith(".") and part not in (".", "..") for part in parts)
+        or "__MACOSX" in parts
+        or bool(parts and parts[-1].lower() in _SYSTEM_FILES)
+    )
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of that name counts as an image of its folder: one rule for all readers."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name)
 
 
 def image_files(folder: Path) -> list[Path]:
     """The images in a folder, by the bytes of their names; `DataError` for a name not in UTF-8."""
-    files = [f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in IMAGE_SUFFIXES]
+    files = [f for f in folder.iterdir() if is_image_name(f.name) and f.is_file()]
     files.sort(key=lambda file: os.fsencode(file.name))
     for file in files:
         if is_torn(file.name):
             raise DataError(f"{folder}: the file name {file.name!r} is not UTF-8; rename it")
     return files
+
+
+def left_out(folder: Path) -> list[str]:
+    """The files in a folder of images that count as none, by name."""
+    return sorted(f.name for f in folder.iterdir() if f.is_file() and not is_image_name(f.name))
+
+
+def left_out_remark(name: str, files: Sequence[str], where: object) -> list[str]:
+    """What a run of task `name` says of files that are left out; nothing where there are none."""
+    if not files:
+        return []
+    several = f"{len(files)} files" if len(files) > 1 else "a file"
+    verb = "are" if len(files) > 1 else "is"
+    return [f"{name}: {several} of {where} {verb} not taken for images, such as {files[0]}"]
 
 
 def checked_box(ref: ImageRef, where: str) -> bool:
@@ -230,5 +363,10 @@ def checked_box(ref: ImageRef, where: str) -> bool:
     if right <= 0 or bottom <= 0 or left >= width or top >= height:
         raise DataError(
             f"{where}: the box {ref.box} lies outside of {ref.id} ({width}x{height}); fix the box"
+        )
+    if (right - left) * (bottom - top) > _CROP * width * height:
+        raise DataError(
+            f"{where}: the box {ref.box} is more than {_CROP} times as large as {ref.id} "
+            f"({width}x{height}); fix the box"
         )
     return left >= 0 and top >= 0 and right <= width and bottom <= height

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import codecs
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from paraclip_bench.errors import DataError
+from paraclip_bench.files import parse_json
+
+LINE_BYTES = 1 << 24
+"""The longest line that a reader of lines takes into memory."""
 
 
 def read_text(path: Path) -> str:
@@ -75,12 +80,14 @@ def read_json(path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | N
     """What a JSON file holds; `pairs_hook` makes an object of its pairs, in place of dict."""
     text = read_text(path)
     try:
-        return json.loads(text, object_pairs_hook=pairs_hook)
+        return parse_json(text, pairs_hook)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}); "
             "the file may be cut off, copy it again"
         ) from error
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON that can be read ({error}); copy it again") from error
 
 
 def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -111,10 +118,20 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file with something in them, each with its number, one at a time."""
+    """The lines of a file with something in them, each with its number, one at a time.
+
+    Raises `DataError` for a line of more than `LINE_BYTES`: it is another kind of file.
+    """
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number in itertools.count(1):
+                if not (line := file.readline(LINE_BYTES + 1)):
+                    break
+                if len(line) > LINE_BYTES:
+                    raise DataError(
+                        f"{path}, line {number}: longer than {LINE_BYTES:,} bytes, so this is not "
+                        "a file of one row a line; check the path"
+                    )
                 content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 if content.strip():
                     yield number, content
@@ -127,13 +144,15 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def json_object(line: bytes, where: str) -> dict[str, Any]:
     """The JSON object of one line."""
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = parse_json(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8; convert the file to UTF-8") from error
     except json.JSONDecodeError as error:
         raise DataError(
             f"{where}: not valid JSON ({error.msg}); the file may be cut off, fix or drop that line"
         ) from error
+    except ValueError as error:
+        raise DataError(f"{where}: not JSON that can be read ({error}); drop that line") from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: must be an object")
     return row

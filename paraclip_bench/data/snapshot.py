@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from paraclip_bench.data.data_set import Pin
 from paraclip_bench.data.digest_cache import file_sha256
+from paraclip_bench.data.images import leads_outside
 from paraclip_bench.errors import DataError
+from paraclip_bench.files import parse_json
+
+# As the hub writes them: ORG/NAME, and a commit.
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
+_REVISION = re.compile(r"[0-9a-f]{7,64}")
 
 MANIFEST = "prefetched.json"
 """In a folder that prefetch wrote: {"schema_version": 1, "data": {ID: {"revision", "files":
@@ -85,14 +91,17 @@ def read_manifest(root: Path) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(path.read_text(encoding="utf-8"))
         if manifest["schema_version"] > 1:
             raise DataError(f"{path} is of a later version; update paraclip-bench")
         data: dict[str, Any] = manifest["data"]
-        for entry in data.values():
-            if not isinstance(entry["revision"], str):
-                raise TypeError("a revision is not a text")
-            for file in entry["files"].values():
+        for id, entry in data.items():
+            # They become parts of paths.
+            if not _ID.fullmatch(id) or not _REVISION.fullmatch(entry["revision"]):
+                raise ValueError(f"{id!r} @ {entry['revision']!r} is not a data set's revision")
+            for name, file in entry["files"].items():
+                if leads_outside(name) or not name:
+                    raise ValueError(f"the file name {name!r} leads outside")
                 if not isinstance(file["sha256"], str) or not isinstance(file["bytes"], int):
                     raise TypeError("a file without sha256 or bytes")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

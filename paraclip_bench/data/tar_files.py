@@ -7,17 +7,42 @@ texts such as KEY.txt (the caption) and KEY.paraphrase_1.txt.
 from __future__ import annotations
 
 import functools
-import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.data.images import FilePart, ImageRef
+from paraclip_bench.data.images import IMAGE_SUFFIXES, FilePart, ImageRef, file_in, is_hidden
 from paraclip_bench.errors import DataError
+from paraclip_bench.files import parse_json
 
 # Rows come in the order of their shards, so few tables of contents are in use at once.
 _SHARDS = 8
+
+
+def _members(path: Path) -> Iterator[tarfile.TarInfo]:
+    """The headers of a tar in order, one in memory at a time; all readers of tars go through here.
+
+    Raises `DataError` for a file that is compressed, cut off or damaged, at the latest at its end:
+    tarfile takes a damaged header for the end, and a file cut between two members for whole.
+    """
+    try:
+        # Without compression alone is a file's place in the tar its place on the disk.
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                # Of a sparse file the bytes lie elsewhere, and may be many more than the tar has.
+                if member.issparse():
+                    raise _not_whole(path, f"{member.name!r} is a sparse file")
+                yield member
+                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all of them
+            end = tar.offset
+        with path.open("rb") as file:
+            file.seek(end)
+            block = file.read(tarfile.BLOCKSIZE)
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
+        raise _not_whole(path, str(error)) from error
+    if block != bytes(tarfile.BLOCKSIZE):
+        raise _not_whole(path, f"no end mark at byte {end}")
 
 
 def tar_members(path: Path) -> list[tuple[str, FilePart | None]]:
@@ -25,31 +50,17 @@ def tar_members(path: Path) -> list[tuple[str, FilePart | None]]:
 
     Raises `DataError` for a file that is compressed, cut off or damaged.
     """
-    try:
-        # Without compression alone is a file's place in the tar its place on the disk.
-        with tarfile.open(path, "r:") as tar:
-            members = [
-                (m.name, FilePart(path, m.offset_data, m.size) if m.isfile() else None)
-                for m in tar
-                if not m.isdir()
-            ]
-            end = tar.offset
-        with path.open("rb") as file:
-            file.seek(end)
-            block = file.read(tarfile.BLOCKSIZE)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise _not_whole(path, str(error)) from error
-    # tarfile takes a damaged header for the end, and a file cut between two members for whole.
-    if block != bytes(tarfile.BLOCKSIZE):
-        raise _not_whole(path, f"no end mark at byte {end}")
-    return members
+    return [
+        (m.name, FilePart(path, m.offset_data, m.size) if m.isfile() else None)
+        for m in _members(path)
+        if not m.isdir()
+    ]
 
 
 def image_in_tar(folder: Path, name: str) -> ImageRef | None:
     """The image that `name`, SHARD.tar/KEY.jpg, means in a folder; None where it means none."""
     shard, ending, member = name.partition(".tar/")
-    path = folder / f"{shard}.tar"
-    if not ending or not path.is_file():
+    if not ending or (path := file_in(folder, f"{shard}.tar", name)) is None:
         return None
     place = _contents(path).get(member)
     return None if place is None else ImageRef(id=name, read=place)
@@ -66,7 +77,9 @@ def _not_whole(path: Path, reason: str) -> DataError:
     )
 
 
-_IMAGES = ("jpg", "jpeg", "png", "webp")
+# A caption with all that a dataset's tools write beside it.
+_TEXT_BYTES = 1 << 20
+_IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 _TEXTS = {
     "txt": "caption",
     "caption.txt": "caption",
@@ -85,33 +98,28 @@ def samples(path: Path) -> Iterator[tuple[dict[str, Any], ImageRef | None, str]]
     A sample whose fields cannot be read has `PROBLEM` among them. Raises `DataError` for a file
     that is not a plain tar.
     """
-    try:
-        # Without compression alone is a file's place in the tar its place on the disk.
-        with tarfile.open(path, "r:") as tar:
-            key: str | None = None
-            fields: dict[str, Any] = {}
-            image: ImageRef | None = None
-            for member in tar:
-                if not member.isfile():
-                    continue
-                stem, ending = _split(member.name)
-                if stem != key:
-                    if key is not None:
-                        yield {"id": key, **fields}, image, f"{path}, sample {key}"
-                    key, fields, image = stem, {}, None
-                if ending in _IMAGES:
-                    place = FilePart(path, member.offset_data, member.size)
-                    image = ImageRef(id=member.name, read=place)
-                elif ending == "json" or ending in _TEXTS:
-                    file = tar.extractfile(member)
-                    content = b"" if file is None else file.read()
-                    _add(fields, ending, content, f"{path}, {member.name}")
+    key: str | None = None
+    fields: dict[str, Any] = {}
+    image: ImageRef | None = None
+    for member in _members(path):
+        if not member.isfile() or is_hidden(member.name):
+            continue
+        stem, ending = _split(member.name)
+        if stem != key:
             if key is not None:
                 yield {"id": key, **fields}, image, f"{path}, sample {key}"
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(
-            f"{path} is not a whole, uncompressed tar file ({error}); write that shard again"
-        ) from error
+            key, fields, image = stem, {}, None
+        place = FilePart(path, member.offset_data, member.size)
+        if ending in _IMAGES:
+            image = ImageRef(id=member.name, read=place)
+        elif ending == "json" or ending in _TEXTS:
+            where = f"{path}, {member.name}"
+            if member.size > _TEXT_BYTES:
+                fields[PROBLEM] = f"{where} has {member.size:,} bytes, which is not a caption"
+            else:
+                _add(fields, ending, place(), where)
+    if key is not None:
+        yield {"id": key, **fields}, image, f"{path}, sample {key}"
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -123,7 +131,7 @@ def _split(name: str) -> tuple[str, str]:
 def _add(fields: dict[str, Any], ending: str, content: bytes, where: str) -> None:
     try:
         if ending == "json":
-            read = json.loads(content)
+            read = parse_json(content)
             if isinstance(read, dict):
                 # A text of its own wins over the same field of the json.
                 fields.update({key: value for key, value in read.items() if key not in fields})

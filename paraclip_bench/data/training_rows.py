@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paraclip_bench.data import tar_files
-from paraclip_bench.data.images import ImageRef, is_file
+from paraclip_bench.data.images import IMAGE_SUFFIXES, ImageRef, file_in, leads_outside
 from paraclip_bench.data.row_files import json_object, lines, parquet_rows
 from paraclip_bench.data.tar_files import image_in_tar
 from paraclip_bench.errors import DataError, UsageError
@@ -24,7 +24,8 @@ Kind = Literal[
 ]
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
 # Image files in the ParaCLIP authors' own format are named by id, without an ending.
-_ENDINGS = ("", ".jpg", ".jpeg", ".png", ".webp")
+_USUAL = ("", ".jpg", ".jpeg", ".png", ".webp")
+_ENDINGS = (*_USUAL, *sorted(IMAGE_SUFFIXES - {*_USUAL}), *(e.upper() for e in _USUAL[1:]))
 
 
 @dataclass(frozen=True)
@@ -105,19 +106,27 @@ def _image(fields: Mapping[str, Any], where: str, images: Path | None) -> ImageR
             f"{where} names its image, {name!r}, and there is no folder to find it in; "
             "name it with --images"
         )
-    found = find_image(images, name)
+    try:
+        found = find_image(images, name, where)
+    except DataError as error:
+        return BadRow("missing image", str(error))
     if found is not None:
         return found
     return BadRow("missing image", f"{where}: the image {images / name} does not exist")
 
 
-def find_image(images: Path, name: str) -> ImageRef | None:
-    """The image that a row calls `name`: a file of the folder, its ending left out or not, or
-    SHARD.tar/KEY.jpg; None where there is none."""
+def find_image(images: Path, name: str, where: str) -> ImageRef | None:
+    """The image that a row calls `name`; None where there is none.
+
+    It is a file of the folder, its ending left out or not, or SHARD.tar/KEY.jpg. Raises `DataError`
+    for a name that leads outside of the folder, naming `where` it was read.
+    """
+    if leads_outside(name):  # before a shard of that name is opened
+        file_in(images, name, where)
     if (inside := image_in_tar(images, name)) is not None:
         return inside
     for ending in _ENDINGS:
-        if is_file(file := images / (name + ending)):
+        if (file := file_in(images, name + ending, where)) is not None:
             return ImageRef(id=file.name, path=file)
     return None
 

@@ -107,6 +107,7 @@ def make_plan(
                     raise
                 own, examples = layout, _beside(task, layout, protocol, limit, error)
             digest = examples_sha256(examples)
+            notes = [*notes, *examples.remarks]
             work.append(Work(task, protocol, examples, digest, limit, own.kind))
         except UsageError:
             raise

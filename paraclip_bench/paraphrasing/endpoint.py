@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from paraclip_bench.errors import UsageError
+from paraclip_bench.files import parse_json
 from paraclip_bench.paraphrasing.job import Settings
 from paraclip_bench.paraphrasing.service import FatalServiceError, Question, Reply, RetryableError
 
@@ -20,6 +20,8 @@ _OPENAI = "https://api.openai.com/v1"
 # Statuses that the same request may not meet again.
 _PASSING = frozenset({408, 409, 425, 429})
 _OVER_QUOTA = "insufficient_quota"
+# No answer has more: what says so would only spoil sums and limits.
+_MOST_TOKENS = 10**7
 REJECTED = "rejected by the service"
 # What reading something raises that is not a chat completion.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
@@ -79,7 +81,7 @@ class ChatCompletions:
                 messages=_messages(self._settings, question),
                 extra_body=_sampling(self._settings.sampling, question),
             )
-            return read_completion(json.loads(answer.content))
+            return read_completion(parse_json(answer.content))
         # From None: what the client raises holds what was sent and what came, the key among it.
         except openai.APIStatusError as error:
             status, headers, said = error.status_code, error.response.headers, _sentence(error)
@@ -144,7 +146,7 @@ def read_completion(found: Any) -> Reply:
         raise ValueError(told or "it has no choices")
     choice = found["choices"][0]
     message = choice["message"]
-    text, usage = message.get("content"), found.get("usage") or {}
+    text, usage = message.get("content"), found.get("usage")
     rejected = fault = None
     if choice.get("finish_reason") == "content_filter":
         rejected = f"{REJECTED} (its content filter)"
@@ -157,11 +159,19 @@ def read_completion(found: Any) -> Reply:
     return Reply(
         readable(text or ""),
         readable(str(found.get("model") or "")),
-        usage.get("prompt_tokens"),
-        usage.get("completion_tokens"),
+        _count(usage, "prompt_tokens"),
+        _count(usage, "completion_tokens"),
         rejected,
         fault,
     )
+
+
+def _count(usage: Any, name: str) -> int | None:
+    """A number of tokens; None where a service says none, or one that cannot be."""
+    found = usage.get(name) if isinstance(usage, dict) else None
+    if not isinstance(found, int) or isinstance(found, bool):
+        return None
+    return found if 0 <= found <= _MOST_TOKENS else None
 
 
 def error_sentence(found: Any) -> str | None:

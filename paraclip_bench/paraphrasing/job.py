@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench.errors import UsageError
+from paraclip_bench.files import parse_json
 from paraclip_bench.paraphrasing.answers import AnswerFilter, Chains
 from paraclip_bench.paraphrasing.captions import (
     Caption,
@@ -173,7 +173,7 @@ def _extra(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except ValueError as error:
         raise UsageError(
             f"--extra-body is not JSON ({error}); write it like '{{\"seed\": 1}}'"

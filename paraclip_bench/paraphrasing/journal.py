@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from paraclip_bench.data.row_files import is_torn
 from paraclip_bench.errors import BenchError, DataError, UsageError
+from paraclip_bench.files import parse_json
 from paraclip_bench.paraphrasing.captions import Caption, CaptionFilter, normal
 
 _SCHEMA = """
@@ -293,7 +294,7 @@ class Journal:
         with _Told(self):
             found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         try:
-            return None if found is None else dict(json.loads(found[0]))
+            return None if found is None else dict(parse_json(found[0]))
         except ValueError as error:
             raise DataError(f"the journal {self.path} is damaged ({error})") from error
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench import safe_text
+from paraclip_bench.errors import DataError
+from paraclip_bench.files import parse_json
 from paraclip_bench.paraphrasing.answers import words
 from paraclip_bench.paraphrasing.export import report_file
 from paraclip_bench.paraphrasing.pairs_file import TEXTS, first_text, read_pairs
@@ -84,7 +85,12 @@ def statistics(path: Path, *, examples: int = 5) -> Statistics:
     found.examples = [texts for _, texts in sorted(best)[:examples]]
     report = report_file(path)
     if report.is_file():
-        found.report = json.loads(report.read_text(encoding="utf-8"))
+        try:
+            found.report = dict(parse_json(report.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(
+                f"{report} is damaged ({error}); run paraphrase again, which writes it"
+            ) from error
     return found
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def _with_images(source: RetrievalSetInput) -> Iterator[tuple[str, str, str]]:
 
 
 def _image(folder: Path, name: str, where: str) -> ImageRef:
-    found = find_image(folder, name)
+    found = find_image(folder, name, where)
     if found is None:
         raise DataError(f"{where}: the image {folder / name} does not exist; check --images")
     return found
@@ -146,15 +147,15 @@ def _split(name: str, dev_share: float) -> str:
 
 def _write(folder: Path, queries: Sequence[RetrievalQuery], images: Mapping[str, ImageRef]) -> None:
     (folder / "images").mkdir(parents=True)
-    for name, ref in images.items():
-        target = folder / "images" / name
-        if ref.path is None:
-            target.write_bytes(ref.encoded())
-            continue
-        try:
-            os.link(ref.path.resolve(), target)  # no second copy where one disk holds both
-        except OSError:
-            shutil.copyfile(ref.path, target)
+
+    def copy(name: str) -> None:
+        # What is published is known to be an image, and stays what it is now: never a link.
+        images[name].open()
+        (folder / "images" / name).write_bytes(images[name].encoded())
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for _ in pool.map(copy, images):
+            pass
     rows = [{"query": q.query, "paraphrase": q.paraphrase, "image_id": q.image} for q in queries]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(folder / "queries.jsonl", text)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from paraclip_bench import registry
 from paraclip_bench.errors import BenchError, DataError, UsageError
-from paraclip_bench.files import atomic, slug, write_text
+from paraclip_bench.files import atomic, parse_json, slug, write_text
 from paraclip_bench.results.schema import SCHEMA_VERSION, Result
 
 OUTCOMES = ".outcomes.parquet"
@@ -52,7 +52,7 @@ def write(path: Path, result: Result, columns: Mapping[str, npt.NDArray[Any]] | 
 def read(path: Path) -> Result:
     """Read one result; `DataError` for a file that is not one, or of a later schema."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = parse_json(path.read_text(encoding="utf-8"))
         # First of all: a later schema may lack what this one needs, and is not a damaged file.
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:

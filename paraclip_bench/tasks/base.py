@@ -71,7 +71,8 @@ class Examples(Sequence[Any]):
     Rows are dataclasses or mappings of plain values and `ImageRef`s, and `shared` are such rows or
     `ImageRef`s themselves; all of them, in order, make the data's sha256, unless `sha256` itself
     says which data these are (where the rows are with somebody else). `id` and `revision` name the
-    data set; `notes` are facts about the data that a reader of the result should know.
+    data set; `notes` are facts about the data that a reader of the result should know; `remarks`
+    are sentences for those who run the task.
     """
 
     rows: Sequence[Any]
@@ -79,6 +80,7 @@ class Examples(Sequence[Any]):
     id: str = ""
     revision: str | None = None
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    remarks: Sequence[str] = ()
     protocol: str = ""
     sha256: str = ""
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from paraclip_bench.data.data_set import DataSet
 from paraclip_bench.data.gallery import read_gallery
+from paraclip_bench.data.images import left_out_remark
 from paraclip_bench.data.row_files import read_jsonl, text_field
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError
@@ -127,7 +128,15 @@ class ParaphrasedRetrieval(Task):
             raise DataError(f"{path} holds no queries")
         without = sum(query.target < 0 for query in queries)
         notes = {"queries_without_target": without} if without else {}
-        return Examples(queries, shared=gallery.images, id=f"{source.id}:{path.name}", notes=notes)
+        if gallery.left_out:
+            notes["files_left_out"] = len(gallery.left_out)
+        return Examples(
+            queries,
+            shared=gallery.images,
+            id=f"{source.id}:{path.name}",
+            notes=notes,
+            remarks=left_out_remark(self.name, gallery.left_out, gallery.where),
+        )
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Rank the gallery for both phrasings of each query; the first `depth` places are kept."""

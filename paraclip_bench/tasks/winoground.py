@@ -18,7 +18,7 @@ import numpy as np
 
 from paraclip_bench.data.data_set import DataSet, MtebEquivalent, Pin
 from paraclip_bench.data.hub import require_columns, with_images
-from paraclip_bench.data.images import ImageRef, image_in, is_file
+from paraclip_bench.data.images import ImageRef, file_in, image_in
 from paraclip_bench.data.row_files import read_jsonl, text_field
 from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError
@@ -173,4 +173,5 @@ def _examples(
 def _image(folder: Path, row: Mapping[str, Any], key: str, where: str) -> ImageRef:
     """The authors' file names images without their extension, .png."""
     name = text_field(row, key, where)
-    return image_in(folder, name if is_file(folder / name) else f"{name}.png", where)
+    there = file_in(folder, name, where) is not None
+    return image_in(folder, name if there else f"{name}.png", where)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paraclip_bench.data.data_set import DataSet
-from paraclip_bench.data.images import ImageRef, image_files
+from paraclip_bench.data.images import ImageRef, image_files, left_out, left_out_remark
 from paraclip_bench.data.row_files import is_torn, read_json, read_text
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError, ModelError
@@ -128,6 +128,7 @@ class ZeroShotClassification(Task):
             PromptedClass(label, tuple(fill(t, name) for name in names for t in templates))
             for label, names in named.names.items()
         ]
+        others = [f"{label}/{name}" for label in found for name in left_out(roots[0] / label)]
         return Examples(
             [image for images in found.values() for image in images],
             shared=classes,
@@ -137,7 +138,9 @@ class ZeroShotClassification(Task):
                 "class_names": named.origin,
                 "templates": origin,
                 "templates_count": len(templates),
+                **({"files_left_out": len(others)} if others else {}),
             },
+            remarks=left_out_remark(self.name, others, roots[0]),
         )
 
     def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:
@@ -216,7 +219,7 @@ def read_class_folders(root: Path) -> dict[str, list[LabelledImage]]:
     for folder in folders:
         if is_torn(folder.name):
             raise DataError(f"{root}: the folder {folder.name!r} is not UTF-8; rename it")
-        files = [file for file in image_files(folder) if not file.name.startswith(".")]
+        files = image_files(folder)
         if not files:
             raise DataError(f"the class folder {folder} has no images; put them there or remove it")
         found[folder.name] = [

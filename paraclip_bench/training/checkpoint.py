@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import forget_temporaries, write_tensors, write_text
+from paraclip_bench.files import forget_temporaries, parse_json, write_tensors, write_text
 from paraclip_bench.models.aliases import RECIPE, is_finished
 from paraclip_bench.models.open_clip import PROVENANCE
 from paraclip_bench.training.recipe import Recipe, read_recipe
@@ -121,7 +121,7 @@ def _begun(folder: Path) -> dict[str, Any]:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{path} is missing or damaged ({error}); delete that folder, or choose another with -o"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from paraclip_bench.errors import BenchError, ModelError, UsageError
 from paraclip_bench.evaluation.run import Options, execute, plan_run
-from paraclip_bench.files import atomic, slug, write_text
+from paraclip_bench.files import atomic, parse_json, slug, write_text
 from paraclip_bench.models.adapter import Context
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import PROVENANCE, OpenCLIP
@@ -124,7 +124,7 @@ def _loaded(spec: str, workspace: Workspace, suite: str) -> tuple[Model, OpenCLI
 
 def _merged(folder: Path) -> Any:
     try:
-        return json.loads((folder / PROVENANCE).read_text(encoding="utf-8")).get("merged")
+        return parse_json((folder / PROVENANCE).read_text(encoding="utf-8")).get("merged")
     except (OSError, ValueError, AttributeError):
         return None
 

@@ -18,7 +18,7 @@ from paraclip_bench.distributed import ProcessGroup, RankFailed
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.errors import DataError
-from paraclip_bench.files import atomic, write_text
+from paraclip_bench.files import atomic, parse_json, write_text
 from paraclip_bench.models.adapter import Model
 from paraclip_bench.models.open_clip import OpenCLIP
 from paraclip_bench.progress import Progress
@@ -61,8 +61,13 @@ def image_features(
                 pass
     group.barrier()
     features: Features = np.load(path, mmap_mode="r")
-    found = json.loads(notes.read_text(encoding="utf-8"))
-    return features, {int(number): sentence for number, sentence in found.items()}
+    try:
+        found = parse_json(notes.read_bytes())
+        return features, {int(number): sentence for number, sentence in found.items()}
+    except (ValueError, AttributeError) as error:
+        raise DataError(
+            f"{notes} is damaged ({error}); delete its folder and run finetune again"
+        ) from error
 
 
 def _encoded(

@@ -7,7 +7,6 @@ project's own.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from paraclip_bench import registry
 from paraclip_bench.data.training_rows import training_files
 from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.files import parse_toml
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -178,10 +178,10 @@ def find_recipe(name: str) -> Path:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe file; `DataError` names the key that is wrong."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"the recipe {path} cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise DataError(f"the recipe {path} is not valid TOML ({error}); fix that line") from error
     try:
         return Recipe(**values)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.training_rows import TEXTS, BadRow, TrainingRow
 from paraclip_bench.errors import DataError
-from paraclip_bench.files import write_text
+from paraclip_bench.files import parse_json, write_text
 
 # So many rows of each kind are named in the report.
 _NAMED = 1000
@@ -186,7 +186,7 @@ def make_table(
 def open_table(folder: Path) -> Table:
     """The table that a folder holds; `DataError` where it does not."""
     try:
-        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+        meta = parse_json((folder / _META).read_text(encoding="utf-8"))
         arrays = {name: _mapped(folder / name, *kind) for name, kind in _ARRAYS.items()}
         return Table(**arrays, sha256=meta["sha256"])
     except (OSError, ValueError, TypeError, KeyError) as error:

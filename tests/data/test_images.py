@@ -1,15 +1,25 @@
 """One place opens images, and what it cannot open it names."""
 
 import functools
+import hashlib
 import io
 import pickle
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from paraclip_bench.data.images import ImageRef, checked_box
+from paraclip_bench.data.images import (
+    IMAGE_SUFFIXES,
+    FilePart,
+    ImageRef,
+    checked_box,
+    file_in,
+    is_image_name,
+)
 from paraclip_bench.errors import DataError
 
 
@@ -91,7 +101,7 @@ def test_what_is_no_image(tmp_path: Path) -> None:
 def test_an_image_that_would_fill_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded("PNG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match="image 'big' is damaged"):
+    with pytest.raises(DataError, match="image 'big' has more than"):
         ImageRef("big", data=data).size()
 
 
@@ -144,3 +154,172 @@ def test_box_inside_or_partly(box: tuple[int, int, int, int] | None, inside: boo
 def test_box_empty_or_outside(box: tuple[int, int, int, int], said: str) -> None:
     with pytest.raises(DataError, match=f"^x.json, case 7: the box .* {said}"):
         checked_box(ImageRef("b", data=encoded("PNG"), box=box), "x.json, case 7")
+
+
+RAMP = (np.arange(4096).reshape(64, 64) * 16).astype(np.uint16)
+
+
+def deep(pixels: np.ndarray, form: str) -> bytes:
+    return encoded(form, Image.fromarray(pixels))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (deep(RAMP, "PNG"), RAMP / 257),
+        (deep(RAMP, "TIFF"), RAMP / 257),
+        (deep(RAMP, "PPM"), RAMP / 257),
+        (deep(RAMP.astype(np.int32), "TIFF"), RAMP / 257),
+        (deep((RAMP % 200).astype(np.int32), "TIFF"), (RAMP % 200) / 257),
+        (deep((RAMP / 65535).astype(np.float32), "TIFF"), RAMP / 257),
+    ],
+    ids=["png16", "tiff16", "pgm16", "tiff32", "dark32", "float"],
+)
+def test_more_than_8_bits_are_scaled_and_not_cut_off(data: bytes, expected: np.ndarray) -> None:
+    ref = ImageRef("x", data=data)
+    pixels = np.asarray(ref.open())
+    assert pixels.shape == (64, 64, 3)
+    assert np.abs(pixels[..., 0] - expected).max() <= 0.5 + 1e-4
+    # Its content has a key of its own: vectors of the white image that it was are not its.
+    assert ref.sha256 != hashlib.sha256(data).hexdigest()
+    assert len(ref.sha256) == 64
+    assert ImageRef("y", data=data).sha256 == ref.sha256
+
+
+def test_what_has_8_bits_keeps_its_key(tmp_path: Path) -> None:
+    for form in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"):
+        for image in (noise(), noise().convert("L"), noise().convert("1"), noise().convert("P")):
+            if form == "WEBP" or (form in ("JPEG", "PPM") and image.mode == "P"):
+                image = image.convert("RGB")
+            data = encoded(form, image)
+            (tmp_path / "x").write_bytes(data)
+            expected = hashlib.sha256(data).hexdigest()
+            assert ImageRef("x", data=data).sha256 == expected
+            assert ImageRef("x", path=tmp_path / "x").sha256 == expected
+            part = FilePart(tmp_path / "x", 0, len(data))
+            assert ImageRef("x", read=part).sha256 == expected
+
+
+def test_a_deep_image_is_the_same_however_it_is_read(tmp_path: Path) -> None:
+    data = deep(RAMP, "PNG")
+    (tmp_path / "a.png").write_bytes(data)
+    refs = [
+        ImageRef("a", data=data),
+        ImageRef("b", path=tmp_path / "a.png"),
+        ImageRef("c", read=FilePart(tmp_path / "a.png", 0, len(data))),
+        ImageRef("d", data=data).cropped((0, 0, 64, 64)),
+    ]
+    assert len({ref.sha256 for ref in refs}) == 1
+    for ref in refs:  # the bytes are those of the key
+        assert ref.open().size == (64, 64)
+    assert pickle.loads(pickle.dumps(refs[1])).open().size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "said"),
+    [
+        ((RAMP.astype(np.int32) * 2), "outside of 0 to 65,535"),
+        ((RAMP.astype(np.int32) - 5), "outside of 0 to 65,535"),
+        (RAMP.astype(np.float32), "outside of 0 to 1,"),
+        (np.full((4, 4), np.nan, np.float32), "outside of 0 to 1,"),
+    ],
+)
+def test_values_of_no_known_scale_are_refused_by_name(pixels: np.ndarray, said: str) -> None:
+    with pytest.raises(DataError, match=said) as caught:
+        ImageRef("scan.tif", data=deep(pixels, "TIFF")).open()
+    assert "'scan.tif'" in str(caught.value)
+
+
+def test_only_formats_of_images_are_opened(tmp_path: Path) -> None:
+    from PIL import EpsImagePlugin
+
+    buffer = io.BytesIO()
+    noise().save(buffer, "EPS")
+    (tmp_path / "x.png").write_bytes(buffer.getvalue())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("it ran"))
+        with pytest.raises(DataError, match=r"x\.png is not an image \(JPEG"):
+            ImageRef("x.png", path=tmp_path / "x.png").open()
+    for form in ("PDF", "ICNS", "SGI", "TGA"):
+        buffer = io.BytesIO()
+        noise((32, 32)).save(buffer, form)
+        with pytest.raises(DataError, match="is not an image"):
+            ImageRef("x", data=buffer.getvalue()).open()
+
+
+def test_an_image_over_the_limit_is_not_called_damaged() -> None:
+    data = encoded("PNG", Image.new("1", (20_000, 20_000)))
+    for look in (ImageRef("big", data=data).open, ImageRef("big", data=data).size):
+        with pytest.raises(DataError, match=r"'big' has more than [0-9,]+ pixels") as caught:
+            look()
+        assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ((0, 0, 10**9, 10**9), "more than 64 times as large"),
+        ((-(10**7), -(10**7), 5, 5), "more than 64 times as large"),
+        ((10**12, 0, 10**12 + 4, 4), "lies outside of"),
+    ],
+)
+def test_a_box_far_outside_its_image_is_a_sentence(box: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        checked_box(ImageRef("x", data=encoded("PNG"), box=box), "here")
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        *((f"a{ending}", True) for ending in sorted(IMAGE_SUFFIXES)),
+        *((f"a{ending.upper()}", True) for ending in sorted(IMAGE_SUFFIXES)),
+        ("shard/a.jpg", True),
+        ("._a.jpg", False),
+        (".hidden.png", False),
+        ("__MACOSX/a.jpg", False),
+        ("x/._a.jpg", False),
+        (".DS_Store", False),
+        ("Thumbs.db", False),
+        ("thumbs.db", False),
+        ("a.txt", False),
+        ("a", False),
+        ("a.svg", False),
+    ],
+)
+def test_one_rule_says_what_counts_as_an_image(name: str, counts: bool) -> None:
+    assert is_image_name(name) is counts
+
+
+OUTSIDE = [
+    "../secret.txt",
+    "/etc/hostname",
+    "a/../../b.png",
+    "..",
+    "\\x.png",
+    "a\\..\\b",
+]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_name_that_leads_outside_is_refused(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (tmp_path / "secret.txt").write_text("secret")
+    with pytest.raises(DataError, match=r"rows, line 3: the file name .* leads outside of"):
+        file_in(folder, name, "rows, line 3")
+
+
+def test_what_lies_inside_is_found_in_any_form(tmp_path: Path) -> None:
+    folder = tmp_path / "real"
+    (folder / "sub").mkdir(parents=True)
+    nfc, nfd = "café.png", unicodedata.normalize("NFD", "café.png")
+    assert nfc != nfd
+    (folder / nfd).write_bytes(b"1")
+    (folder / "sub/b..c.png").write_bytes(b"2")
+    (tmp_path / "elsewhere.png").write_bytes(b"3")
+    (folder / "linked.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "images").symlink_to(folder)  # a folder of images may itself be a link
+    for name in (nfc, nfd, "sub/b..c.png", "linked.png", "./sub/b..c.png"):
+        assert file_in(tmp_path / "images", name, "here") is not None, name
+    for name in ("none.png", "x" * 5000, "a\0b", ""):
+        assert file_in(tmp_path / "images", name, "here") is None, name

@@ -168,3 +168,31 @@ def test_bad_json_rows(tmp_path: Path, content: str, said: str) -> None:
     path.write_text(content)
     with pytest.raises(DataError, match=rf"rows\.json.*{said}"):
         row_files.read_json_rows(path)
+
+
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize("content", [DEEP, DEEP + b"]" * 100_000, b'{"a":' * 50_000, b"9" * 10_000])
+def test_json_that_python_cannot_read_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content + b"\n")
+    for read in (
+        row_files.read_json,
+        row_files.read_json_list,
+        row_files.read_json_rows,
+        lambda p: list(row_files.read_jsonl(p)),
+    ):
+        with pytest.raises(DataError, match=r"x\.json"):
+            read(path)
+
+
+def test_a_line_without_an_end_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"a": 1}\n')
+        file.truncate(1 << 32)  # zeros, which take no room on the disk
+    found = row_files.read_jsonl(path)
+    assert next(found) == (1, {"a": 1})
+    with pytest.raises(DataError, match=r"x\.jsonl, line 2: longer than 16,777,216 bytes"):
+        next(found)

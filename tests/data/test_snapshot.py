@@ -180,3 +180,57 @@ def test_a_prefetched_folder_is_checked(cache: Path, tmp_path: Path) -> None:
     (usb / MANIFEST).write_text("{")
     with pytest.raises(DataError, match=r"prefetched.json is damaged .*prefetch --to"):
         source.rows(newer)
+
+
+@pytest.mark.parametrize(
+    ("id", "revision", "name"),
+    [
+        (PIN.id, "../../../kept", "test.jsonl"),
+        (PIN.id, "/kept", "test.jsonl"),
+        (PIN.id, "..", "test.jsonl"),
+        (PIN.id, "", "test.jsonl"),
+        ("../kept", "b" * 40, "test.jsonl"),
+        (PIN.id, "b" * 40, "../../../../kept/mine.txt"),
+        (PIN.id, "b" * 40, "/etc/hostname"),
+        (PIN.id, "b" * 40, ""),
+    ],
+)
+def test_a_manifest_that_leads_elsewhere_is_damaged(
+    cache: Path, tmp_path: Path, id: str, revision: str, name: str
+) -> None:
+    usb, kept = tmp_path / "usb", tmp_path / "kept"
+    kept.mkdir()
+    (kept / "mine.txt").write_text("mine")
+    write_cache(cache, PIN, {"test.jsonl": ROWS})
+    prefetch(PIN, usb, Progress(quiet=True))
+    entry = {"revision": revision, "files": {name: {"sha256": "0" * 64, "bytes": 4}}}
+    (usb / MANIFEST).write_text(json.dumps({"schema_version": 1, "data": {id: entry}}))
+    with pytest.raises(DataError, match=r"prefetched\.json is damaged"):
+        prefetch(PIN, usb, Progress(quiet=True))
+    assert (kept / "mine.txt").read_text() == "mine"
+
+
+def test_only_what_prefetch_wrote_is_removed_with_an_old_revision(
+    cache: Path, tmp_path: Path
+) -> None:
+    usb, kept = tmp_path / "usb", tmp_path / "kept"
+    old = dataclasses.replace(PIN, revision="b" * 40)
+    write_cache(cache, old, {"test.jsonl": ROWS, "sub/a.txt": b"a", "sub/deep/b.txt": b"b"})
+    folder, _ = prefetch(old, usb, Progress(quiet=True))
+    (folder / "notes.txt").write_text("mine")
+    kept.mkdir()
+    (kept / "b.txt").write_text("mine")
+    (folder / "sub/deep/b.txt").unlink()
+    (folder / "sub/deep").rmdir()
+    (folder / "sub/deep").symlink_to(kept)
+    write_cache(cache, PIN, {"test.jsonl": ROWS})
+    prefetch(PIN, usb, Progress(quiet=True))
+    assert not (folder / "test.jsonl").exists()
+    assert not (folder / "sub/a.txt").exists()
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert (kept / "b.txt").read_text() == "mine"
+    assert len(HubSource(root=usb).rows(PIN)) == 3
+    # Nothing of a revision that has nothing else is left.
+    write_cache(cache, old, {"test.jsonl": ROWS})
+    prefetch(old, usb, Progress(quiet=True))
+    assert not (folder.parent / PIN.revision).exists()

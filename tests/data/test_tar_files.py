@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from paraclip_bench.data.images import FilePart, ImageRef
-from paraclip_bench.data.tar_files import tar_members
+from paraclip_bench.data.images import IMAGE_SUFFIXES, FilePart, ImageRef
+from paraclip_bench.data.tar_files import PROBLEM, samples, tar_members
 from paraclip_bench.errors import DataError
 
 names = st.text(
@@ -74,22 +75,25 @@ def test_a_part_is_read_when_asked_and_pickles_small(tmp_path: Path) -> None:
 def test_a_part_s_digest_is_remembered_until_the_file_changes(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"abcd")
-    first, second = FilePart(path, 0, 2), FilePart(path, 2, 2)
-    assert first.sha256() != second.sha256()
+
+    def digest(offset: int) -> str:
+        return ImageRef("a", read=FilePart(path, offset, 2)).sha256
+
+    assert digest(0) != digest(2)
     before = path.stat()
-    known = first.sha256()
+    known = digest(0)
     path.write_bytes(b"abcde")
-    assert first.sha256() == known
+    assert digest(0) == known
     path.write_bytes(b"xbcdef")
     assert path.stat().st_size != before.st_size
-    assert first.sha256() != known
+    assert digest(0) != known
 
 
 def test_messages_name_the_tar(tmp_path: Path) -> None:
     path = tars.write(tmp_path / "a.tar", {"0.png": b"no image"})
     ((name, part),) = tar_members(path)
     ref = ImageRef(name, read=part)
-    with pytest.raises(DataError, match=r"a\.tar, image '0\.png' is not an image; replace"):
+    with pytest.raises(DataError, match=r"a\.tar, image '0\.png' is not an image \(JPEG"):
         ref.open()
     _ = ref.sha256
     path.write_bytes(path.read_bytes().replace(b"no image", b"an image"))
@@ -102,3 +106,78 @@ def test_messages_name_the_tar(tmp_path: Path) -> None:
     for ask in (ref.encoded, lambda: ImageRef(name, read=part).sha256):
         with pytest.raises(DataError, match=r"a\.tar, image '0\.png' does not exist"):
             ask()
+
+
+def shard(path: Path, n: int = 10) -> bytes:
+    """A WebDataset shard of n samples; its bytes."""
+    members = {}
+    for i in range(n):
+        members[f"{i:03}.jpg"] = b"j" * 700
+        members[f"{i:03}.txt"] = f"caption {i}".encode()
+    return tars.write(path, members).read_bytes()
+
+
+def test_all_readers_of_shards_see_a_cut_and_a_flipped_header(tmp_path: Path) -> None:
+    path = tmp_path / "s.tar"
+    whole = shard(path)
+    assert len(list(samples(path))) == 10
+    headers = [i for i in range(0, len(whole), 512) if whole[i + 257 : i + 262] == b"ustar"]
+    assert len(headers) == 20
+    damaged = [whole[:at] for at in headers[1:]]
+    for at in headers[1:]:
+        for byte in (0, 130, 150):  # of the name, of the size, of the checksum
+            damaged.append(whole[: at + byte] + b"\xff" + whole[at + byte + 1 :])
+    for content in damaged:
+        path.write_bytes(content)
+        for read in (tar_members, lambda path: list(samples(path))):
+            with pytest.raises(DataError, match=r"s\.tar is not a whole, uncompressed tar"):
+                read(path)
+
+
+def test_a_sparse_file_is_refused_and_asks_for_no_memory(tmp_path: Path) -> None:
+    sparse = tmp_path / "big.txt"
+    with sparse.open("wb") as file:
+        file.truncate(8 << 30)
+    path = tmp_path / "s.tar"
+    done = subprocess.run(["tar", "--sparse", "-cf", path, "-C", tmp_path, "big.txt"], check=False)
+    if done.returncode or path.stat().st_size > 1 << 20:
+        pytest.skip("this tar writes no sparse files")
+    for read in (tar_members, lambda path: list(samples(path))):
+        with pytest.raises(DataError, match=r"'big\.txt' is a sparse file"):
+            read(path)
+
+
+def test_a_text_that_is_not_a_caption_is_a_problem_of_its_sample(tmp_path: Path) -> None:
+    members = {"a.txt": b"a dog", "b.txt": b"x" * (1 << 20) + b"y", "c.json": b"[" * 100_000}
+    members["d.json"] = b'{"caption": ' + b"9" * 9000 + b"}"
+    members["e.json"] = b'{"caption": "a cat"}'
+    found = {f["id"]: f for f, _, _ in samples(tars.write(tmp_path / "s.tar", members))}
+    assert found["a"]["caption"] == "a dog"
+    assert found["e"]["caption"] == "a cat"
+    assert "b.txt has 1,048,577 bytes, which is not a caption" in found["b"][PROBLEM]
+    assert "nested too deeply" in found["c"][PROBLEM]
+    assert "d.json is not valid" in found["d"][PROBLEM]
+
+
+def test_a_shard_s_headers_are_not_kept_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "s.tar"
+    shard(path, 500)
+    with pytest.MonkeyPatch.context() as patch:
+        most = [0]
+        real = tarfile.TarFile.next
+
+        def watched(self: tarfile.TarFile) -> tarfile.TarInfo | None:
+            most[0] = max(most[0], len(self.members))
+            return real(self)
+
+        patch.setattr(tarfile.TarFile, "next", watched)
+        assert len(list(samples(path))) == 500
+    assert most[0] <= 2
+
+
+def test_a_shard_has_images_of_every_kind_and_no_system_files(tmp_path: Path) -> None:
+    names = [f"{n}{ending}" for n, ending in enumerate(sorted(IMAGE_SUFFIXES))]
+    names += ["photo.JPG", "__MACOSX/photo.JPG", "._photo.JPG"]
+    shard = tars.write(tmp_path / "s.tar", dict.fromkeys(names, b"x"))
+    found = [image.id for _, image, _ in samples(shard) if image is not None]
+    assert found == names[:-2]

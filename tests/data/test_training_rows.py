@@ -12,7 +12,13 @@ import pytest
 import tars
 from PIL import Image
 
-from paraclip_bench.data.training_rows import BadRow, TrainingRow, read_rows, training_files
+from paraclip_bench.data.training_rows import (
+    BadRow,
+    TrainingRow,
+    find_image,
+    read_rows,
+    training_files,
+)
 from paraclip_bench.errors import DataError, UsageError
 
 TEXTS = {"caption": "a dog", "paraphrase_1": "one dog", "paraphrase_2": "a hound"}
@@ -180,3 +186,11 @@ def test_shards_that_cannot_be_read(tmp_path: Path) -> None:
     assert first.kind == "unreadable row"
     assert "broken.tar, 0.json is not valid" in first.sentence
     assert isinstance(second, TrainingRow)
+
+
+@pytest.mark.parametrize("ending", [".jpe", ".jfif", ".JPG", ".avif", ".tiff", ""])
+def test_an_image_named_without_its_ending_is_found(ending: str, tmp_path: Path) -> None:
+    (tmp_path / f"42{ending}").write_bytes(b"x")
+    found = find_image(tmp_path, "42", "row 1")
+    assert found is not None
+    assert found.path == tmp_path / f"42{ending}"

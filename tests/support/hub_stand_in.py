@@ -30,6 +30,7 @@ def write_cache(hub_cache: Path, pin: Pin, files: Files, revision: str | None = 
         blob.write_bytes(content)
         link = snapshot / name
         link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
         link.symlink_to(blob)
     return snapshot
 

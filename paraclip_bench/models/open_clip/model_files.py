@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import errno
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from paraclip_bench import registry
 from paraclip_bench.data.hub import once_reachable, unreachable
 from paraclip_bench.errors import BenchError, ModelError
+from paraclip_bench.files import parse_json
 
 CONFIG = "open_clip_config.json"
 _LOCAL = "a folder, as local-dir:DIR"
@@ -152,7 +152,7 @@ def _file_plan(argument: str, architecture: str, weights: Path) -> ModelFiles:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{path} is not JSON ({error}); it must be open_clip's own config"

@@ -6,7 +6,6 @@ is asked for.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Collection
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from paraclip_bench.data import digest_cache
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import ModelError, UsageError
+from paraclip_bench.files import parse_json
 from paraclip_bench.models.adapter import SIDES, Adapter, Encoder, lazy_attribute
 from paraclip_bench.models.open_clip.pixels import Pixels
 
@@ -327,7 +327,8 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        written = dict(parse_json(path.read_text(encoding="utf-8")))
+        written["base"] = dict(written.get("base", {}))
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{path} is damaged ({error}); run finetune again") from error
     return written
