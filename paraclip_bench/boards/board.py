@@ -16,7 +16,6 @@ from paraclip_bench.boards.published_rows import PublishedRow
 from paraclip_bench.boards.selection import Column
 from paraclip_bench.metrics.resampling import Estimate
 
-_MANY = 4
 DEMO_NOTICE = "Demo world: small drawn scenes, not photographs."
 PUBLISHED_NOTICE = (
     "Published rows are the runs of others, not measured here; their data's revision and text may "
@@ -52,7 +51,8 @@ class Board:
 
     sources are the kinds of data that its results are on: hub, folder, demo. partial names sets of
     another size than the published ones. published are rows
-    of others' numbers, apart from `rows`; None where they were not asked for.
+    of others' numbers, apart from `rows`; None where they were not asked for. notes are sentences
+    on results that are shown.
     """
 
     suite: str
@@ -63,6 +63,7 @@ class Board:
     left_out: tuple[str, ...]
     published: tuple[PublishedRow, ...] | None = None
     partial: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return text(self)
@@ -126,8 +127,9 @@ def text(board: Board) -> str:
 
 
 def remarks(board: Board) -> list[str]:
-    """What was left out, a line each; the last line counts those that there is no room for."""
-    lines = [f"left out: {reason}" for reason in board.left_out[:_REMARKS]]
+    """Notes and what was left out, a line each; the last counts those that there is no room for."""
+    lines = [f"note: {note}" for note in board.notes]
+    lines += [f"left out: {reason}" for reason in board.left_out[:_REMARKS]]
     if (more := len(board.left_out) - _REMARKS) > 0:
         lines.append(f"left out: {more} more; --format md or json names them all")
     return lines
@@ -253,12 +255,7 @@ def published_notice(columns: Sequence[Column], rows: Sequence[PublishedRow]) ->
 
 
 def verdict(board: Board) -> list[str]:
-    """A sentence for each model: on which scores its difference to the baseline is clear.
-
-    Empty for a board of many models, where the table says it better.
-    """
-    if len(board.rows) > _MANY:
-        return []
+    """A sentence for each model: on which scores its difference to the baseline is clear."""
     sentences = []
     for row in board.rows:
         sides: dict[str, dict[str, list[str]]] = {}

@@ -35,6 +35,7 @@ def markdown(board: Board) -> str:
     if board.published:
         lines += ["", "#### Published, not measured here", "", *_published_lines(board)]
     lines += ["", safe_text.markdown(" ".join([legend(board), *verdict(board)]))]
+    lines += [f"\nNote: {safe_text.markdown(note)}." for note in board.notes]
     if board.left_out:
         lines += [
             "",

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeGuard
@@ -34,6 +35,9 @@ from paraclip_bench.results.store import read_outcomes
 from paraclip_bench.tasks.base import Group, Task, UnknownScore
 from paraclip_bench.tasks.catalog import all_metrics, all_tasks, load_task
 
+# So many files are named in a note.
+_NAMED = 3
+
 
 def make_board(
     results: Path,
@@ -48,7 +52,8 @@ def make_board(
 ) -> Board:
     """Build the board of a results folder.
 
-    baseline: a model's name (default: `clip`, where it has results). all_scores: every score of
+    baseline: a model's name (default: `clip` where it has results, else the base that most
+    checkpoints here were fine-tuned from). all_scores: every score of
     every task instead of those that tasks show by themselves. scores: these alone, of every task
     that has them; one that the results lack is computed from their outcomes. reference: published
     numbers too, "matching" for those of measured models, or "all". tasks: besides the registered
@@ -60,13 +65,13 @@ def make_board(
     if all_scores and scores:
         raise UsageError("--all shows every score and --score some; give one of them")
     suite = choose_board_suite(results, suite)
-    selection = select(results, suite, with_limits=with_limits)
+    known = {task.name: task for task in (*all_tasks()[0], *tasks)}
+    selection = select(results, suite, with_limits=with_limits, tasks=known)
     if not selection.cells:
         raise UsageError(
             f"no result of suite {suite} can be shown ({selection.left_out[0]}); make some with run"
         )
-    known = {task.name: task for task in all_tasks()[0]} | _made_by_prefixes(selection)
-    known |= {task.name: task for task in tasks}
+    known = _made_by_prefixes(selection) | known
     if scores:
         columns = _score_columns(selection, known, scores)
     else:
@@ -104,7 +109,32 @@ def make_board(
         (*selection.left_out, *table.not_computed),
         None if reference is None else published_rows(selection, columns, reference),
         _partial(selection, known),
+        _notes(selection),
     )
+
+
+def _notes(selection: Selection) -> tuple[str, ...]:
+    """What a reader must know of results that are shown: no outcomes, or no digests of them."""
+    own = [e for e in selection.cells.values() if not e.result.provenance.scored_by]
+    bare = [e.shown for e in own if not e.has_outcomes]
+    old = [e.shown for e in own if e.has_outcomes and e.result.digests is None]
+    notes = []
+    if bare:
+        notes.append(
+            f"shown without intervals, because the outcomes are missing: {_listed(bare)}; run the "
+            "task again with --force"
+        )
+    if old:
+        notes.append(
+            f"written by version 0.1.0, without a digest of the outcomes: {_listed(old)}; their "
+            "main scores were compared with their outcomes"
+        )
+    return tuple(notes)
+
+
+def _listed(files: Sequence[str]) -> str:
+    more = len(files) - _NAMED
+    return ", ".join(files[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _partial(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
@@ -132,16 +162,21 @@ def _made_by_prefixes(selection: Selection) -> dict[str, Task]:
 
 
 def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
-    """The row that others are compared to, by label, name or spec; its float32 one of several."""
+    """The row that others are compared to, by label, name or spec; its float32 one of several.
+
+    Where none is asked for: `clip`, else what most of the fine-tuned models here started from.
+    """
     labels = {label: row for row, label in selection.names.items()}
     if asked in labels:
         return labels[asked]
-    rows = selection.aliases.get(asked or BASELINE, [])
-    if not rows:
-        if asked is None:
-            return None
+    if asked is not None and asked not in selection.aliases:
         raise registry.unknown("model", asked, {*labels, *selection.aliases}, "on the board")
-    return next((row for row in rows if row[1] == "float32"), rows[0])
+    models = {row: entry.result.model for (row, _), entry in selection.cells.items()}
+    bases = Counter(model.base for model in models.values() if model.base is not None)
+    for name in [asked] if asked else [BASELINE, *(base for base, _ in bases.most_common())]:
+        if rows := selection.aliases.get(name):
+            return next((row for row in rows if row[1] == "float32"), rows[0])
+    return None
 
 
 def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> list[Column]:
@@ -304,6 +339,8 @@ class _Estimates:
             return self._computed(column, entries[0])
         if not column.is_group:
             score = entries[0].result.scores[column.score]
+            if not entries[0].has_outcomes and not column.scored_by:
+                return Estimate(score.value, None, None)
             return Estimate(score.value, score.low, score.high)
         value = _mean(entries, column.score)
         draws = None if value is None else self._mean_draws(column, entries)

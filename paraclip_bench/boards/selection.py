@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.errors import BenchError, UsageError, reason_of
+from paraclip_bench.metrics.resampling import point
 from paraclip_bench.results.schema import Result
-from paraclip_bench.results.store import read
-from paraclip_bench.tasks.catalog import find_suite, suite_names
+from paraclip_bench.results.store import doubt, has_outcomes, read, read_outcomes
+from paraclip_bench.tasks.base import Task
+from paraclip_bench.tasks.catalog import all_tasks, find_suite, suite_names
 
+_AGAIN = "measure it again with run --force"
+# How far a score may be from that of its outcomes: another machine's sums differ in last digits.
+_ROUNDING = 1e-6
 _UNKNOWN = "unknown:"
 BASELINE = "clip"
 
@@ -29,10 +36,11 @@ class Measure(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A result and where it lies."""
+    """A result and where it lies. has_outcomes: whether its outcomes are there to be resampled."""
 
     path: Path
     result: Result
+    has_outcomes: bool = True
 
     @property
     def row(self) -> RowKey:
@@ -130,13 +138,22 @@ def choose_board_suite(results: Path, asked: str | None) -> str:
     return there[0]
 
 
-def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
+def select(
+    results: Path,
+    suite: str,
+    *,
+    with_limits: bool,
+    tasks: Mapping[str, Task] | None = None,
+) -> Selection:
     """Read the suite's results and keep those that can be compared.
 
     Of a task, its newest version is kept; of one model on one measure, the newest result; of a
-    model without a fingerprint, its newest run; results with a limit only when asked for.
-    Everything left out is named with its reason.
+    model without a fingerprint, its newest run; results with a limit only when asked for. What was
+    changed after it was written is left out. Everything left out is named with its reason. tasks:
+    by name, default those that are registered.
     """
+    if tasks is None:
+        tasks = {task.name: task for task in all_tasks()[0]}
     left_out: list[str] = []
     entries = []
     for path in sorted((results / suite).glob("*/*.json")):
@@ -145,7 +162,14 @@ def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
         except BenchError as error:
             left_out.append(str(error))
             continue
-        if entry.result.suite != suite:
+        try:
+            entry = dataclasses.replace(entry, has_outcomes=has_outcomes(path, entry.result))
+            wrong = doubt(path, entry.result) or _does_not_fit(entry, tasks.get(entry.result.task))
+        except BenchError as error:
+            wrong = str(error)
+        if wrong:
+            left_out.append(f"{entry.shown}: {wrong}")
+        elif entry.result.suite != suite:
             left_out.append(f"{entry.shown}: is of suite {entry.result.suite}")
         elif entry.is_cut and not with_limits:
             left_out.append(
@@ -176,6 +200,36 @@ def select(results: Path, suite: str, *, with_limits: bool) -> Selection:
             if entry.row not in rows:
                 rows.append(entry.row)
     return Selection(suite, cells, _distinct(names), dict(aliases), _ordered(cells), left_out)
+
+
+def _does_not_fit(entry: Entry, task: Task | None) -> str | None:
+    """Why a result of 0.1.0, without digests, is not that of its outcomes; None where it is.
+
+    Its main score is computed again from them.
+    """
+    result = entry.result
+    if result.digests is not None or not entry.has_outcomes or result.provenance.scored_by:
+        return None
+    if task is None:
+        return None
+    columns = read_outcomes(entry.path)
+    rows = min((len(values) for values in columns.values()), default=0)
+    if rows != result.n:
+        return f"its outcomes have {rows:,} rows for {result.n:,} examples; {_AGAIN}"
+    try:
+        found = point(task.metric(result.main_score), columns)
+    # Outcomes of another version of a task, or a plugin's metric, may raise anything.
+    except Exception as error:
+        return f"its outcomes are not those of {task.name} ({reason_of(error)}); {_AGAIN}"
+    said = result.scores[result.main_score].value
+    both_undefined = said is None and not math.isfinite(found)
+    if both_undefined or (said is not None and abs(said - found) <= _ROUNDING):
+        return None
+    shown = "undefined" if said is None else f"{said:.6f}"
+    return (
+        f"its {result.main_score} is {shown}, and {found:.6f} by its outcomes, so one of them was "
+        f"changed; {_AGAIN}"
+    )
 
 
 def _newest_versions(entries: list[Entry], left_out: list[str]) -> list[Entry]:

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption
+from paraclip_bench.errors import UsageError
 
 
 class Format(StrEnum):
@@ -40,15 +41,43 @@ class BareReference(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+_ENDINGS = {
+    ".md": Format.MD,
+    ".markdown": Format.MD,
+    ".csv": Format.CSV,
+    ".json": Format.JSON,
+    ".txt": Format.TABLE,
+    "": Format.TABLE,
+}
+
+
+def _format_of(out: Path | None) -> Format:
+    """The format that a file's ending says; `UsageError` for an ending of none."""
+    ending = "" if out is None else out.suffix.lower()
+    if ending not in _ENDINGS:
+        raise UsageError(
+            f"{out} ends in {ending}, which is none of {', '.join(filter(None, _ENDINGS))}; "
+            "say --format table, md, csv or json"
+        )
+    return _ENDINGS[ending]
+
+
 def leaderboard(
     suite: SuiteOption = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            "--baseline", help="Model that the others are compared to.", show_default="clip"
+            "--baseline",
+            help="Model that the others are compared to.",
+            show_default="clip, else the base of the checkpoints shown",
         ),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="How to write it.", show_default="by the ending of -o, else table"
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write to this file instead of stdout.")
     ] = None,
@@ -84,7 +113,7 @@ def leaderboard(
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
-    form = Format.JSON if as_json else form
+    form = Format.JSON if as_json else form or _format_of(out)
     board = make_board(
         Workspace(workspace).results,
         suite=suite,

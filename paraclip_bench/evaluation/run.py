@@ -37,7 +37,7 @@ from paraclip_bench.progress import Progress
 from paraclip_bench.reference.comparison import comparison
 from paraclip_bench.results.provenance import command_line, versions
 from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result
-from paraclip_bench.results.store import read, write
+from paraclip_bench.results.store import has_outcomes, read, write
 from paraclip_bench.tasks.base import LEAST_DEPTH, Task
 from paraclip_bench.tasks.catalog import choose_protocols, choose_tasks
 from paraclip_bench.workspace import Workspace
@@ -213,6 +213,9 @@ class _Run:
     def take_what_is_there(self, model: Model, work: Work, path: Path) -> None:
         """Report a result of an earlier run."""
         result = read(path)
+        is_resampled = not result.provenance.scored_by
+        if is_resampled and not has_outcomes(path, result):
+            self.progress.say(f"note: the outcomes of {path.name} are missing; --force makes them")
         self.report.results.append((path, result))
         self.progress.say(f"{model.name} on {work.title}: already there, {path.name}")
         kept, asked = result.provenance.depth, self.options.depth
@@ -233,7 +236,7 @@ class _Run:
             return
         scored = score(work.task, found, seed=self.options.seed)
         result = self.result(model, work, embed, scored, time.perf_counter() - start)
-        write(path, result, scored.columns)
+        result = write(path, result, scored.columns)
         if embed.cut_off:
             self.progress.say(
                 f"note: {len(set(embed.cut_off))} image files are cut off and were decoded as far "

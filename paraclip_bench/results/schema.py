@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -17,9 +19,9 @@ class _Part(BaseModel):
 class Score(_Part):
     """A statistic's value and its 95% interval, fractions of 1; null where there is none."""
 
-    value: float | None
-    low: float | None
-    high: float | None
+    value: FiniteFloat | None
+    low: FiniteFloat | None
+    high: FiniteFloat | None
 
 
 class Part(_Part):
@@ -76,8 +78,20 @@ class Provenance(_Part):
     depth: int | None = None
 
 
+class Digests(_Part):
+    """What the numbers of a result and its outcomes were when they were written.
+
+    `scores` is `Result.scores_digest`, `outcomes` the sha256 of the outcomes' file, `rows` their
+    number; the last two are None where there are no outcomes.
+    """
+
+    scores: str
+    outcomes: str | None = None
+    rows: int | None = None
+
+
 class Result(_Part):
-    """One file of results/."""
+    """One file of results/. `digests` is None in results of 0.1.0, which had none."""
 
     schema_version: int = SCHEMA_VERSION
     suite: str
@@ -92,9 +106,19 @@ class Result(_Part):
     details: dict[str, list[Part]] = {}
     data: DataInfo
     provenance: Provenance
+    digests: Digests | None = None
+
+    @property
+    def scores_digest(self) -> str:
+        """sha256 (hex) over all that a result says of how good a model is."""
+        said = self.model_dump(mode="json", include={"main_score", "n", "scores", "details"})
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _has_main_score(self) -> Result:
         if self.main_score not in self.scores:
             raise ValueError(f"its scores lack {self.main_score}, the main one")
+        for name, score in self.scores.items():
+            if score.low is not None and score.high is not None and score.low > score.high:
+                raise ValueError(f"the interval of {name} ends before it begins")
         return self

@@ -6,6 +6,7 @@ those of a workspace.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -19,7 +20,10 @@ from pydantic import ValidationError
 from paraclip_bench import registry
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import atomic, parse_json, slug, write_text
-from paraclip_bench.results.schema import SCHEMA_VERSION, Result
+from paraclip_bench.metrics.metric import Metric
+from paraclip_bench.results.schema import SCHEMA_VERSION, Digests, Result
+from paraclip_bench.tasks.base import UnknownScore
+from paraclip_bench.tasks.catalog import all_tasks
 
 OUTCOMES = ".outcomes.parquet"
 
@@ -42,15 +46,23 @@ def outcomes_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + OUTCOMES)
 
 
-def write(path: Path, result: Result, columns: Mapping[str, npt.NDArray[Any]] | None) -> None:
-    """Write the outcomes, where there are any, then the result; each whole or not at all."""
+def write(path: Path, result: Result, columns: Mapping[str, npt.NDArray[Any]] | None) -> Result:
+    """Write the outcomes, where there are any, then the result; each whole or not at all.
+
+    Returns the result as it was written, with the digests by which both are known again.
+    """
+    digests = Digests(scores=result.scores_digest)
     if columns is not None:
-        _write_outcomes(outcomes_path(path), columns)
+        rows = max((len(values) for values in columns.values()), default=0)
+        sha256 = _write_outcomes(outcomes_path(path), columns)
+        digests = Digests(scores=result.scores_digest, outcomes=sha256, rows=rows)
+    result = result.model_copy(update={"digests": digests})
     write_text(path, result.model_dump_json(indent=1) + "\n")
+    return result
 
 
 def read(path: Path) -> Result:
-    """Read one result; `DataError` for a file that is not one, or of a later schema."""
+    """Read one result; `DataError` for a file that is not one, was edited, or of a later schema."""
     try:
         raw = parse_json(path.read_text(encoding="utf-8"))
         # First of all: a later schema may lack what this one needs, and is not a damaged file.
@@ -60,14 +72,91 @@ def read(path: Path) -> Result:
                 f"{path} has schema_version {version} and this version reads "
                 f"{SCHEMA_VERSION}; update paraclip-bench"
             )
-        return Result.model_validate(raw)
+        result = Result.model_validate(raw)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; results show lists what there is") from error
     except (ValidationError, ValueError, OSError) as error:
-        first = str(error).splitlines()[0]
+        first = _first_of(error) if isinstance(error, ValidationError) else str(error)
         raise DataError(
             f"{path} is not a result of run ({first}); what was one is made again by run --force"
         ) from error
+    if result.digests is not None and result.digests.scores != result.scores_digest:
+        raise DataError(
+            f"{path} was changed after it was written: its scores are not those that it has a "
+            "digest of; measure it again with run --force"
+        )
+    return result
+
+
+def _first_of(error: ValidationError) -> str:
+    """The first thing that is wrong, and in which field."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, found["loc"])), found["msg"])))
+
+
+def doubt(path: Path, result: Result) -> str | None:
+    """Why a result cannot be what run wrote at `path`; None where nothing speaks against it.
+
+    Looks at its name, which holds a key of what was measured, and at the range of each score.
+    """
+    fingerprint = result.model.fingerprint or f"unknown:{result.model.spec}"
+    dtype, sha256 = result.provenance.dtype, result.data.sha256
+    key = result_key(fingerprint, dtype, result.task_version, sha256, result.limit)
+    name = f"{slug(result.task)}.{slug(result.protocol)}.{key}.json"
+    if path.name != name:
+        return (
+            "its file name is not that of what it says was measured, so one of them was changed; "
+            f"what it says belongs in {name}"
+        )
+    if result.provenance.scored_by:
+        return None
+    tables = [("", result.scores)]
+    tables += [(f" of {p.name}", p.scores) for parts in result.details.values() for p in parts]
+    for part, scores in tables:
+        for score, values in scores.items():
+            least, most = _range(result.task, score)
+            for value in (values.value, values.low, values.high):
+                if value is not None and not least - 1e-9 <= value <= most + 1e-9:
+                    return f"its {score}{part} of {value:g} is not within {least:g} to {most:g}"
+    return None
+
+
+@functools.cache
+def _range(task: str, score: str) -> tuple[float, float]:
+    """The range of a task's score; without bounds where the task or the score has none."""
+    try:
+        metric = _tasks()[task].metric(score)
+    except (KeyError, UnknownScore, UsageError):
+        metric = None
+    return metric.range if isinstance(metric, Metric) else (-np.inf, np.inf)
+
+
+@functools.cache
+def _tasks() -> dict[str, Any]:
+    return {task.name: task for task in all_tasks()[0]}
+
+
+def has_outcomes(path: Path, result: Result) -> bool:
+    """Whether a result's outcomes are there.
+
+    Raises `DataError` where they are not those that were written with it. A result of 0.1.0 has no
+    digest to compare.
+    """
+    file = outcomes_path(path)
+    if result.digests is None:
+        return file.is_file()
+    if result.digests.outcomes is None or not file.is_file():
+        return False
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}); check the disk") from error
+    if found != result.digests.outcomes:
+        raise DataError(
+            f"its outcomes {file.name} were changed, or are those of another result; measure it "
+            "again with run --force"
+        )
+    return True
 
 
 def read_outcomes(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -91,13 +180,15 @@ def read_outcomes(path: Path) -> dict[str, npt.NDArray[Any]]:
     return columns
 
 
-def _write_outcomes(file: Path, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+def _write_outcomes(file: Path, columns: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Write outcome columns; the sha256 of the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.table({name: _to_arrow(values) for name, values in columns.items()})
     with atomic(file) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+        return hashlib.sha256(temporary.read_bytes()).hexdigest()
 
 
 def _to_arrow(values: npt.NDArray[Any]) -> Any:
@@ -129,9 +220,14 @@ def list_results(
     damaged: list[str] = []
     for path in sorted(results.glob("*/*/*.json")):
         try:
-            found.append((path, read(path)))
+            result = read(path)
         except BenchError as error:
             damaged.append(str(error))
+            continue
+        if (reason := doubt(path, result)) is None:
+            found.append((path, result))
+        else:
+            damaged.append(f"{path}: {reason}")
     if not found:
         raise UsageError(f"there are no results in {results}; make some with `paraclip-bench run`")
     if suite is not None:

@@ -78,6 +78,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
         columns: Columns | None = None,
         scored_by: str = "",
         depth: int | None = None,
+        base: str | None = None,
     ) -> Path:
         found = load_task(task)
         columns = columns or outcomes(found.name, skill)
@@ -96,7 +97,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
                 "name": name,
                 "fingerprint": fingerprint,
                 "activation": activation,
-                "base": None,
+                "base": base,
             },
             "scores": {
                 key: dataclasses.asdict(estimate(score, columns))
@@ -122,7 +123,8 @@ def put(tmp_path: Path) -> Callable[..., Path]:
             raw["task"] = f"elsewhere:{found.name}"
             for score in raw["scores"].values():
                 score.update(low=None, high=None)
-        key = result_key(fingerprint or raw["model"]["spec"], dtype, version, sha256, limit)
+        known = fingerprint or f"unknown:{raw['model']['spec']}"
+        key = result_key(known, dtype, version, sha256, limit)
         path = result_path(tmp_path, suite, name, raw["task"], raw["protocol"], key)
         write(path, Result.model_validate(raw), None if scored_by else columns)
         return path

@@ -194,8 +194,11 @@ def test_without_outcomes_the_value_still_stands(put: Put, tmp_path: Path) -> No
     put("clip", VG, 0.2)
     path = put("a", VG, 0.6)
     outcomes_path(path).unlink()
-    cell = cells(make_board(tmp_path))["a", "vg-relation (aro)", "accuracy"]
-    assert cell.estimate.low is not None
+    board = make_board(tmp_path)
+    cell = cells(board)["a", "vg-relation (aro)", "accuracy"]
+    assert (cell.estimate.low, cell.estimate.high) == (None, None)
+    (note,) = board.notes
+    assert note.startswith("shown without intervals, because the outcomes are missing: a/vg-")
     assert cell.difference.value > 0
     assert (cell.difference.low, cell.difference.high) == (None, None)
     assert cell.best is True
@@ -206,6 +209,21 @@ def test_nothing_to_show_is_said_with_its_reason(put: Put, tmp_path: Path) -> No
     with pytest.raises(UsageError, match=r"only its first 5 examples \(--limit\)"):
         make_board(tmp_path)
     assert len(make_board(tmp_path, with_limits=True).rows) == 1
+
+
+def test_without_clip_the_base_of_the_checkpoints_is_the_baseline(put: Put, tmp_path: Path) -> None:
+    put("ViT-L-14", VG, 0.2, spec="open_clip:ViT-L-14")
+    put("other", VG, 0.3, spec="open_clip:other")
+    put("tuned", VG, 0.4, base="open_clip:other")
+    assert make_board(tmp_path).baseline == "other"
+    for name in ("a", "b"):
+        put(name, VG, 0.5, base="open_clip:ViT-L-14")
+    assert make_board(tmp_path).baseline == "ViT-L-14"
+    assert make_board(tmp_path, baseline="other").baseline == "other"
+    put("c", VG, 0.5, base="open_clip:not-measured")
+    assert make_board(tmp_path).baseline == "ViT-L-14"
+    put("clip", VG, 0.1)
+    assert make_board(tmp_path).baseline == "clip"
 
 
 def test_one_model_under_two_names_is_one_row_and_clip_stays_the_baseline(

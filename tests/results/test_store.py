@@ -69,8 +69,10 @@ COLUMNS: dict[str, np.ndarray] = {
 
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b.json"
-    store.write(path, result(), COLUMNS)
-    assert store.read(path) == result()
+    written = store.write(path, result(), COLUMNS)
+    assert store.read(path) == written
+    assert written.model_copy(update={"digests": None}) == result()
+    assert store.has_outcomes(path, written)
     read = store.read_outcomes(path)
     assert list(read) == list(COLUMNS)
     for name, values in COLUMNS.items():
@@ -100,15 +102,16 @@ def test_the_file_is_the_published_schema(tmp_path: Path) -> None:
     assert raw["scores"]["spearman"] == {"value": 0.1 + 0.2, "low": None, "high": 1e-300}
     assert set(raw) == {
         *("schema_version", "suite", "task", "task_version", "protocol", "main_score", "n"),
-        *("limit", "model", "scores", "details", "data", "provenance"),
+        *("limit", "model", "scores", "details", "data", "provenance", "digests"),
     }
 
 
 def test_scores_without_outcomes(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    store.write(path, result(), None)
+    written = store.write(path, result(), None)
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-    assert store.read(path) == result()
+    assert store.read(path) == written
+    assert not store.has_outcomes(path, written)
     with pytest.raises(DataError, match=r"a\.outcomes\.parquet is missing"):
         store.read_outcomes(path)
 

@@ -1,0 +1,40 @@
+"""`leaderboard`: its format comes from the ending of the file it writes."""
+
+import csv
+import json
+
+import pytest
+
+
+@pytest.fixture
+def measured(cli, tiny, data):
+    """One model on one set."""
+    assert cli("run", "-m", f"local-dir:{tiny}", "--data-dir", data, "-t", "STS12").code == 0
+    return cli
+
+
+def test_the_format_is_that_of_the_ending(measured, tmp_path):
+    reads = {
+        "board.md": lambda text: text.startswith("### Leaderboard"),
+        "board.MARKDOWN": lambda text: text.startswith("### Leaderboard"),
+        "board.json": lambda text: json.loads(text)["suite"] == "paper",
+        "board.csv": lambda text: next(csv.reader(text.splitlines()))[:2] == ["suite", "model"],
+        "board.txt": lambda text: text.startswith("Leaderboard, suite paper"),
+        "board": lambda text: text.startswith("Leaderboard, suite paper"),
+    }
+    for name, reads_it in reads.items():
+        ended = measured("leaderboard", "-o", tmp_path / name)
+        assert ended.code == 0, ended
+        assert reads_it((tmp_path / name).read_text()), name
+
+
+def test_a_format_that_is_asked_for_wins(measured, tmp_path):
+    assert measured("leaderboard", "--format", "csv", "-o", tmp_path / "board.md").code == 0
+    assert (tmp_path / "board.md").read_text().startswith("suite,model")
+    assert measured("leaderboard", "--json", "-o", tmp_path / "board.tex").code == 0
+    assert json.loads((tmp_path / "board.tex").read_text())["suite"] == "paper"
+
+
+def test_an_ending_of_no_format_is_refused_before_anything_is_written(measured, tmp_path):
+    measured("leaderboard", "-o", tmp_path / "board.docx").fails(2, "board.docx", "--format")
+    assert not (tmp_path / "board.docx").exists()
