@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+
 from paraclip_bench import safe_text
+
+# What the machine lacks, which is nobody's bug.
+_LACKS = {
+    errno.ENOSPC: "the disk is full; make room, and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; make room, and run the same command again",
+    errno.EROFS: "the disk is read-only; choose another place, or make it writable",
+    errno.EACCES: "writing or reading is not permitted there; check its owner and mode",
+    errno.EPERM: "writing or reading is not permitted there; check its owner and mode",
+    errno.EIO: "the disk cannot be read or written; check it",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ENFILE: "the machine has too many files open; close other programs",
+    errno.ENOMEM: "there is not enough memory; close other programs, or give smaller data",
+}
 
 
 class BenchError(Exception):
@@ -51,8 +66,20 @@ def sentence_of(error: BaseException) -> str:
     return str(error) if isinstance(error, BenchError) else reason_of(error)
 
 
+def lack_of(error: BaseException) -> str | None:
+    """What the machine lacks (room, memory, permission), and what to do; None for other errors."""
+    if isinstance(error, MemoryError):
+        return _LACKS[errno.ENOMEM]
+    if not isinstance(error, OSError) or error.errno not in _LACKS:
+        return None
+    where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    return safe_text.sentence(f"{where}{_LACKS[error.errno]}")
+
+
 def reason_of(error: BaseException) -> str:
     """The kind of an exception and the first line of what it says, for one sentence."""
+    if (lack := lack_of(error)) is not None:
+        return lack
     lines = str(error).strip().splitlines()
     said = safe_text.sentence(lines[0]) if lines else ""
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

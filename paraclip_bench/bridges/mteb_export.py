@@ -127,6 +127,8 @@ def _of_ours(result: Result) -> _Translation:
     expected = (theirs.metadata.n_samples or {}).get(split)
     if expected is not None and result.n != expected:
         raise _LeftOut(f"it has {result.n} examples, and mteb's {equivalent.name} {expected}")
+    if lacking := [ours for ours in equivalent.scores if ours not in result.scores]:
+        raise _LeftOut(f"it has no {', '.join(lacking)}, which mteb's {equivalent.name} has")
     scores = {name: result.scores[ours] for ours, name in equivalent.scores.items()}
     own = f"paraclip-bench {importlib_metadata.version('paraclip-bench')}"
     entry = {**_entry(scores, theirs.metadata.main_score), "evaluated_with": own}

@@ -21,7 +21,7 @@ from paraclip_bench.cli import (
     results,
     run,
 )
-from paraclip_bench.errors import BenchError, reason_of
+from paraclip_bench.errors import BenchError, lack_of, reason_of
 
 
 class DefaultCommand(TyperGroup):
@@ -163,9 +163,9 @@ def main() -> None:
             sys.exit(_show_usage(error))
         if debug:
             raise
-        print(
-            f"error: unexpected {reason_of(error)}; run again with --debug to see where, and "
-            "please report it",
-            file=sys.stderr,
+        said = lack_of(error) or (
+            f"unexpected {reason_of(error)}; run again with --debug to see where, and please "
+            "report it"
         )
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(1)

@@ -60,6 +60,8 @@ _CROP = 64
 
 # It comes at half of the size that is an error, which is told.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# What Pillow says of a file that is cut off: such a file is decoded, or it is an error of ours.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _lenient = [False]
 _thread = threading.local()

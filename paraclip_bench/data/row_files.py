@@ -198,7 +198,8 @@ def parquet_rows(
             chosen = None if columns is None else columns(file.schema_arrow)
             for batch in file.iter_batches(at_once, columns=chosen):
                 yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    # Of a damaged file Arrow raises what it meets: ValueError for a name that is not UTF-8.
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
         raise DataError(
             f"{path} is not a readable Parquet file ({error}); write it again"
         ) from error

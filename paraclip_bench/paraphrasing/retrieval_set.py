@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -78,9 +79,17 @@ def build(source: RetrievalSetInput, out: Path, *, dev_share: float) -> dict[str
                 counts[split] = {"queries": len(of_split), "images": len(images)}
         write_text(temporary / "README.md", _card(source, counts, dev_share, flagged))
         temporary.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
+        try:
+            if out.exists():
+                out.rmdir()
+            temporary.rename(out)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
+            raise UsageError(
+                f"{out} was written by another process meanwhile; look at it, or choose another "
+                "folder with -o"
+            ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return counts

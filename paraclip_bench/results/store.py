@@ -165,18 +165,19 @@ def read_outcomes(path: Path) -> dict[str, npt.NDArray[Any]]:
     import pyarrow.parquet as pq
 
     file = outcomes_path(path)
+    columns = {}
     try:
         table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
+        for name in table.column_names:
+            values = table[name].combine_chunks()
+            if pa.types.is_fixed_size_list(values.type):
+                flat = values.flatten().to_numpy(zero_copy_only=False)
+                columns[name] = flat.reshape(len(values), values.type.list_size)
+            else:
+                columns[name] = values.to_numpy(zero_copy_only=False)
+    # Of a damaged file Arrow raises what it meets: ValueError for a name that is not UTF-8.
+    except (OSError, pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{file} is missing or damaged; run the task again with --force") from error
-    columns = {}
-    for name in table.column_names:
-        values = table[name].combine_chunks()
-        if pa.types.is_fixed_size_list(values.type):
-            flat = values.flatten().to_numpy(zero_copy_only=False)
-            columns[name] = flat.reshape(len(values), values.type.list_size)
-        else:
-            columns[name] = values.to_numpy(zero_copy_only=False)
     return columns
 
 

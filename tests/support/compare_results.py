@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 
 
 def result_of(path: Path) -> dict[str, Any]:
-    """A result without its provenance, its data named by their file alone."""
+    """A result without its provenance and digests, its data named by their file alone."""
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     del result["provenance"]
+    result.pop("digests", None)
     result["data"]["id"] = result["data"]["id"].rpartition(":")[2]
     return result
 
