@@ -16,6 +16,7 @@ from typing import Any, Literal
 from paraclip_bench.data import tar_files
 from paraclip_bench.data.row_files import is_torn, json_object, lines, parquet_rows
 from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.paraphrasing.wording import word_count
 
 Reason = Literal[
     "unreadable row", "empty", "not a text", "too few words", "too many words", "duplicate"
@@ -25,7 +26,7 @@ _MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>|https?://\S+")
 
 @dataclass(frozen=True)
 class CaptionFilter:
-    """Captions of min_words to max_words words, as separated by white space.
+    """Captions of min_words to max_words words, as `word_count` counts them.
 
     2 to 15 is what the ParaCLIP authors' script keeps (call_openai.py of dmis-lab/ParaCLIP).
     """
@@ -44,7 +45,7 @@ class CaptionFilter:
         # Letters of any script; markup and addresses are not a caption.
         if _MARKUP.search(text) or not any(character.isalpha() for character in text):
             return "not a text"
-        words = len(text.split())
+        words = word_count(text)
         if words < self.min_words:
             return "too few words"
         return "too many words" if words > self.max_words else None
