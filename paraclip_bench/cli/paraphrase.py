@@ -28,8 +28,8 @@ def make(
     captions: Annotated[
         Path,
         typer.Argument(
-            help="A .txt (a caption a line), .jsonl, .csv, .tsv, .parquet or WebDataset .tar file, "
-            "a folder of them, or a pattern."
+            help="A .txt (a caption a line), .jsonl, .json, .csv, .tsv, .parquet or WebDataset "
+            ".tar file, a folder of them, or a pattern; Flickr's, COCO's and Karpathy's as they are."
         ),
     ],
     output: PairsOption = None,

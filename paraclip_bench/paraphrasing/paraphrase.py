@@ -136,12 +136,21 @@ def _select(job: ParaphraseJob, journal: Journal, progress: Progress) -> Caption
         + (f"; left out: {left}" if left else "")
     )
     if not selected.kept:
-        raise DataError(
-            f"no caption of {job.files[0]} is kept"
-            + (f" ({left})" if left else "")
-            + "; see --min-words, --max-words and --caption-field"
-        )
+        raise DataError(f"no caption of {job.files[0]} is kept{_why(selected)}")
     return selected
+
+
+def _why(selected: CaptionCounts) -> str:
+    """Why no caption is kept, and what can be done about the reason of most."""
+    if not selected.left_out:
+        return ": it has no rows"
+    reason, count = selected.left_out.most_common(1)[0]
+    first = selected.named[reason][0]
+    if reason == "unreadable row":
+        return f" (unreadable rows: {count}); the first: {first}"
+    if reason in ("too few words", "too many words"):
+        return f" ({reason}: {count}, the first: {first}); see --min-words and --max-words"
+    return f" ({reason}: {count}, the first: {first}); --caption-field names the field to take"
 
 
 async def _ask_all(
