@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from paraclip_bench.paraphrasing.journal import Answer, CaptionRow
 from paraclip_bench.paraphrasing.prompts import PLACEHOLDER, STEPS, Prompt
-from paraclip_bench.paraphrasing.service import Question, Reply
+from paraclip_bench.paraphrasing.service import REJECTED, Question, Reply
 from paraclip_bench.paraphrasing.tidying import left_over, tidy
 from paraclip_bench.paraphrasing.wording import is_in_another_script, word_count, words
 
@@ -184,19 +184,23 @@ def _runs_of(text: str) -> list[tuple[str, ...]]:
 
 # Chains of a row have seeds far apart from those of other rows.
 _CHAIN_SEED = 1_000_003
+# And what is asked once more, one far from all of these.
+_AGAIN_SEED = 1 << 30
 
 
 @dataclass(frozen=True)
 class Chains:
     """n chains a row. `marks`: unfit answers are kept and marked, and do not end their chain.
 
-    min_cosine: what an answer with a known cosine to its caption must have.
+    min_cosine: what an answer with a known cosine to its caption must have. again: unfit answers
+    are asked once more, but for those that the service rejected.
     """
 
     answer_filter: AnswerFilter
     n: int
     marks: bool
     min_cosine: float | None = None
+    again: bool = False
 
     def next(self, row: CaptionRow, chain: int) -> Question | None:
         """The question that is open in a chain; None where it has come to its end."""
@@ -205,6 +209,9 @@ class Chains:
             answer = row.answers.get((step, chain))
             if answer is None:
                 return Question(step, given, row.place + _CHAIN_SEED * chain)
+            if self.again and self._is_asked_again(row, answer):
+                seed = row.place + _CHAIN_SEED * chain + _AGAIN_SEED
+                return Question(step, given, seed, again=True)
             if not self._goes_on(row, answer):
                 return None
             given = answer.text
@@ -215,9 +222,9 @@ class Chains:
         return (chain for chain in range(self.n) if self.next(row, chain) is not None)
 
     def answer(self, row: CaptionRow, chain: int, question: Question, said: Reply) -> Answer:
-        """What was said, tidied."""
+        """What was said, tidied. A second answer counts the tokens of the first, too."""
         text = "" if said.rejected else tidy(said.text, question.text)
-        return Answer(
+        answer = Answer(
             row.key,
             question.step,
             chain,
@@ -227,6 +234,20 @@ class Chains:
             said.prompt_tokens,
             said.completion_tokens,
         )
+        if not question.again:
+            return answer
+        first = row.answers[question.step, chain]
+        return replace(
+            # What is rejected is no better than what there was.
+            first if said.rejected else answer,
+            prompt_tokens=_sum(first.prompt_tokens, said.prompt_tokens),
+            completion_tokens=_sum(first.completion_tokens, said.completion_tokens),
+            again=True,
+        )
+
+    def _is_asked_again(self, row: CaptionRow, answer: Answer) -> bool:
+        rejected = (answer.reason or "").startswith(REJECTED)
+        return not (answer.again or rejected) and self.reason(row, answer) is not None
 
     def reason(self, row: CaptionRow, answer: Answer) -> str | None:
         """Why an answer is unfit: by the service, by the filter, or too far in meaning."""
@@ -262,3 +283,7 @@ class Chains:
         if self.marks:
             return bool(words(answer.text))
         return self.reason(row, answer) is None
+
+
+def _sum(one: int | None, two: int | None) -> int | None:
+    return one if two is None else (one or 0) + two

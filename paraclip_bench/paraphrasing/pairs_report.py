@@ -117,6 +117,11 @@ def tables(found: Statistics, *, prices: tuple[float, float] | None = None) -> l
         rows += [
             (f"unfit: {name}", f"{count:,}") for name, count in report["unfit_answers"].items()
         ]
+        rows += [
+            (f"of the last run: {name.replace('_', ' ')}", f"{count:,}")
+            for name, count in (report.get("requests") or {}).items()
+            if isinstance(count, int)
+        ]
         told.append(("Answers", [("answers", f"{report['answers']:,}"), *rows]))
         answered = ", ".join(f"{name} ({n:,})" for name, n in made["answered_by"].items())
         hashes = ", ".join(made["prompt_hashes"].values())
