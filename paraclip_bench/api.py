@@ -131,6 +131,7 @@ def paraphrase(
     min_words: int = 2,
     max_words: int = 15,
     unfit: str = "drop",
+    ask_unfit: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Paraphrase as `paraclip-bench paraphrase` does; returns its report.
@@ -155,7 +156,7 @@ def paraphrase(
         service=embedded_service(llm),
     )
     endpoint = Endpoint(base_url, policy=RequestPolicy(concurrency))
-    return run(job, endpoint, Progress(quiet=quiet))
+    return run(job, endpoint, Progress(quiet=quiet), ask_unfit=ask_unfit)
 
 
 def leaderboard(

@@ -107,6 +107,17 @@ def forget_temporaries(path: Path) -> None:
         left.unlink(missing_ok=True)
 
 
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+
+
+def ending(file: Path | str) -> str:
+    """What says a file's format, in lower case: `.jsonl`, and of a compressed file `.jsonl.gz`."""
+    suffixes = [suffix.lower() for suffix in Path(file).suffixes[-2:]]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        return "".join(suffixes)
+    return "".join(suffixes[-1:])
+
+
 def slug(name: str) -> str:
     """A folder name for `name`: letters, digits, dot, dash and underscore only."""
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")

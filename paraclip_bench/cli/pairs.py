@@ -11,6 +11,7 @@ import typer
 from paraclip_bench import safe_text
 from paraclip_bench.cli.shared import JsonOption, PairsOption
 from paraclip_bench.errors import UsageError
+from paraclip_bench.files import ending
 
 
 def report(
@@ -34,7 +35,7 @@ def report(
     from paraclip_bench.paraphrasing.pairs_report import as_json as figures
     from paraclip_bench.progress import Progress
 
-    if output is not None and output.suffix != ".html":
+    if output is not None and ending(output) != ".html":
         raise UsageError(f"-o {output} must end in .html, because it is a page")
     found = statistics(pairs)
     told = tables(found, prices=price)

@@ -28,8 +28,8 @@ def make(
     captions: Annotated[
         Path,
         typer.Argument(
-            help="A .txt (a caption a line), .jsonl, .csv, .tsv, .parquet or WebDataset .tar file, "
-            "a folder of them, or a pattern."
+            help="A .txt (a caption a line), .jsonl, .json, .csv, .tsv, .parquet or WebDataset "
+            ".tar file, a folder of them, or a pattern; Flickr's, COCO's, Karpathy's as they are."
         ),
     ],
     output: PairsOption = None,
@@ -104,6 +104,10 @@ def make(
     ask_rejected: Annotated[
         bool, typer.Option("--ask-rejected", help="Ask once more what the service rejected.")
     ] = False,
+    ask_unfit: Annotated[
+        bool,
+        typer.Option("--ask-unfit", help="Ask once more, with another seed, what failed a check."),
+    ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="The first rows alone.")
     ] = None,
@@ -165,6 +169,11 @@ def make(
         raise UsageError("--batch read and --answers FILE belong together; give both")
     if batch is not None and job.service is not None:
         raise UsageError(f"--llm {llm} is embedded and needs no batches; leave --batch out")
+    if batch is not None and ask_unfit:
+        raise UsageError(
+            "--ask-unfit asks an endpoint, which --batch does not; leave --batch out for it, the "
+            "journal is the same"
+        )
     if dry_run:
         _show_plan(job, progress, as_json=as_json)
     elif batch == "write":
@@ -174,16 +183,29 @@ def make(
     else:
         policy = RequestPolicy(concurrency, requests_a_minute, tokens_a_minute, retries, patience)
         endpoint = Endpoint(base_url, key_variable, timeout, policy)
-        _run(job, endpoint, progress, ask_rejected=ask_rejected, as_json=as_json)
+        _run(
+            job,
+            endpoint,
+            progress,
+            ask_rejected=ask_rejected,
+            ask_unfit=ask_unfit,
+            as_json=as_json,
+        )
 
 
 def _run(
-    job: ParaphraseJob, endpoint: Endpoint, progress: Progress, *, ask_rejected: bool, as_json: bool
+    job: ParaphraseJob,
+    endpoint: Endpoint,
+    progress: Progress,
+    *,
+    ask_rejected: bool,
+    ask_unfit: bool,
+    as_json: bool,
 ) -> None:
     """Run, and say what came of it; an incomplete output is an error."""
     from paraclip_bench.paraphrasing.paraphrase import paraphrase
 
-    report = paraphrase(job, endpoint, progress, ask_rejected=ask_rejected)
+    report = paraphrase(job, endpoint, progress, ask_rejected=ask_rejected, ask_unfit=ask_unfit)
     _tell(job, report, progress, as_json=as_json)
     if (gave_up := report.get("gave_up")) is not None:
         raise BenchError(
@@ -204,11 +226,28 @@ def _tell(job: ParaphraseJob, report: dict[str, Any], progress: Progress, *, as_
         progress.say(f"dropped: {sentence}")
     for reason, count in report["unfit_answers"].items():
         progress.say(f"note: unfit answers, {reason}: {count}")
+    asked = report.get("requests")
     progress.say(
         f"{job.output}: {rows['written']} rows; {rows['dropped']} dropped, "
-        f"{rows['unfinished']} not finished ({report_file(job.output)})"
+        f"{rows['unfinished']} not finished{'' if asked is None else _requests(asked)} "
+        f"({report_file(job.output)})"
     )
     typer.echo(json.dumps(report) if as_json else str(job.output))
+
+
+def _requests(asked: dict[str, Any]) -> str:
+    """What a run asked, for its last line."""
+    failures = ", ".join(f"{kind}: {count}" for kind, count in asked["failures"].items())
+    told = f"; {asked['sent']} requests, {asked['retries']} retries"
+    told += f" (failures: {failures})" if failures else ""
+    if asked["rejected"]:
+        told += f", {asked['rejected']} rejected"
+    if asked["given_up"]:
+        told += f", {asked['given_up']} given up"
+    if asked["unfit_asked_again"]:
+        told += f"; {asked['unfit_asked_again']} unfit answers asked once more, "
+        told += f"{asked['fit_now']} fit now"
+    return told
 
 
 def _nothing(report: dict[str, Any]) -> str:

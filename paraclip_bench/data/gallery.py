@@ -14,6 +14,7 @@ from paraclip_bench.data.images import ImageRef, is_image_name, left_out
 from paraclip_bench.data.row_files import is_torn, read_text
 from paraclip_bench.data.tar_files import tar_members
 from paraclip_bench.errors import DataError
+from paraclip_bench.files import ending
 
 _FOLDERS = ("images", "val2014", "val2017")
 _LIST = "gallery.txt"
@@ -86,7 +87,7 @@ def read_gallery(folder: Path, least: int) -> Gallery:
 
 def _source(folder: Path) -> Gallery:
     folders = [folder / name for name in _FOLDERS if (folder / name).is_dir()]
-    shards = sorted(file for file in folder.glob("*.tar") if file.is_file())
+    shards = sorted(f for f in folder.glob("*") if ending(f) == ".tar" and f.is_file())
     sources = [f"{path.name}/" for path in folders] + [path.name for path in shards[:1]]
     if len(sources) > 1:
         raise DataError(f"{folder} has several galleries ({', '.join(sources)}); keep one of them")

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
+import gzip
 import itertools
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from paraclip_bench.errors import DataError
-from paraclip_bench.files import parse_json
+from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.files import ending, parse_json
 
 LINE_BYTES = 1 << 24
 """The longest line that a reader of lines takes into memory."""
+JSON_LINES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".ndjson.gz")
+"""Endings of what `json_rows` reads."""
+# A JSON document is read whole: so large a one, unpacked, and no larger.
+_DOCUMENT_BYTES = 1 << 31
+
+
+def wrong_ending(file: Path, known: Sequence[str], what: str) -> UsageError:
+    """Why a file is not read whose ending is not among the `known` ones of `what`."""
+    found = ending(file)
+    if found.endswith((".gz", ".bz2", ".xz", ".zst")) or found in (".zip", ".tgz", ".7z", ".rar"):
+        kind = "tar" if "tar" in found or found == ".tgz" else "file"
+        return UsageError(f"{file} is compressed; unpack it, and give the plain {kind}")
+    return UsageError(
+        f"{file} has an ending that says no format of {what}; write it as one of {', '.join(known)}"
+    )
 
 
 def read_text(path: Path) -> str:
@@ -117,28 +135,122 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, json_object(line, f"{path}, line {number}")
 
 
-def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file with something in them, each with its number, one at a time.
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked where its name ends in .gz; `DataError` if unreadable."""
+    try:
+        with (
+            path.open("rb") as file,
+            gzip.GzipFile(fileobj=file) if ending(path).endswith(".gz") else file as content,
+        ):
+            yield content  # type: ignore[misc]
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; check the path") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is not a whole gzip file ({error}); copy it again") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def all_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Every line of a file with its number, one at a time, without a byte-order mark.
 
     Raises `DataError` for a line of more than `LINE_BYTES`: it is another kind of file.
     """
+    with opened(path) as file:
+        for number in itertools.count(1):
+            if not (line := file.readline(LINE_BYTES + 1)):
+                break
+            if len(line) > LINE_BYTES:
+                raise DataError(
+                    f"{path}, line {number}: longer than {LINE_BYTES:,} bytes, so this is not "
+                    "a file of one row a line; check the path"
+                )
+            yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with something in them, as `all_lines` gives them."""
+    return ((number, line) for number, line in all_lines(path) if line.strip())
+
+
+def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | DataError]]:
+    """The rows of JSON lines, or of a file that is one JSON list; each with where it is.
+
+    A row that is not an object is a `DataError` in its place. Raises `DataError` for a file that
+    cannot be read.
+    """
+    document = json_document(path)
+    if isinstance(document, dict):
+        yield f"{path}, line 1", document
+    elif document is not None:
+        for number, row in enumerate(document):
+            where = f"{path}, row {number}"
+            yield where, row if isinstance(row, dict) else DataError(f"{where}: must be an object")
+    else:
+        for number, line in lines(path):
+            where = f"{path}, line {number}"
+            try:
+                yield where, json_object(line, where)
+            except DataError as error:
+                yield where, error
+
+
+def json_document(path: Path) -> Any:
+    """The list or object of a file that is one JSON document; None where it is JSON lines.
+
+    Only a document is read whole. Raises `DataError` for one that is cut off or too large.
+    """
+    with opened(path) as file:
+        first, second = _first_two(file)
+    if first[:1] not in (b"[", b"{"):
+        return None
+    if len(first) > LINE_BYTES:
+        return _document(path)
     try:
-        with path.open("rb") as file:
-            for number in itertools.count(1):
-                if not (line := file.readline(LINE_BYTES + 1)):
-                    break
-                if len(line) > LINE_BYTES:
-                    raise DataError(
-                        f"{path}, line {number}: longer than {LINE_BYTES:,} bytes, so this is not "
-                        "a file of one row a line; check the path"
-                    )
-                content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                if content.strip():
-                    yield number, content
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; check the path") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+        parsed = parse_json(first)
+    except ValueError:
+        # Over several lines, or JSON lines of which the first is damaged.
+        several = second[:1] != b"{" and (
+            first in (b"[", b"{") or ending(path) in (".json", ".json.gz")
+        )
+        return _document(path) if several or first[:1] == b"[" else None
+    return None if second else parsed
+
+
+def _first_two(file: IO[bytes]) -> tuple[bytes, bytes]:
+    """The first two lines with something in them, stripped; the second empty where there is none,
+    or where the first is longer than a line may be."""
+    found: list[bytes] = []
+    while len(found) < 2 and (line := file.readline(LINE_BYTES + 1)):
+        if not found:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if len(line) > LINE_BYTES:
+            found += [line, b""]
+        elif line.strip():
+            found.append(line.strip())
+    return found[0] if found else b"", found[1] if len(found) > 1 else b""
+
+
+def _document(path: Path) -> Any:
+    with opened(path) as file:
+        content = file.read(_DOCUMENT_BYTES + 1)
+    if len(content) > _DOCUMENT_BYTES:
+        raise DataError(
+            f"{path} is one JSON document of more than {_DOCUMENT_BYTES >> 30} GiB; "
+            "write it as JSON lines, one object a line"
+        )
+    try:
+        return parse_json(content.removeprefix(codecs.BOM_UTF8))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8; convert the file to UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}, line {error.lineno}: not valid JSON ({error.msg}); "
+            "the file may be cut off, copy it again"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON that can be read ({error}); copy it again") from error
 
 
 def json_object(line: bytes, where: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ texts such as KEY.txt (the caption) and KEY.paraphrase_1.txt.
 from __future__ import annotations
 
 import functools
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,8 +60,11 @@ def tar_members(path: Path) -> list[tuple[str, FilePart | None]]:
 
 def image_in_tar(folder: Path, name: str) -> ImageRef | None:
     """The image that `name`, SHARD.tar/KEY.jpg, means in a folder; None where it means none."""
-    shard, ending, member = name.partition(".tar/")
-    if not ending or (path := file_in(folder, f"{shard}.tar", name)) is None:
+    found = re.search(r"\.tar/", name, re.IGNORECASE)
+    if found is None:
+        return None
+    shard, member = name[: found.end() - 1], name[found.end() :]
+    if (path := file_in(folder, shard, name)) is None:
         return None
     place = _contents(path).get(member)
     return None if place is None else ImageRef(id=name, read=place)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paraclip_bench.data import tar_files
-from paraclip_bench.data.images import IMAGE_SUFFIXES, ImageRef, file_in, leads_outside
-from paraclip_bench.data.row_files import json_object, lines, parquet_rows
+from paraclip_bench.data.images import IMAGE_SUFFIXES, ImageRef, file_in, is_hidden, leads_outside
+from paraclip_bench.data.row_files import JSON_LINES, json_rows, parquet_rows, wrong_ending
 from paraclip_bench.data.tar_files import image_in_tar
 from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.files import ending
 
 Kind = Literal[
     "unreadable row",
@@ -125,8 +126,8 @@ def find_image(images: Path, name: str, where: str) -> ImageRef | None:
         file_in(images, name, where)
     if (inside := image_in_tar(images, name)) is not None:
         return inside
-    for ending in _ENDINGS:
-        if (file := file_in(images, name + ending, where)) is not None:
+    for suffix in _ENDINGS:
+        if (file := file_in(images, name + suffix, where)) is not None:
             return ImageRef(id=file.name, path=file)
     return None
 
@@ -143,25 +144,36 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
     )
 
 
-_FORMATS = {".jsonl": "jsonl", ".json": "jsonl", ".parquet": "Parquet", ".tar": "WebDataset"}
+_FORMATS = {**dict.fromkeys(JSON_LINES, "jsonl"), ".parquet": "Parquet", ".tar": "WebDataset"}
+_TOLD = (".jsonl", ".parquet", ".tar")
 
 
 def training_files(data: Path) -> list[Path]:
     """The files that `data` names: one, those of a folder, or those that match a pattern.
 
-    Raises `UsageError` where there are none, or files of several formats.
+    Raises `UsageError` where there are none, or files of several formats or of an unknown one.
     """
     if data.is_dir():
-        files = sorted(f for f in data.iterdir() if f.suffix in _FORMATS and f.is_file())
+        there = sorted(f for f in data.iterdir() if f.is_file() and not is_hidden(f.name))
+        files = [file for file in there if ending(file) in _FORMATS]
+        if not files:
+            # An archive that could be unpacked is worth naming.
+            archives = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
+            odd = [str(wrong_ending(f, _TOLD, "")) for f in there if ending(f) in archives]
+            raise UsageError(
+                f"--data {data} has no .jsonl, .parquet or .tar files; "
+                + (odd[0] if odd else "check the path")
+            )
     elif data.exists():
-        return [data]
+        files = [data]
     else:
         files = sorted(data.parent.glob(data.name)) if data.parent.is_dir() else []
-    if not files and data.is_dir():
-        raise UsageError(f"--data {data} has no .jsonl, .parquet or .tar files; check the path")
     if not files:
         raise UsageError(f"--data {data} does not exist; check the path")
-    formats = sorted({_FORMATS.get(file.suffix, "jsonl") for file in files})
+    for file in files:
+        if ending(file) not in _FORMATS:
+            raise wrong_ending(file, _TOLD, "training data")
+    formats = sorted({_FORMATS[ending(file)] for file in files})
     if len(formats) > 1:
         raise UsageError(
             f"--data {data} has files of several formats ({', '.join(formats)}); "
@@ -186,7 +198,7 @@ def read_rows(
 def _rows(
     file: Path, images: Path | None, needed: Collection[str]
 ) -> Iterator[TrainingRow | BadRow]:
-    kind = _FORMATS.get(file.suffix, "jsonl")
+    kind = _FORMATS[ending(file)]
     if kind == "WebDataset":
         for fields, image, where in tar_files.samples(file):
             if (problem := fields.get(tar_files.PROBLEM)) is not None:
@@ -199,10 +211,8 @@ def _rows(
         for number, fields in enumerate(rows(file)):
             yield checked_row(fields, f"{file}, row {number}", needed, images)
     else:
-        for number, line in lines(file):
-            try:
-                fields = json_object(line, where := f"{file}, line {number}")
-            except DataError as error:
-                yield BadRow("unreadable row", str(error))
+        for where, found in json_rows(file):
+            if isinstance(found, DataError):
+                yield BadRow("unreadable row", str(found))
             else:
-                yield checked_row(fields, where, needed, images)
+                yield checked_row(found, where, needed, images)

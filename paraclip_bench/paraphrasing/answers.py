@@ -3,40 +3,115 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from paraclip_bench.paraphrasing.journal import Answer, CaptionRow
 from paraclip_bench.paraphrasing.prompts import PLACEHOLDER, STEPS, Prompt
-from paraclip_bench.paraphrasing.service import Question, Reply
+from paraclip_bench.paraphrasing.service import REJECTED, Question, Reply
+from paraclip_bench.paraphrasing.tidying import left_over, tidy
+from paraclip_bench.paraphrasing.wording import is_in_another_script, word_count, words
 
 EMPTY = "empty"
-_LABEL = re.compile(
-    r"^(?:caption|sentence|paraphrase[d]?(?: caption| sentence)?|rewritten caption|answer|version|"
-    r"my version)\s*:\s*",
-    re.IGNORECASE,
+_CANNOT = (
+    r"(?:cannot|can't|cant|can not|could not|couldn't|won't|will not|am unable to|'m unable to)"
 )
-# What reasoning models put before their answer.
-_THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
-_QUOTES = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("`", "`"))
-_REFUSAL = re.compile(
-    r"^(?:(?:i am|i'm|i’m|we are|we're) (?:very )?(?:sorry|afraid|unable|not able)|sorry\b"
-    r"|i (?:cannot|can't|can’t|can not|could not|couldn't|won't|am not able to) (?:help|assist|"
-    r"paraphrase|rephrase|rewrite|provide|fulfil|comply|do that|do this|process|see|view|create|"
-    r"generate|continue|answer|complete|understand)|as an? (?:ai|language)\b"
-    r"|unfortunately,? (?:i|we) |please (?:provide|share) (?:me |the |a |more |your )"
-    r"|my apologies|apologies,)",
-    re.IGNORECASE,
+_ABLE = r"(?:am|'m) not (?:able|comfortable|permitted|programmed|designed|equipped|trained|capable)"
+# What those do who refuse; what people do in captions (believe, wait, stop) is not among it.
+_DOES = (
+    r"(?:help|assist|paraphrase|rephrase|rewrite|reword|restate|provide|fulfill?|comply"
+    r"|do (?:that|this)|process|see|view|create|generate|continue|answer"
+    r"|complete|understand|describe|identify|determine|verify|recogni[sz]e|discuss|produce|translate|interpret|analy[sz]e|respond|reply"
+    r"|proceed|perform|access|reproduce|speculate|infer|confirm|engage|support|assess"
+    r"|transcribe|summari[sz]e|caption|write (?:a|the|that|this|such)|give (?:you|a|that)"
+    r"|offer (?:a|any)|tell you|tell (?:what|who)|say (?:what|who)|make out"
+    r"|find (?:a|any|an|the))\b"
 )
+_PICTURE = r"(?:image|picture|photo|photograph|caption|attachment|text|sentence|input|message|file)"
+# Each with the words that, where they were given, make a text of it that is no refusal.
+_REFUSALS = [
+    (re.compile(pattern, re.IGNORECASE), re.compile(given, re.IGNORECASE))
+    for pattern, given in (
+        (
+            rf"^(?:(?:i am|i'm|we are|we're) (?:very |so |really )?(?:sorry|afraid|unable|not able)"
+            rf"|sorry\b|(?:i|we) {_CANNOT} (?:\w+ly )?{_DOES}|(?:i|we) {_ABLE} (?:to|with|of)\b"
+            rf"|(?:unable|not able|not possible|cannot|can't|can not|could not) (?:to )?{_DOES}"
+            r"|(?:my )?apologies\b|i (?:must |do )?apologi[sz]e"
+            r"|i (?:must|have to) (?:decline|refuse)"
+            r"|i regret (?:that|to)|i(?:'d| would) (?:rather|prefer) not"
+            r"|unfortunately,? (?:i|we|the|this|there|it)\b)",
+            r"\b(?:can't|can ?not|couldn't|won't|unable|not able|sorry|apolog\w+|unfortunately"
+            r"|regret|refus\w+|declin\w+)\b",
+        ),
+        (
+            r"\bas an? (?:ai|artificial|language|text-based|virtual|large language)\b"
+            r"|\bi(?:'m| am) (?:just |only |merely )?(?:an? )?(?:ai|artificial intelligence"
+            r"|language model|text-based|virtual assistant)\b"
+            r"|\bi (?:can )?only (?:process|work with|accept|understand|see) text",
+            r"\b(?:ai|artificial|language model|virtual)\b",
+        ),
+        (
+            rf"^(?:i|we) (?:do not|don't|did not|didn't|cannot|can't|could not) (?:actually )?"
+            rf"(?:see|have|receive|find|get) (?:access|the ability|enough|(?:an|any|a|the|your)?\s*"
+            rf"(?:\w+ )?{_PICTURE})\b"
+            r"|^there(?: is|'s| are| was| were| seems to be| appears to be) no "
+            rf"(?:\w+ )?{_PICTURE}s?\b"
+            rf"|^no (?:\w+ )?{_PICTURE}s? (?:was|were|is|are|has|have|provided|given|attached|found"
+            r"|available|visible|included|supplied|shared|uploaded|to)\b"
+            rf"|^(?:the|this|that|your) (?:\w+ )?{_PICTURE} (?:is|was|does|did|has|could|can"
+            r"|seems to|appears to)(?:n't|not| not| be| missing| empty| blank| incomplete"
+            r"| already| too| unclear| unavailable)"
+            rf"|^it (?:seems|appears|looks)\b.*\b{_PICTURE}\b"
+            rf"|^(?:can|could|would|will) you (?:please )?(?:provide|share|upload|attach|give"
+            r"|clarify|specify|send|describe)\b"
+            r"|^please (?:provide|share|upload|attach|resend|send|clarify|specify|let me know"
+            r"|note that|give me|try again|describe)\b"
+            r"|^i (?:need|require|would need|'d need) (?:more|the|an?|you to|to see) "
+            rf"(?:information|context|details?|actual|{_PICTURE})",
+            rf"\b{_PICTURE}s?\b|\bplease\b|\byou\b",
+        ),
+        (
+            r"\b(?:content|usage|safety|use|community|openai\S*) (?:polic(?:y|ies)|guidelines?)\b"
+            r"|\bmy (?:guidelines|programming|training|capabilities|instructions|polic(?:y|ies))\b"
+            r"|\bagainst (?:my|our|the) (?:\w+ )?(?:polic|guideline|rules|terms)"
+            r"|\bviolat(?:es?|ing|ion of) (?:my|our|the|\w+) (?:polic|guideline|terms|rule)"
+            r"|\b(?:inappropriate|harmful|explicit|offensive|unsafe|sensitive) "
+            r"(?:content|request|language|material)\b"
+            r"|^(?:it|this|that) (?:would be|would not be|wouldn't be|is not|isn't|is) "
+            r"(?:in)?appropriate\b",
+            r"\b(?:polic(?:y|ies)|guidelines?|rules?|inappropriate|appropriate|harmful|explicit"
+            r"|offensive|unsafe|sensitive)\b",
+        ),
+        (
+            r"^\W*(?:n/?a|none|null|nil|nan|undefined|error|not applicable|no (?:caption|text"
+            r"|output|answer|response|paraphrase|change|changes|content|result)s?(?: \w+)?)\W*$",
+            r"\b(?:n/?a|none|null|nil|nan|undefined|error|no)\b",
+        ),
+        (
+            r"^(?:lo siento|no puedo (?:ayudar|describir|ver|identificar|parafrasear)"
+            r"|(?:je suis )?désolée?\b|je ne (?:peux|vois) pas|es tut mir leid|tut mir leid"
+            r"|ich kann (?:nicht|kein|leider|dies|das (?:bild|nicht))|mi dispiace"
+            r"|non posso (?:aiut|desc)|desculpe|sinto muito|não posso"
+            r"|很?抱歉|对不起|對不起|我无法|我無法|我不能|作为一?[个個]?"
+            r"|申し訳|すみません|ごめんなさい|죄송|미안|извините|к сожалению|простите|я не могу"
+            r"|przepraszam|üzgünüm|maaf,|xin lỗi)",
+            r"siento|puedo|désolé|peux|leid|kann|dispiace|posso|desculpe|sinto|抱歉|对不起|對不起"
+            r"|无法|無法|不能|作为|申し訳|すみません|ごめん|죄송|미안|извини|жалению|прости|могу"
+            r"|przepraszam|üzgünüm|maaf|lỗi",
+        ),
+    )
+]
 _PREAMBLE = re.compile(
-    r"^(?:sure|certainly|of course|absolutely|okay|ok)\s*[!,.:]"
-    r"|^here(?: is|'s|’s| are) (?:a|the|my|your|one)\b[^.]*:",
+    r"^(?:sure|certainly|of course|absolutely|okay|ok|alright|got it|understood|great)\s*[!,.:]"
+    r"|^(?:sure|certainly|okay|ok),? here\b"
+    r"|^here(?: is|'s| are) (?:a|the|my|your|one|another|how|what)\b[^.]*:"
+    r"|^(?:i would|i'd|i will|i'll|let me|one could|you could|we could) (?:say|put|rephrase"
+    r"|paraphrase|rewrite|reword)\b"
+    r"|^(?:\(?note\b|explanation\b)[^.]*:",
     re.IGNORECASE,
 )
 # Runs of so many words of a prompt are not chance.
 _RUN = 4
-_WORD = re.compile(r"\w+", re.UNICODE)
 
 
 @dataclass(frozen=True)
@@ -63,9 +138,12 @@ class AnswerFilter:
         """Why a tidied answer to `given` is not to be trained on; None where it is good."""
         if not words(answer):
             return EMPTY
-        for pattern, name in ((_REFUSAL, "a refusal"), (_PREAMBLE, "talk about the answer")):
-            if pattern.search(answer) and not pattern.search(given):
-                return name
+        if _refuses(answer, given):
+            return "a refusal"
+        if _PREAMBLE.search(_plain(answer)) and not _PREAMBLE.search(_plain(given)):
+            return "talk about the answer"
+        if (found := left_over(answer, given)) is not None:
+            return found
         if "\n" in answer:
             return "more than one line"
         said, asked = words(answer), words(given)
@@ -75,31 +153,25 @@ class AnswerFilter:
             return "equal to the caption"
         if set(_runs_of(answer)) & self._runs[step] - set(_runs_of(given)):
             return "words of the prompt"
-        if len(said) > max(self.growth * len(asked), len(asked) + self.room):
+        if is_in_another_script(given, answer):
+            return "another script than its input"
+        count, least = word_count(answer), word_count(given)
+        if count > max(self.growth * least, least + self.room):
             return "much longer than its input"
         return None
 
 
-def tidy(answer: str | None) -> str:
-    """An answer without the label, the quotes and the spaces around it."""
-    text = unicodedata.normalize("NFC", _THOUGHT.sub("", answer or "")).strip()
-    text = _LABEL.sub("", text)
-    for opening, closing in _QUOTES:
-        inner = text[1:-1]
-        if (
-            len(text) > 2
-            and text.startswith(opening)
-            and text.endswith(closing)
-            and opening not in inner
-        ):
-            text = inner.strip()
-    lines = [" ".join(line.split()) for line in text.splitlines()]
-    return "\n".join(line for line in lines if line)
+def _refuses(answer: str, given: str) -> bool:
+    """Whether an answer says that there is none, in words that were not given."""
+    answer, given = _plain(answer), _plain(given)
+    return any(
+        pattern.search(answer) and not (known.search(given) or pattern.search(given))
+        for pattern, known in _REFUSALS
+    )
 
 
-def words(text: str) -> list[str]:
-    """Words without case and punctuation, which is how two texts are compared."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+def _plain(text: str) -> str:
+    return text.replace("\u2019", "'")
 
 
 def _runs_of(text: str) -> list[tuple[str, ...]]:
@@ -112,19 +184,23 @@ def _runs_of(text: str) -> list[tuple[str, ...]]:
 
 # Chains of a row have seeds far apart from those of other rows.
 _CHAIN_SEED = 1_000_003
+# And what is asked once more, one far from all of these.
+_AGAIN_SEED = 1 << 30
 
 
 @dataclass(frozen=True)
 class Chains:
     """n chains a row. `marks`: unfit answers are kept and marked, and do not end their chain.
 
-    min_cosine: what an answer with a known cosine to its caption must have.
+    min_cosine: what an answer with a known cosine to its caption must have. again: unfit answers
+    are asked once more, but for those that the service rejected.
     """
 
     answer_filter: AnswerFilter
     n: int
     marks: bool
     min_cosine: float | None = None
+    again: bool = False
 
     def next(self, row: CaptionRow, chain: int) -> Question | None:
         """The question that is open in a chain; None where it has come to its end."""
@@ -133,6 +209,9 @@ class Chains:
             answer = row.answers.get((step, chain))
             if answer is None:
                 return Question(step, given, row.place + _CHAIN_SEED * chain)
+            if self.again and self._is_asked_again(row, answer):
+                seed = row.place + _CHAIN_SEED * chain + _AGAIN_SEED
+                return Question(step, given, seed, again=True)
             if not self._goes_on(row, answer):
                 return None
             given = answer.text
@@ -143,9 +222,9 @@ class Chains:
         return (chain for chain in range(self.n) if self.next(row, chain) is not None)
 
     def answer(self, row: CaptionRow, chain: int, question: Question, said: Reply) -> Answer:
-        """What was said, tidied."""
-        text = "" if said.rejected else tidy(said.text)
-        return Answer(
+        """What was said, tidied. A second answer counts the tokens of the first, too."""
+        text = "" if said.rejected else tidy(said.text, question.text)
+        answer = Answer(
             row.key,
             question.step,
             chain,
@@ -155,6 +234,20 @@ class Chains:
             said.prompt_tokens,
             said.completion_tokens,
         )
+        if not question.again:
+            return answer
+        first = row.answers[question.step, chain]
+        return replace(
+            # What is rejected is no better than what there was.
+            first if said.rejected else answer,
+            prompt_tokens=_sum(first.prompt_tokens, said.prompt_tokens),
+            completion_tokens=_sum(first.completion_tokens, said.completion_tokens),
+            again=True,
+        )
+
+    def _is_asked_again(self, row: CaptionRow, answer: Answer) -> bool:
+        rejected = (answer.reason or "").startswith(REJECTED)
+        return not (answer.again or rejected) and self.reason(row, answer) is not None
 
     def reason(self, row: CaptionRow, answer: Answer) -> str | None:
         """Why an answer is unfit: by the service, by the filter, or too far in meaning."""
@@ -190,3 +283,7 @@ class Chains:
         if self.marks:
             return bool(words(answer.text))
         return self.reason(row, answer) is None
+
+
+def _sum(one: int | None, two: int | None) -> int | None:
+    return one if two is None else (one or 0) + two

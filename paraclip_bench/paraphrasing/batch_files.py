@@ -18,7 +18,6 @@ from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import atomic
 from paraclip_bench.paraphrasing.answers import Chains
 from paraclip_bench.paraphrasing.endpoint import (
-    REJECTED,
     UNREADABLE,
     error_sentence,
     read_completion,
@@ -29,7 +28,7 @@ from paraclip_bench.paraphrasing.export import work_folder
 from paraclip_bench.paraphrasing.job import Settings
 from paraclip_bench.paraphrasing.journal import Answer, CaptionRow, Journal
 from paraclip_bench.paraphrasing.prompts import STEPS
-from paraclip_bench.paraphrasing.service import Question, Reply
+from paraclip_bench.paraphrasing.service import REJECTED, Question, Reply
 
 # What OpenAI takes in a file (its Batch API guide, 2025): requests, and bytes with some room left.
 MAX_REQUESTS, MAX_BYTES = 50_000, 190_000_000

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import difflib
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from paraclip_bench.data import tar_files
-from paraclip_bench.data.row_files import is_torn, json_object, lines, parquet_rows
-from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.data.images import is_hidden
+from paraclip_bench.data.row_files import is_torn, wrong_ending
+from paraclip_bench.errors import UsageError
+from paraclip_bench.files import ending, parse_json
+from paraclip_bench.paraphrasing.caption_formats import (
+    CAPTION_FIELDS,
+    ENDINGS,
+    ID_FIELDS,
+    IMAGE_FIELDS,
+    Row,
+    rows_of,
+)
+from paraclip_bench.paraphrasing.wording import word_count
 
 Reason = Literal[
     "unreadable row", "empty", "not a text", "too few words", "too many words", "duplicate"
@@ -25,7 +35,7 @@ _MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>|https?://\S+")
 
 @dataclass(frozen=True)
 class CaptionFilter:
-    """Captions of min_words to max_words words, as separated by white space.
+    """Captions of min_words to max_words words, as `word_count` counts them.
 
     2 to 15 is what the ParaCLIP authors' script keeps (call_openai.py of dmis-lab/ParaCLIP).
     """
@@ -44,7 +54,7 @@ class CaptionFilter:
         # Letters of any script; markup and addresses are not a caption.
         if _MARKUP.search(text) or not any(character.isalpha() for character in text):
             return "not a text"
-        words = len(text.split())
+        words = word_count(text)
         if words < self.min_words:
             return "too few words"
         return "too many words" if words > self.max_words else None
@@ -55,21 +65,7 @@ def normal(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-CAPTION_FIELDS = ("caption", "text", "TEXT", "alt_text", "sentence", "title")
-IMAGE_FIELDS = ("image", "image_id", "image_path", "file_name", "filename", "filepath", "path")
-ID_FIELDS = ("id", "key", "uid")
-_ENDINGS = {
-    ".txt": "txt",
-    ".jsonl": "jsonl",
-    ".json": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".tar": "tar",
-}
-# A web caption may be longer than csv's own limit of 131,072 characters.
-_FIELD_LIMIT = 1 << 30
-_PARQUET_ROWS = 4096
+_TOLD = ".txt, .jsonl, .json, .csv, .tsv, .parquet, .tar"
 # So many rows are looked at to learn which fields a file has.
 _FIRST_ROWS = 100
 
@@ -103,10 +99,11 @@ def caption_files(path: Path) -> list[Path]:
     Of a folder that has WebDataset shards only those: img2dataset writes its notes beside them.
     """
     if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix in _ENDINGS and f.is_file())
-        files = [f for f in files if f.suffix == ".tar"] or files
+        there = sorted(f for f in path.iterdir() if f.is_file() and not is_hidden(f.name))
+        files = [f for f in there if ending(f) in ENDINGS]
+        files = [f for f in files if ending(f) == ".tar"] or files
         if not files:
-            raise UsageError(f"{path} has no files of captions ({', '.join(_ENDINGS)})")
+            raise UsageError(f"{path} has no files of captions ({_TOLD})")
     elif path.exists():
         files = [path]
     else:
@@ -114,12 +111,9 @@ def caption_files(path: Path) -> list[Path]:
         if not files:
             raise UsageError(f"{path} does not exist; check the path of the captions")
     for file in files:
-        if file.suffix not in _ENDINGS:
-            raise UsageError(
-                f"{file} has an ending that says no format of captions; "
-                f"rename it to one of {', '.join(_ENDINGS)}"
-            )
-    formats = sorted({file.suffix for file in files})
+        if ending(file) not in ENDINGS:
+            raise wrong_ending(file, _TOLD.split(", "), "captions")
+    formats = sorted({ending(file) for file in files})
     if len(formats) > 1:
         raise UsageError(
             f"{path} has files of several formats ({', '.join(formats)}), which may hold the same "
@@ -136,37 +130,49 @@ def read_captions(files: Sequence[Path], fields: CaptionFields) -> Iterator[Capt
     """
     places = itertools.count()
     for file in files:
-        kind = _ENDINGS[file.suffix]
-        if kind == "txt":
-            for number, line in _text_lines(file):
-                yield Caption(next(places), f"{file}, line {number}", line)
-            continue
-        for row in _fields_of(file, kind, fields):
+        for row in _captions_of(file, ENDINGS[ending(file)], fields):
             yield Caption(next(places), *row)
 
 
-# where, fields, image, problem
-_Read = tuple[str, Mapping[str, Any], str | None, str | None]
 # where, text, image, id, problem
-_Row = tuple[str, Any, str | None, str | None, str | None]
+_Found = tuple[str, Any, str | None, str | None, str | None]
 
 
-def _fields_of(file: Path, kind: str, fields: CaptionFields) -> Iterator[_Row]:
-    """Rows of a file that has named fields: the first rows say which there are, each row which
-    of them it has."""
-    rows = _READERS[kind](file)
+def _captions_of(file: Path, kind: str, fields: CaptionFields) -> Iterator[_Found]:
+    """The captions of a file, several of a row too: the first rows say which fields there are,
+    each row which of them it has."""
+    rows = rows_of(file, kind)
     first = list(islice(rows, _FIRST_ROWS))
+    if kind == "txt" and all(fields_of.keys() <= {"caption"} for _, fields_of, _, _ in first):
+        fields = CaptionFields()  # lines have no names
     _check(first, fields, file)
     for where, row, image, problem in itertools.chain(first, rows):
         if problem is not None:
             yield where, None, None, None, problem
             continue
-        text = _value(row, fields.caption, CAPTION_FIELDS)
+        texts = _several(_value(row, fields.caption, CAPTION_FIELDS))
         name = image if image is not None else _value(row, fields.image, IMAGE_FIELDS)
         if isinstance(name, Mapping):  # as `datasets` writes an image column
             name = name.get("path")
-        id = _value(row, None, ID_FIELDS)
-        yield where, text, _text(name), _text(id), None
+        id = _text(_value(row, None, ID_FIELDS))
+        for number, text in enumerate(texts):
+            place = where if len(texts) == 1 else f"{where}, caption {number}"
+            yield place, text, _text(name), id, None
+
+
+def _several(value: Any) -> list[Any]:
+    """The captions of a field: one, or those of a list, which a table has as JSON."""
+    if isinstance(value, str) and value.startswith('["') and value.endswith('"]'):
+        with contextlib.suppress(ValueError):
+            value = parse_json(value)
+    if not isinstance(value, list):
+        return [value]
+    return [_sentence(item) for item in value] or [None]
+
+
+def _sentence(item: Any) -> Any:
+    """A caption of a list, which may be an object as Karpathy has it."""
+    return _value(item, None, ("raw", *CAPTION_FIELDS)) if isinstance(item, Mapping) else item
 
 
 def _value(row: Mapping[str, Any], chosen: str | None, names: Sequence[str]) -> Any:
@@ -179,7 +185,7 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _check(first: Sequence[_Read], fields: CaptionFields, file: Path) -> None:
+def _check(first: Sequence[Row], fields: CaptionFields, file: Path) -> None:
     """`UsageError` for a field that the first rows do not have, or captions under no usual name."""
     names = list(dict.fromkeys(name for _, row, _, _ in first for name in row))
     if not names:
@@ -196,98 +202,3 @@ def _check(first: Sequence[_Read], fields: CaptionFields, file: Path) -> None:
             f"{file} has no field of a usual name for captions (it has {', '.join(names)}); "
             "name it with --caption-field"
         )
-
-
-def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Every line, the empty ones too: each is a row that is counted."""
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                yield number, _decoded(raw, path, number)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
-
-
-def _decoded(raw: bytes, path: Path, number: int) -> str:
-    try:
-        return raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}, line {number}: not UTF-8; convert the file to UTF-8") from error
-
-
-def _jsonl(path: Path) -> Iterator[_Read]:
-    for number, line in lines(path):
-        where = f"{path}, line {number}"
-        try:
-            line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{where}: not UTF-8; convert the file to UTF-8") from error
-        try:
-            yield where, json_object(line, where), None, None
-        except DataError as error:
-            yield where, {}, None, str(error)
-
-
-def _csv(path: Path) -> Iterator[_Read]:
-    csv.field_size_limit(_FIELD_LIMIT)
-    # Strict: a quote that is opened and not closed would swallow the rows behind it.
-    reader = csv.reader((line + "\n" for _, line in _text_lines(path)), strict=True)
-    try:
-        header = next(reader, None)
-        for row in reader:
-            if row:
-                yield _delimited(row, header or [], f"{path}, line {reader.line_num}")
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}; fix that line") from error
-
-
-def _tsv(path: Path) -> Iterator[_Read]:
-    """Without quotes: a tab is always between two fields."""
-    header: list[str] | None = None
-    for number, line in _text_lines(path):
-        row = line.split("\t")
-        if header is None:
-            header = row
-        elif line:
-            yield _delimited(row, header, f"{path}, line {number}")
-
-
-def _delimited(row: Sequence[str], header: Sequence[str], where: str) -> _Read:
-    if len(row) == len(header):
-        return where, dict(zip(header, row, strict=True)), None, None
-    return where, {}, None, f"{where}: {len(row)} fields where the header has {len(header)}"
-
-
-def _parquet(path: Path) -> Iterator[_Read]:
-    for number, row in enumerate(parquet_rows(path, _PARQUET_ROWS, _columns)):
-        yield f"{path}, row {number}", row, None, None
-
-
-def _columns(schema: Any) -> list[str]:
-    """Columns that may hold texts, ids and names; the bytes of images are left where they are."""
-    import pyarrow as pa
-
-    kinds = pa.types
-    found = []
-    for field in schema:
-        kind = field.type.value_type if kinds.is_dictionary(field.type) else field.type
-        if kinds.is_struct(kind) and kind.get_field_index("path") >= 0:
-            found.append(f"{field.name}.path")
-        elif kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_integer(kind):
-            found.append(field.name)
-    return found
-
-
-def _tar(path: Path) -> Iterator[_Read]:
-    for fields, image, where in tar_files.samples(path):
-        name = None if image is None else f"{path.name}/{image.id}"
-        yield where, fields, name, fields.get(tar_files.PROBLEM)
-
-
-_READERS: dict[str, Callable[[Path], Iterator[_Read]]] = {
-    "jsonl": _jsonl,
-    "csv": _csv,
-    "tsv": _tsv,
-    "parquet": _parquet,
-    "tar": _tar,
-}

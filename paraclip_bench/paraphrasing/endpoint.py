@@ -12,7 +12,13 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from paraclip_bench.errors import UsageError
 from paraclip_bench.files import parse_json
 from paraclip_bench.paraphrasing.job import Settings
-from paraclip_bench.paraphrasing.service import FatalServiceError, Question, Reply, RetryableError
+from paraclip_bench.paraphrasing.service import (
+    REJECTED,
+    FatalServiceError,
+    Question,
+    Reply,
+    RetryableError,
+)
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _URL_VARIABLE = "OPENAI_BASE_URL"
@@ -22,7 +28,6 @@ _PASSING = frozenset({408, 409, 425, 429})
 _OVER_QUOTA = "insufficient_quota"
 # No answer has more: what says so would only spoil sums and limits.
 _MOST_TOKENS = 10**7
-REJECTED = "rejected by the service"
 # What reading something raises that is not a chat completion.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 
@@ -199,8 +204,13 @@ def _messages(settings: Settings, question: Question) -> Any:
 
 
 def _sampling(sampling: Mapping[str, Any], question: Question) -> dict[str, Any]:
-    """Parameters of a request; one that is None is not sent, a seed differs from row to row."""
+    """Parameters of a request; one that is None is not sent, a seed differs from row to row.
+
+    A question that is asked once more has a seed, unless the sampling says that none is sent.
+    """
     sent = {name: value for name, value in sampling.items() if value is not None}
+    if question.again and "seed" not in sampling:
+        sent["seed"] = 0
     if "seed" in sent:
         sent["seed"] = (int(sent["seed"]) + question.seed) % 2**31
     return sent

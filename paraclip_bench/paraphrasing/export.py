@@ -13,6 +13,7 @@ from paraclip_bench.paraphrasing.job import Settings
 from paraclip_bench.paraphrasing.journal import CaptionCounts, CaptionRow, Journal
 from paraclip_bench.paraphrasing.pairs_file import rows_to
 from paraclip_bench.paraphrasing.prompts import STEPS
+from paraclip_bench.paraphrasing.service import RequestCounts, kind_of
 
 # So many dropped rows are named where a run ends.
 _NAMED = 3
@@ -39,11 +40,17 @@ def report_file(output: Path) -> Path:
 
 
 def export(
-    journal: Journal, output: Path, settings: Settings, chains: Chains, selected: CaptionCounts
+    journal: Journal,
+    output: Path,
+    settings: Settings,
+    chains: Chains,
+    selected: CaptionCounts,
+    requests: RequestCounts | None = None,
 ) -> dict[str, Any]:
     """Write the rows in the input's order, whatever the order of the answers; returns the report.
 
-    Each file is written whole. A row with chains that are not at their end is counted, not written.
+    Each file is written whole. requests: what this run asked, for the report. A row with chains
+    that are not at their end is counted, not written.
     """
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -60,7 +67,7 @@ def export(
                 tokens["completion"] += answer.completion_tokens or 0
             unfit = chains.reasons(row)
             for place, reason in unfit.items():
-                reasons[f"step {place.partition('.')[0]}: {_kind(reason)}"] += 1
+                reasons[f"step {place.partition('.')[0]}: {kind_of(reason)}"] += 1
             id = _id(row, repeated=repeated)
             if any(True for _ in chains.open(row)):
                 counts["unfinished"] += 1
@@ -95,6 +102,8 @@ def export(
         "unfit_answers": dict(reasons.most_common()),
         "tokens": dict(tokens),
     }
+    if requests is not None:
+        report["requests"] = requests.as_json()
     write_text(report_file(output), json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     return report
 
@@ -140,8 +149,3 @@ def _dropped(row: CaptionRow, id: str, reasons: dict[str, str]) -> dict[str, Any
         "answers": {f"{s}.{c}": answer.text for (s, c), answer in sorted(row.answers.items())},
         "reasons": reasons,
     }
-
-
-def _kind(reason: str) -> str:
-    """A reason without what is this answer's alone."""
-    return reason.partition(" (")[0].partition(": ")[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench.errors import UsageError
-from paraclip_bench.files import parse_json
+from paraclip_bench.files import ending, parse_json
 from paraclip_bench.paraphrasing.answers import AnswerFilter, Chains
 from paraclip_bench.paraphrasing.captions import (
     Caption,
@@ -96,7 +96,7 @@ class ParaphraseJob:
         hasher = hashlib.sha256(f"{known}{self.limit}".encode())
         for file in self.files:
             hasher.update(f"\n{file.name}\n".encode())
-            if file.suffix == ".tar":
+            if ending(file) == ".tar":
                 # Shards hold images, which would be read for nothing.
                 stat = file.stat()
                 hasher.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())

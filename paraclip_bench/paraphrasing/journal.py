@@ -8,6 +8,7 @@ wait for the disk are committed together, by one thread.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import hashlib
 import json
@@ -35,7 +36,14 @@ CREATE TABLE IF NOT EXISTS answers (
     prompt_tokens INTEGER, completion_tokens INTEGER, cosine REAL,
     PRIMARY KEY (key, step, chain)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS asked_again (
+    key BLOB, step INTEGER, chain INTEGER, PRIMARY KEY (key, step, chain)
+) WITHOUT ROWID;
 """
+_ANSWERS = (
+    "answers.*, EXISTS (SELECT 1 FROM asked_again AS again WHERE again.key = answers.key "
+    "AND again.step = answers.step AND again.chain = answers.chain)"
+)
 _PAGE = 1000
 # So many rows that were left out are named for each reason.
 _NAMED = 3
@@ -47,7 +55,7 @@ class Answer:
 
     reason is what is wrong with it by the service's own account; what the answer filter finds is
     told when it is read, so that the filter may change. cosine is that of its vector and the
-    caption's, where it was asked for.
+    caption's, where it was asked for. again: it is the second answer, the first was unfit.
     """
 
     key: bytes
@@ -59,6 +67,7 @@ class Answer:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cosine: float | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,14 @@ class CaptionRow:
     image: str | None
     caption: str
     answers: dict[tuple[int, int], Answer] = field(default_factory=dict)
+
+    def take(self, answer: Answer) -> None:
+        """Add an answer; a second one to a question ends what was answered to the first."""
+        if answer.again:
+            for step, chain in list(self.answers):
+                if chain == answer.chain and step > answer.step:
+                    del self.answers[step, chain]
+        self.answers[answer.step, answer.chain] = answer
 
 
 @dataclass
@@ -119,7 +136,7 @@ class Journal:
         if there is None or not (self.has_answers() or self._meta("asked")):
             self._put(identity=identity)
             return
-        other = [name for name in identity if there.get(name) != identity[name]]
+        other = [name for name in identity if _sent(there.get(name)) != _sent(identity[name])]
         if other:
             told = " and ".join(f"{name} ({there.get(name)})" for name in other)
             raise UsageError(
@@ -180,7 +197,11 @@ class Journal:
         return None if found.rowcount else "duplicate"
 
     def add(self, answers: Sequence[Answer]) -> int:
-        """Keep answers; the first to a question stays. Returns how many were new."""
+        """Keep answers; the first to a question stays, but for one that it was asked again for.
+
+        Such a one takes its place, and what was answered to it is forgotten. Returns how many were
+        new.
+        """
         if not answers:
             return 0
         rows = [
@@ -188,7 +209,13 @@ class Journal:
              a.completion_tokens, a.cosine)
             for a in answers
         ]  # fmt: skip
+        again = [(a.key, a.step, a.chain) for a in answers if a.again]
         with _Commit(self):
+            for table in ("answers", "asked_again"):
+                self._db.executemany(
+                    f"DELETE FROM {table} WHERE key = ? AND step >= ? AND chain = ?", again
+                )
+            self._db.executemany("INSERT INTO asked_again VALUES (?, ?, ?)", again)
             found = self._db.executemany(
                 "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
             )
@@ -220,13 +247,13 @@ class Journal:
             if not found:
                 return []
             answers = self._db.execute(
-                "SELECT answers.* FROM rows JOIN answers USING (key) "
+                f"SELECT {_ANSWERS} FROM rows JOIN answers USING (key) "
                 "WHERE rows.place > ? AND rows.place <= ?",
                 (after, found[-1][1]),
             ).fetchall()
         rows = {values[0]: CaptionRow(*values) for values in found}
         for values in answers:
-            answer = Answer(*values)
+            answer = _answer(values)
             rows[answer.key].answers[answer.step, answer.chain] = answer
         return list(rows.values())
 
@@ -240,20 +267,14 @@ class Journal:
             ).fetchone()
             if found is None:
                 return None
-            answers = self._db.execute("SELECT * FROM answers WHERE key = ?", (key,)).fetchall()
+            answers = self._db.execute(
+                f"SELECT {_ANSWERS} FROM answers WHERE key = ?", (key,)
+            ).fetchall()
         row = CaptionRow(*found)
         for values in answers:
-            answer = Answer(*values)
+            answer = _answer(values)
             row.answers[answer.step, answer.chain] = answer
         return row
-
-    def answered(self) -> int:
-        """How many answers there are to rows of the present input."""
-        with _Told(self):
-            (count,) = self._db.execute(
-                "SELECT count(*) FROM rows JOIN answers USING (key) WHERE place IS NOT NULL"
-            ).fetchone()
-        return int(count)
 
     def mark_asked(self) -> None:
         """Questions are under way outside this process: the settings are settled."""
@@ -338,6 +359,18 @@ class _Commit(_Told):
             elif self.journal._db.in_transaction:
                 self.journal._db.execute("ROLLBACK")
         super().__exit__(kind, error, trace)
+
+
+def _answer(values: Sequence[Any]) -> Answer:
+    *told, again = values
+    return dataclasses.replace(Answer(*told), again=bool(again))
+
+
+def _sent(value: Any) -> Any:
+    """Parameters without those that are not sent."""
+    if isinstance(value, dict):
+        return {name: given for name, given in value.items() if given is not None}
+    return value
 
 
 def row_key(caption: str, image: str | None) -> bytes:

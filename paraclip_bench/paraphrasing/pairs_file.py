@@ -9,9 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.data.row_files import json_object, lines, parquet_rows
+from paraclip_bench.data.row_files import (
+    JSON_LINES,
+    json_object,
+    json_rows,
+    parquet_rows,
+    wrong_ending,
+)
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import atomic
+from paraclip_bench.files import atomic, ending
 
 FORMATS = (".jsonl", ".parquet")
 _AT_ONCE = 4096
@@ -21,7 +27,7 @@ Add = Callable[[dict[str, Any]], None]
 
 def check_format(path: Path) -> None:
     """`UsageError` for a file whose ending names no format."""
-    if path.suffix not in FORMATS:
+    if ending(path) not in FORMATS:
         raise UsageError(
             f"the output {path} must end in {' or '.join(FORMATS)}, which says its format"
         )
@@ -35,7 +41,7 @@ def rows_to(path: Path, first: Iterable[dict[str, Any]] = ()) -> Iterator[Add]:
     """
     check_format(path)
     with atomic(path) as temporary:
-        if path.suffix == ".jsonl":
+        if ending(path) == ".jsonl":
             with temporary.open("w", encoding="utf-8") as file:
                 yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
             return
@@ -136,9 +142,9 @@ def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a jsonl or Parquet file; `DataError` where one has no caption or paraphrase."""
     if not path.is_file():
         raise UsageError(f"{path} does not exist; check the path of the pairs")
-    if path.suffix not in (".jsonl", ".json", ".parquet"):
-        raise UsageError(f"{path} must end in .jsonl or .parquet, which says its format")
-    for where, row in _parquet(path) if path.suffix == ".parquet" else _jsonl(path):
+    if ending(path) not in (*JSON_LINES, ".parquet"):
+        raise wrong_ending(path, FORMATS, "pairs")
+    for where, row in _parquet(path) if ending(path) == ".parquet" else _jsonl(path):
         missing = [key for key in TEXTS if not row.get(key)]
         if missing:
             raise DataError(f"{where}: there is no {missing[0]!r} (there is {', '.join(row)})")
@@ -151,9 +157,10 @@ def first_text(value: Any) -> str:
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in lines(path):
-        where = f"{path}, line {number}"
-        yield where, json_object(line, where)
+    for where, row in json_rows(path):
+        if isinstance(row, DataError):
+            raise row
+        yield where, row
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

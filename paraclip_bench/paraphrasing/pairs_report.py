@@ -16,13 +16,14 @@ from typing import Any
 from paraclip_bench import safe_text
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import parse_json
-from paraclip_bench.paraphrasing.answers import words
 from paraclip_bench.paraphrasing.export import report_file
 from paraclip_bench.paraphrasing.pairs_file import TEXTS, first_text, read_pairs
+from paraclip_bench.paraphrasing.wording import content_words, units, word_count
 
 # Which views are compared, and what the comparison is called.
 OVERLAPS = {"T, T'": (0, 1), "T', T''": (1, 2), "T, T''": (0, 2)}
 VIEWS = ("T", "T'", "T''")
+PARAPHRASES = {name: places for name, places in OVERLAPS.items() if places[0] == 0}
 BINS = 20
 _LONGEST = 40
 
@@ -38,6 +39,8 @@ class Statistics:
         default_factory=lambda: {name: Counter() for name in OVERLAPS}
     )
     overlap_sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(OVERLAPS, 0.0))
+    # Paraphrases without a content word of their caption: in other words, or of something else.
+    unlike: Counter[str] = field(default_factory=Counter)
     word_sums: list[int] = field(default_factory=lambda: [0] * len(VIEWS))
     tokens: Counter[str] = field(default_factory=Counter)
     examples: list[list[str]] = field(default_factory=list)
@@ -67,12 +70,16 @@ def statistics(path: Path, *, examples: int = 5) -> Statistics:
     best: list[tuple[bytes, list[str]]] = []
     for row in read_pairs(path):
         texts = [first_text(row[key]) for key in TEXTS]
-        several = [words(text) for text in texts]
+        several = [units(text) for text in texts]
+        content = [content_words(text) for text in texts]
         found.rows += 1
         found.images += row.get("image") is not None
-        for view, spoken in enumerate(several):
-            found.word_sums[view] += len(spoken)
-            found.lengths[view][min(len(spoken), _LONGEST)] += 1
+        for view, text in enumerate(texts):
+            length = word_count(text)
+            found.word_sums[view] += length
+            found.lengths[view][min(length, _LONGEST)] += 1
+        for name, (one, two) in PARAPHRASES.items():
+            found.unlike[name] += bool(content[one]) and not content[one] & content[two]
         for name, (one, two) in OVERLAPS.items():
             value = overlap(several[one], several[two])
             found.overlap_sums[name] += value
@@ -110,6 +117,11 @@ def tables(found: Statistics, *, prices: tuple[float, float] | None = None) -> l
         rows += [
             (f"unfit: {name}", f"{count:,}") for name, count in report["unfit_answers"].items()
         ]
+        rows += [
+            (f"of the last run: {name.replace('_', ' ')}", f"{count:,}")
+            for name, count in (report.get("requests") or {}).items()
+            if isinstance(count, int)
+        ]
         told.append(("Answers", [("answers", f"{report['answers']:,}"), *rows]))
         answered = ", ".join(f"{name} ({n:,})" for name, n in made["answered_by"].items())
         hashes = ", ".join(made["prompt_hashes"].values())
@@ -128,6 +140,7 @@ def tables(found: Statistics, *, prices: tuple[float, float] | None = None) -> l
     rows = [("rows", f"{found.rows:,}"), ("rows with an image", f"{found.images:,}")]
     rows += [(f"words of {view}", f"{found.mean_length(i):.1f}") for i, view in enumerate(VIEWS)]
     rows += [(f"words in common, {name}", f"{found.mean_overlap(name):.2f}") for name in OVERLAPS]
+    rows += [(f"no content word in common, {n}", f"{found.unlike[n]:,} rows") for n in PARAPHRASES]
     told.append(("Pairs (means)", rows))
     tokens = tokens_of(found)
     if any(tokens.values()):
@@ -154,6 +167,7 @@ def as_json(found: Statistics) -> dict[str, Any]:
         "rows_with_image": found.images,
         "mean_words": {view: found.mean_length(i) for i, view in enumerate(VIEWS)},
         "mean_overlap": {name: found.mean_overlap(name) for name in OVERLAPS},
+        "no_content_word_in_common": {name: found.unlike[name] for name in PARAPHRASES},
         "tokens": tokens_of(found),
         "examples": found.examples,
         "run": found.report,

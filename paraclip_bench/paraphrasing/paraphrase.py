@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -17,14 +18,20 @@ from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.models.adapter import Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.paraphrasing.answers import Chains
-from paraclip_bench.paraphrasing.endpoint import REJECTED, ChatCompletions
+from paraclip_bench.paraphrasing.endpoint import ChatCompletions
 from paraclip_bench.paraphrasing.export import export, journal_file
 from paraclip_bench.paraphrasing.job import ParaphraseJob
 from paraclip_bench.paraphrasing.journal import CaptionCounts, CaptionRow, Journal, JournalWriter
 from paraclip_bench.paraphrasing.pairs_file import check_format
 from paraclip_bench.paraphrasing.prompts import STEPS
 from paraclip_bench.paraphrasing.retrying import RetriesExhausted, RetryingClient
-from paraclip_bench.paraphrasing.service import Endpoint, RequestPolicy, Service
+from paraclip_bench.paraphrasing.service import (
+    REJECTED,
+    Endpoint,
+    RequestCounts,
+    RequestPolicy,
+    Service,
+)
 from paraclip_bench.progress import Advance, Progress
 from paraclip_bench.workspace import Workspace
 
@@ -72,12 +79,18 @@ def open_output(job: ParaphraseJob, progress: Progress) -> Iterator[OpenOutput]:
 
 
 def paraphrase(
-    job: ParaphraseJob, endpoint: Endpoint, progress: Progress, *, ask_rejected: bool = False
+    job: ParaphraseJob,
+    endpoint: Endpoint,
+    progress: Progress,
+    *,
+    ask_rejected: bool = False,
+    ask_unfit: bool = False,
 ) -> dict[str, Any]:
     """Ask for everything that is missing, and write the output; returns the report.
 
-    `ask_rejected` asks once more what the service rejected. Raises `BenchError` where the service
-    cannot be used; what came until then is kept, and the rows that are done are written.
+    `ask_rejected` asks once more what the service rejected; `ask_unfit`, with another seed, what
+    was answered by something unfit, unless it was asked again before. Raises `BenchError` where the
+    service cannot be used; what came until then is kept, and the rows that are done are written.
     """
     # Both are made before any file: without a key, or the model, there is no trace of the run.
     service = _service(job, endpoint)
@@ -89,36 +102,31 @@ def paraphrase(
         if model is not None:
             # Cosines first, because they decide which chains go on.
             measure_cosines(work.journal, model, progress)
+        counts = RequestCounts()
+        chains = dataclasses.replace(job.chains, again=ask_unfit)
         try:
-            gave_up = asyncio.run(_ask_all(work, service, endpoint.policy, progress))
+            asyncio.run(_ask_all(work, chains, service, endpoint.policy, progress, counts))
         except (BenchError, KeyboardInterrupt):
             if work.journal.has_answers(good=True):
-                export(work.journal, job.output, job.settings, job.chains, work.selected)
+                export(work.journal, job.output, job.settings, job.chains, work.selected, counts)
             raise
-        report = write_output(work, progress, model)
-    if gave_up.questions:
-        report["gave_up"] = {"questions": gave_up.questions, "first": gave_up.first}
+        report = write_output(work, progress, model, counts)
+    if counts.given_up:
+        report["gave_up"] = {"questions": counts.given_up, "first": counts.first_given_up}
     return report
 
 
-def write_output(work: OpenOutput, progress: Progress, model: Model | None) -> dict[str, Any]:
+def write_output(
+    work: OpenOutput,
+    progress: Progress,
+    model: Model | None,
+    counts: RequestCounts | None = None,
+) -> dict[str, Any]:
     """Write the output; with a model, after it has judged the answers' meaning."""
     job = work.job
     if model is not None:
         measure_cosines(work.journal, model, progress)
-    return export(work.journal, job.output, job.settings, job.chains, work.selected)
-
-
-@dataclass
-class _Exhausted:
-    """How many questions were given up, and why the first was."""
-
-    questions: int = 0
-    first: str = ""
-
-    def add(self, why: str) -> None:
-        self.first = self.first or why
-        self.questions += 1
+    return export(work.journal, job.output, job.settings, job.chains, work.selected, counts)
 
 
 def _select(job: ParaphraseJob, journal: Journal, progress: Progress) -> CaptionCounts:
@@ -136,19 +144,31 @@ def _select(job: ParaphraseJob, journal: Journal, progress: Progress) -> Caption
         + (f"; left out: {left}" if left else "")
     )
     if not selected.kept:
-        raise DataError(
-            f"no caption of {job.files[0]} is kept"
-            + (f" ({left})" if left else "")
-            + "; see --min-words, --max-words and --caption-field"
-        )
+        raise DataError(f"no caption of {job.files[0]} is kept{_why(selected)}")
     return selected
 
 
+def _why(selected: CaptionCounts) -> str:
+    """Why no caption is kept, and what can be done about the reason of most."""
+    if not selected.left_out:
+        return ": it has no rows"
+    reason, count = selected.left_out.most_common(1)[0]
+    first = selected.named[reason][0]
+    if reason == "unreadable row":
+        return f" (unreadable rows: {count}); the first: {first}"
+    if reason in ("too few words", "too many words"):
+        return f" ({reason}: {count}, the first: {first}); see --min-words and --max-words"
+    return f" ({reason}: {count}, the first: {first}); --caption-field names the field to take"
+
+
 async def _ask_all(
-    work: OpenOutput, service: Service, policy: RequestPolicy, progress: Progress
-) -> _Exhausted:
-    """Returns what was given up."""
-    chains, gave_up = work.job.chains, _Exhausted()
+    work: OpenOutput,
+    chains: Chains,
+    service: Service,
+    policy: RequestPolicy,
+    progress: Progress,
+    counts: RequestCounts,
+) -> None:
     prompts = work.job.settings.prompts
     client = RetryingClient(
         service,
@@ -156,70 +176,76 @@ async def _ask_all(
         progress.say,
         trusted=work.journal.has_answers(good=True),
         prompt_characters=lambda question: len(prompts[question.step].fill(question.text)),
+        counts=counts,
     )
     writer = JournalWriter(work.journal)
     total = work.selected.kept * chains.n * len(STEPS)
-    done = work.journal.answered()
-    source = _open_chains(writer, chains)
     # The tasks take turns at it: an asynchronous generator serves one at a time.
     turn = asyncio.Lock()
 
-    async def work_off(advance: Advance) -> None:
+    async def work_off(source: AsyncIterator[_OpenChain], advance: Advance) -> None:
         while True:
             async with turn:
                 found = await anext(source, None)
             if found is None:
                 return
             row, chain = found
-            before = len(row.answers)
+            known = _answered(row, chain)
             try:
-                await _follow(row, chain, chains, client, writer, advance)
+                await _follow(row, chain, chains, client, writer)
             except RetriesExhausted as error:
-                gave_up.add(str(error))
-            # Questions that never come: the chain ended before its last step.
-            advance(len(STEPS) - (len(row.answers) - before))
+                counts.give_up(str(error))
+            # Questions that never come, too: the chain ended before its last step.
+            advance(len(STEPS) - known)
 
     try:
         with progress.track("paraphrasing", total) as advance:
-            advance(min(done, total))
+            source = _open_chains(writer, chains, advance)
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(policy.concurrency):
-                    tasks.create_task(work_off(advance))
+                    tasks.create_task(work_off(source, advance))
     except BaseExceptionGroup as group:
         raise _first(group) from group
     finally:
         await writer.close()
         await service.close()
-    return gave_up
+
+
+_OpenChain = tuple[CaptionRow, int]
+
+
+def _answered(row: CaptionRow, chain: int) -> int:
+    return sum((step, chain) in row.answers for step in STEPS)
 
 
 async def _open_chains(
-    writer: JournalWriter, chains: Chains
-) -> AsyncIterator[tuple[CaptionRow, int]]:
-    """Chains that have a question left, a page of rows at a time."""
+    writer: JournalWriter, chains: Chains, advance: Advance
+) -> AsyncIterator[_OpenChain]:
+    """Chains that have a question left, a page of rows at a time; the others are done."""
     last = -1
     while page := await writer.call(functools.partial(Journal.page, after=last)):
         for row in page:
-            for chain in chains.open(row):
-                yield row, chain
+            for chain in range(chains.n):
+                is_open = chains.next(row, chain) is not None
+                # The questions of an open chain count when it ends.
+                advance(_answered(row, chain) if is_open else len(STEPS))
+                if is_open:
+                    yield row, chain
         last = page[-1].place
 
 
 async def _follow(
-    row: CaptionRow,
-    chain: int,
-    chains: Chains,
-    client: RetryingClient,
-    writer: JournalWriter,
-    advance: Advance,
+    row: CaptionRow, chain: int, chains: Chains, client: RetryingClient, writer: JournalWriter
 ) -> None:
     """Ask one question after the other until the chain is at its end."""
     while (question := chains.next(row, chain)) is not None:
         said = await client.ask(question)
         answer = chains.answer(row, chain, question, said)
         await writer.add(answer)
-        row.answers[answer.step, answer.chain] = answer
-        advance(1)
+        row.take(answer)
+        if question.again:
+            client.counts.asked_again += 1
+            client.counts.fit_now += chains.reason(row, answer) is None
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

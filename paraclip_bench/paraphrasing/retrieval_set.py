@@ -19,9 +19,9 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.training_rows import find_image
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import write_text
-from paraclip_bench.paraphrasing.answers import words
 from paraclip_bench.paraphrasing.captions import CaptionFields, normal, read_captions
 from paraclip_bench.paraphrasing.pairs_file import first_text, read_pairs
+from paraclip_bench.paraphrasing.wording import words
 
 _FOLDER = "paraphrased-retrieval"
 

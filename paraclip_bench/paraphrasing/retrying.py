@@ -15,9 +15,11 @@ from paraclip_bench.paraphrasing.service import (
     FatalServiceError,
     Question,
     Reply,
+    RequestCounts,
     RequestPolicy,
     RetryableError,
     Service,
+    kind_of,
 )
 
 # A limit a minute holds in every span of so many seconds: services count in short windows too.
@@ -52,7 +54,9 @@ class RetryingClient:
         trusted: bool,
         prompt_characters: Callable[[Question], int],
         first_wait: float = _FIRST_WAIT,
+        counts: RequestCounts | None = None,
     ) -> None:
+        self.counts = counts or RequestCounts()
         self._service, self._policy, self._say = service, policy, say
         self._first_wait, self._prompt_characters = first_wait, prompt_characters
         self._requests = _limiter(policy.requests_a_minute)
@@ -86,10 +90,13 @@ class RetryingClient:
                     )
                     self._down.begin(error)
                 # Of a service that is down, a failure is not this question's.
-                if not self._down.is_down:
+                is_down = self._down.is_down
+                if not is_down:
                     failed += 1
                     if failed > self._policy.retries:
                         raise RetriesExhausted(str(error)) from error
+                self.counts.retries += 1
+                if not is_down:
                     await asyncio.sleep(self._wait(failed, error.after))
 
     async def _once(self, question: Question) -> Reply:
@@ -99,7 +106,12 @@ class RetryingClient:
             characters = self._prompt_characters(question)
             tokens = characters / _CHARACTERS_A_TOKEN + self._answer_tokens
             await self._tokens.acquire(min(tokens, self._tokens.max_rate))
-        said = await self._service.ask(question)
+        self.counts.sent += 1
+        try:
+            said = await self._service.ask(question)
+        except RetryableError as error:
+            self.counts.failures[kind_of(str(error))] += 1
+            raise
         self._failed_in_a_row = 0
         self._failed.clear()
         if said.completion_tokens:
@@ -112,6 +124,7 @@ class RetryingClient:
             self._trusted.set()
             self._rejected_in_a_row = 0
             return said
+        self.counts.rejected += 1
         self._rejected_in_a_row += 1
         if not self._service.rejects_alone and self._rejected_in_a_row >= _ALL_REJECTED:
             raise FatalServiceError(
@@ -182,6 +195,7 @@ class RetryingClient:
                 said = await self._once(question)
             except RetryableError as again:
                 self._down.error = again
+                self.counts.retries += 1
                 return None
             self._say(f"{self._service.name} works again after {self._down.seconds:.0f} s")
             self._down.end()

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from paraclip_bench.errors import BenchError
 from paraclip_bench.paraphrasing.prompts import Prompt
 
+REJECTED = "rejected by the service"
+"""How a reason begins that says so."""
+
 
 @dataclass(frozen=True)
 class Question:
-    """A text to paraphrase at a step. seed differs from row to row and from chain to chain."""
+    """A text to paraphrase at a step. seed differs from row to row and from chain to chain.
+
+    again: it is asked once more, with another seed, because the first answer was unfit.
+    """
 
     step: int
     text: str
     seed: int
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,44 @@ class RetryableError(Exception):
         super().__init__(what)
         self.after = after
         self.down = down
+
+
+def kind_of(reason: str) -> str:
+    """A reason without what is one answer's or one failure's alone."""
+    return reason.partition(" (")[0].partition(": ")[0]
+
+
+@dataclass
+class RequestCounts:
+    """What one run asked: requests sent, failures by kind, and what came of them."""
+
+    sent: int = 0
+    retries: int = 0
+    rejected: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    # Questions that were given up, and why the first was.
+    given_up: int = 0
+    first_given_up: str = ""
+    # Unfit answers that were asked once more, and how many of the new ones are fit.
+    asked_again: int = 0
+    fit_now: int = 0
+
+    def give_up(self, why: str) -> None:
+        """Count a question that is given up."""
+        self.first_given_up = self.first_given_up or why
+        self.given_up += 1
+
+    def as_json(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "sent": self.sent,
+            "retries": self.retries,
+            "failures": dict(self.failures.most_common()),
+            "rejected": self.rejected,
+            "given_up": self.given_up,
+            "unfit_asked_again": self.asked_again,
+            "fit_now": self.fit_now,
+        }
 
 
 class FatalServiceError(BenchError):

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import forget_temporaries, parse_json, write_tensors, write_text
+from paraclip_bench.files import (
+    ending,
+    forget_temporaries,
+    parse_json,
+    write_tensors,
+    write_text,
+)
 from paraclip_bench.models.aliases import RECIPE, is_finished
 from paraclip_bench.models.open_clip import PROVENANCE
 from paraclip_bench.training.recipe import Recipe, read_recipe
@@ -83,7 +89,7 @@ def finish(folder: Path, provenance: dict[str, Any]) -> None:
 def copy_companions(source: Path | None, folder: Path) -> None:
     """Copy a model folder's tokenizer and tower configs, which another needs to load."""
     for file in sorted(source.iterdir()) if source is not None else ():
-        if file.suffix in (".json", ".txt", ".model") and file.name not in _OWN:
+        if ending(file) in (".json", ".txt", ".model") and file.name not in _OWN:
             shutil.copyfile(file, folder / file.name)
 
 

@@ -1,8 +1,11 @@
 """Training rows: ours, those of the ParaCLIP authors' script, Parquet and WebDataset shards."""
 
+import gzip
 import io
 import json
 import pickle
+import re
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +122,61 @@ def test_files_of_a_folder_or_a_pattern(tmp_path: Path, images: Path) -> None:
         training_files(tmp_path)
     with pytest.raises(DataError, match=r"the image folder .*none does not exist"):
         list(read_rows([tmp_path / "a.jsonl"], tmp_path / "none", ALL))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pairs.csv", "says no format of training data; write it as one of .jsonl, .parquet, .tar"),
+        ("pairs.txt", "says no format of training data"),
+        ("pairs", "says no format of training data"),
+        ("pairs.tar.gz", "is compressed; unpack it, and give the plain tar"),
+        ("pairs.TGZ", "is compressed; unpack it, and give the plain tar"),
+        ("pairs.jsonl.zst", "is compressed; unpack it, and give the plain file"),
+        ("pairs.parquet.gz", "is compressed; unpack it, and give the plain file"),
+    ],
+)
+def test_other_endings_are_refused_by_name(tmp_path: Path, name: str, said: str) -> None:
+    path = write(tmp_path / name, {"image": "a.jpg", **TEXTS})
+    with pytest.raises(UsageError, match=f"{re.escape(name)} .*{re.escape(said)}"):
+        training_files(path)
+    if name in ("pairs.tar.gz", "pairs.TGZ"):
+        with pytest.raises(UsageError, match=f"has no .jsonl.*{re.escape(name)} is compressed"):
+            training_files(tmp_path)
+
+
+def test_endings_are_blind_to_case_and_json_has_several_forms(tmp_path: Path, images: Path) -> None:
+    row = {"image": "a.jpg", **TEXTS}
+    content = json.dumps(row)
+    for name, data in (
+        ("A.JSONL", content.encode()),
+        ("b.json", content.encode()),
+        ("c.json", json.dumps([row]).encode()),
+        ("d.Json", json.dumps([row], indent=1).encode()),
+        ("e.jsonl.gz", gzip.compress(content.encode())),
+        ("f.ndjson", content.encode()),
+    ):
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert [found.texts[0] for found in good(path, images)] == [(TEXTS["caption"],)]
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "g.Parquet")
+    assert len(good(tmp_path / "g.Parquet", images)) == 1
+    (tmp_path / "h.json").write_text(json.dumps([row, 1]))
+    bad = list(read_rows([tmp_path / "h.json"], images, ALL))[1]
+    assert bad == BadRow("unreadable row", f"{tmp_path / 'h.json'}, row 1: must be an object")
+
+
+def test_shards_of_any_case(tmp_path: Path, images: Path) -> None:
+    with tarfile.open(tmp_path / "00000.TAR", "w") as tar:
+        tar.add(images / "a.jpg", "key.jpg")
+        content = json.dumps(TEXTS).encode()
+        info = tarfile.TarInfo("key.json")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    (row,) = good(tmp_path, None)
+    assert row.texts[0] == (TEXTS["caption"],)
+    path = write(tmp_path / "pairs.jsonl", {"image": "00000.TAR/key.jpg", **TEXTS})
+    assert len(good(path, tmp_path)) == 1
 
 
 def test_parquet_with_paths_bytes_and_the_structs_of_datasets(tmp_path: Path, images: Path) -> None:

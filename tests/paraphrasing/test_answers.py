@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip_bench.errors import UsageError
-from paraclip_bench.paraphrasing.answers import AnswerFilter, tidy
+from paraclip_bench.paraphrasing.answers import AnswerFilter
 from paraclip_bench.paraphrasing.prompts import prompts
+from paraclip_bench.paraphrasing.tidying import tidy
 
 PROMPTS = prompts()
 CAPTION = "a brown dog runs through deep snow"

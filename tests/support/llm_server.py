@@ -33,6 +33,8 @@ class Server:
         self.random = random.Random(options.seed)
         self.log = options.log.open("a", buffering=1)
         self.burst_until = 0.0
+        # The seed with which each question of a certain kind was asked first.
+        self.first_seeds: dict[str, object] = {}
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """One request."""
@@ -51,6 +53,8 @@ class Server:
             return told
         if (special := self._special(question)) is not None:
             return special
+        if "moody" in question or "stubborn" in question:
+            return await self._moody(question, asked.get("seed"))
         # Answers come in another order than questions.
         await asyncio.sleep(self.options.latency * self.random.uniform(0.9, 1.1))
         if time.monotonic() < self.burst_until:
@@ -83,6 +87,16 @@ class Server:
                 text=found.replace("half", "\\ud83d half"), content_type="application/json"
             )
         return None
+
+    async def _moody(self, question: str, seed: object) -> web.Response:
+        """A refusal to a question; to a moody one an answer when it is asked with another seed."""
+        await asyncio.sleep(self.options.latency)
+        self._note(f"seed={seed}", question)
+        found = completion(question)
+        first = self.first_seeds.setdefault(question, seed)
+        if "stubborn" in question or seed == first:
+            found["choices"][0]["message"]["content"] = "I'm sorry, I can't help with that."  # type: ignore[index]
+        return web.json_response(found)
 
     def _fault(self, name: str, question: str, request: web.Request) -> web.StreamResponse:
         self._note(name, question)

@@ -7,6 +7,7 @@ a `BenchError`. A new reader belongs here.
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import json
 import shutil
@@ -267,6 +268,10 @@ def _manifest(folder: Path) -> Path:
 
 
 _CSV = 'image,caption\na.png,a dog runs\nb.png,"a cat, asleep"\n'
+_COCO = {
+    "images": [{"id": 7, "file_name": "000000000007.jpg"}],
+    "annotations": [{"id": 1, "image_id": 7, "caption": "a dog runs"}],
+}
 _ANSWER = {
     "id": "x",
     "model": "m",
@@ -324,6 +329,11 @@ def _readers() -> Iterator[Reader]:
     yield _captions("captions.tsv", _CSV.replace(",", "\t"))
     yield _captions("captions.jsonl", _lines(PAIR, PAIR))
     yield _captions("captions.parquet", _parquet([PAIR, PAIR]))
+    yield _captions("list.json", json.dumps([PAIR, {"image": "b.png", "captions": ["a cat", "b"]}]))
+    yield _captions("captions_val.json", json.dumps(_COCO))
+    yield _captions("results.csv", "image_name| comment_number| comment\na.jpg| 0| a dog runs\n")
+    yield _captions("Flickr8k.token.txt", "a.jpg#0\ta dog runs\na.jpg#1\tthe dog\n")
+    yield _captions("captions.jsonl.gz", gzip.compress(_lines(PAIR, PAIR).encode(), mtime=0))
     yield Reader("captions: shard", _shard, _captions("x.tar", "").read)
     yield _pairs("pairs.jsonl", _lines(PAIR, PAIR))
     yield _pairs("pairs.parquet", _parquet([PAIR, PAIR]))
