@@ -283,6 +283,8 @@ def _announce(run: _Run, pairs: int, steps: int) -> None:
             f"{pairs} pairs are left to train on and a batch takes {run.batch}; "
             "lower batch_size or validation.share in the recipe, or give more pairs"
         )
+    if remark := run.adapter.activation_remark():
+        progress.say(f"note: {run.job.base} {remark}")
     progress.say(
         f"finetune: {run.job.base} on {pairs} pairs of {run.job.data_name}, recipe "
         f"{recipe.name}, {steps} steps of {run.batch} pairs"

@@ -174,11 +174,20 @@ class OpenCLIP(Adapter):
         return "both towers" if sides == SIDES else f"{next(iter(sides))} tower alone"
 
     def describe(self) -> str:
-        """Which towers are in memory and how they compute; nothing before one loads."""
-        if self._network is None:
-            return ""
-        path = f", {self._network.text_path}" if "text" in self._network.sides else ""
-        return f"{self.loaded}{path}"
+        """Which towers are in memory and how they compute, and of a bare file the activation."""
+        said = []
+        if self._network is not None:
+            path = f", {self._network.text_path}" if "text" in self._network.sides else ""
+            said.append(f"{self.loaded}{path}")
+        if remark := self.activation_remark():
+            said.append(remark)
+        return "; ".join(said)
+
+    def activation_remark(self) -> str:
+        """Which activation a bare checkpoint runs with, and how to choose the other; else ""."""
+        from paraclip_bench.models.open_clip.model_files import activation_remark
+
+        return activation_remark(self.argument)
 
     def dtype_of(self, side: str) -> str:
         """The dtype that a side runs in, where `to` asked for another than it is good at."""
