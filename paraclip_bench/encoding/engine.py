@@ -21,6 +21,7 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.distributed import ProcessGroup, process_group
 from paraclip_bench.encoding.batching import OutOfMemoryFallback, batches, budget, chunks
 from paraclip_bench.encoding.database import StoreUnavailable
+from paraclip_bench.encoding.inputs import InputNotes
 from paraclip_bench.encoding.prefetcher import Prefetcher
 from paraclip_bench.encoding.spaces import Spaces, VectorSpace
 from paraclip_bench.encoding.vectors import UnusableVectors, check_alike, unit
@@ -110,7 +111,7 @@ class Embedder:
 
     seconds is the time spent encoding, dtypes in what each side ran. requested and found count
     distinct vectors asked for and those that the store already had. cut_off names the images whose
-    files were cut off, which `lenient` allows.
+    files were cut off, which `lenient` allows. inputs says what else is to be known of the items.
     """
 
     def __init__(
@@ -126,10 +127,12 @@ class Embedder:
         self.found = 0
         self.cut_off: list[str] = []
         self.dtypes: dict[str, str] = {}
+        self.inputs = InputNotes(model)
         self._widths: dict[str, int] = {}
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors [len(texts), d] of texts, in their order."""
+        self.inputs.texts(texts)
         return self._embed("text", list(texts), texts, self._text_batches)
 
     def images(self, images: Sequence[ImageRef]) -> Vectors:

@@ -239,6 +239,8 @@ class _Run:
                 f"note: {len(set(embed.cut_off))} image files are cut off and were decoded as far "
                 f"as they go; {path.name} lists them"
             )
+        for line in embed.inputs.lines():
+            self.progress.say(f"note: {line}")
         self.report.results.append((path, result))
         self.progress.say(f"{model.name} on {work.title}: {_summary(result, work, embed)}")
         self.compare(result, model, work)
@@ -269,7 +271,11 @@ class _Run:
                 id=work.examples.id,
                 revision=work.examples.revision,
                 sha256=work.sha256,
-                notes={**work.examples.notes, **_cut_off(embed.cut_off)},
+                notes={
+                    **work.examples.notes,
+                    **_cut_off(embed.cut_off),
+                    **embed.inputs.notes(),
+                },
             ),
             provenance=Provenance(
                 versions=versions(),

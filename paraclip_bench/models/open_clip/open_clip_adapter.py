@@ -7,7 +7,7 @@ is asked for.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,6 +182,26 @@ class OpenCLIP(Adapter):
         if remark := self.activation_remark():
             said.append(remark)
         return "; ".join(said)
+
+    @lazy_attribute
+    def context_length(self) -> int | None:
+        """Tokens of a text, those that begin and end it included."""
+        return int(self._tokenizer.context_length)
+
+    def cut_texts(self, texts: Sequence[str]) -> Sequence[bool]:
+        """Which texts have more tokens than the context; needs the tokenizer alone."""
+        from paraclip_bench.models.open_clip.network import texts_cut
+
+        return texts_cut(self._tokenizer, texts)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from paraclip_bench.models.open_clip import build, model_files
+
+        network = self._network
+        if network is not None and network.tokenizer is not None:
+            return network.tokenizer
+        return build.tokenizer_of(model_files.model_files_of(self.argument))
 
     def activation_remark(self) -> str:
         """Which activation a bare checkpoint runs with, and how to choose the other; else ""."""
