@@ -49,12 +49,13 @@ class SentenceTransformers:
     def fingerprint(self) -> str:
         """Digest of the weights, of the modules and of how a probe sentence is cut into tokens."""
         files = [] if self.folder is None else [f for f in self.folder.rglob("*") if f.is_file()]
-        key = f"sentence-transformers:{digest_cache.stamp(sorted(files))}"
+        key = f"sentence-transformers-2:{digest_cache.stamp(sorted(files))}"
         known = digest_cache.get(key) if files else None
         if isinstance(known, str):
             return known
         model = self._loaded()
-        hasher = hashlib.sha256(str(model).encode())
+        # Where a text is cut changes its vector; not every version prints it.
+        hasher = hashlib.sha256(f"{model}{model.max_seq_length}".encode())
         hasher.update(str(model.tokenizer("A probe: Zoë's 2 cats!")["input_ids"]).encode())
         for name, tensor in sorted(model.state_dict().items()):
             hasher.update(f"\n{name}{tuple(tensor.shape)}".encode())
