@@ -139,6 +139,7 @@ class Embedder:
         """Unit vectors [len(images), d] of images, in their order."""
         self._need("image")
         keys = [image.content for image in images]
+        self.inputs.images(images)
         return self._embed("image", keys, images, self._image_batches)
 
     def _need(self, side: str) -> Encoder:
