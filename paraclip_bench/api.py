@@ -51,6 +51,7 @@ def evaluate(
     debug: bool = False,
     allow_truncated: bool = False,
     depth: int | None = None,
+    exif: bool = False,
     workspace: str | Path = ".",
     quiet: bool = False,
 ) -> RunReport:
@@ -76,6 +77,7 @@ def evaluate(
         debug=debug,
         allow_truncated=allow_truncated,
         depth=depth,
+        exif=exif,
     )
     place = Workspace(Path(workspace))
     several = models if isinstance(models, list | tuple) else [models]
@@ -95,6 +97,7 @@ def finetune(
     device: str | None = None,
     skip_bad: bool = False,
     tensorboard: bool = False,
+    exif: bool = False,
     workspace: str | Path = ".",
     quiet: bool = False,
 ) -> Path:
@@ -115,6 +118,7 @@ def finetune(
         device=device,
         skip_bad=skip_bad,
         tensorboard=tensorboard,
+        exif=exif,
     )
 
 

@@ -58,6 +58,12 @@ def finetune(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write a TensorBoard log too (an extra).")
     ] = False,
+    exif: Annotated[
+        bool,
+        typer.Option(
+            "--exif", help="Turn images as their EXIF orientation says (own photographs)."
+        ),
+    ] = False,
     device: DeviceOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     workspace: WorkspaceOption = Path(),
@@ -90,6 +96,7 @@ def finetune(
         device=device,
         skip_bad=bad_rows == "skip",
         tensorboard=tensorboard,
+        exif=exif,
     )
     if is_first:
         typer.echo(str(folder))

@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption
 from paraclip_bench.errors import UsageError
+from paraclip_bench.files import ending
 
 
 class Format(StrEnum):
@@ -53,13 +54,13 @@ _ENDINGS = {
 
 def _format_of(out: Path | None) -> Format:
     """The format that a file's ending says; `UsageError` for an ending of none."""
-    ending = "" if out is None else out.suffix.lower()
-    if ending not in _ENDINGS:
+    found = "" if out is None else ending(out)
+    if found not in _ENDINGS:
         raise UsageError(
-            f"{out} ends in {ending}, which is none of {', '.join(filter(None, _ENDINGS))}; "
+            f"{out} ends in {found}, which is none of {', '.join(filter(None, _ENDINGS))}; "
             "say --format table, md, csv or json"
         )
-    return _ENDINGS[ending]
+    return _ENDINGS[found]
 
 
 def leaderboard(

@@ -57,6 +57,12 @@ def run(
             show_default="100",
         ),
     ] = None,
+    exif: Annotated[
+        bool,
+        typer.Option(
+            "--exif", help="Turn images as their EXIF orientation says (own photographs)."
+        ),
+    ] = False,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -83,6 +89,7 @@ def run(
         debug="--debug" in sys.argv,
         allow_truncated=allow_truncated,
         depth=depth,
+        exif=exif,
     )
     plan = plan_run(model, task, options, place, dry=dry_run)
     line = suite_line(plan)

@@ -11,13 +11,14 @@ import os
 import threading
 import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from paraclip_bench.data import digest_cache
+from paraclip_bench.data.decoding import TURNS, header_of, shallow
 from paraclip_bench.data.digest_cache import file_sha256
 from paraclip_bench.data.row_files import is_torn
 from paraclip_bench.errors import DataError
@@ -53,17 +54,16 @@ IMAGE_SUFFIXES = _COMMON | {".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 """Of the files in a folder of images, in any case; `is_image_name` says what else is left out."""
 # What Pillow may open, whatever a file is called: no format runs another program.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
-# More bits a pixel than a byte has. What is of these modes was white or black before version 0.2.
-_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 # A crop takes no more memory than so many times its image.
 _CROP = 64
 
 # It comes at half of the size that is an error, which is told.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-# What Pillow says of a file that is cut off: such a file is decoded, or it is an error of ours.
+# It warns, many lines an image, of files that are cut off and of EXIF that it cannot read.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _lenient = [False]
+_exif = [False]
 _thread = threading.local()
 _DECODING = threading.Lock()
 
@@ -74,7 +74,8 @@ class ImageRef:
 
     `id` is what a data set calls it (a file name); `box` is (left, top, right, bottom) or None.
     `read` gives the encoded bytes each time they are needed, so that a large data set's are never
-    in memory together; it must be picklable, for worker processes call it.
+    in memory together; it must be picklable, for worker processes call it. `exif`: the image is
+    turned as its EXIF orientation says, before it is cropped (`exif_applied` is the default).
     """
 
     id: str
@@ -82,16 +83,50 @@ class ImageRef:
     data: bytes | None = dataclasses.field(default=None, repr=False)
     box: Box | None = None
     read: Callable[[], bytes] | None = dataclasses.field(default=None, repr=False, compare=False)
+    exif: bool = dataclasses.field(default_factory=lambda: _exif[0], repr=False)
 
     @cached_property
     def sha256(self) -> str:
         """sha256 (hex) of the encoded bytes, so that copies of one image are one.
 
-        Of an image of more than 8 bits a channel it is a digest of that and of its decoding, so
-        that vectors and results from before it was decoded rightly are not taken for it.
+        Of an image of more than 8 bits a channel, and of one that is turned, it is a digest of that
+        and of its decoding, so that vectors and results of another decoding are not taken for it.
         """
-        digest, _, depth = self._digest.partition(":")
-        return hashlib.sha256(self._digest.encode()).hexdigest() if depth else digest
+        digest = self._digest + ":exif" * (self.exif and self.orientation > 1)
+        return hashlib.sha256(digest.encode()).hexdigest() if ":" in digest else digest
+
+    @property
+    def orientation(self) -> int:
+        """The EXIF orientation that its decoded pixels still have: 2 to 8, or 1 without one."""
+        return int(self._header.partition("exif=")[2][:1] or 1)
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether it has an alpha channel or a transparent colour, by its header."""
+        return "alpha" in self._header
+
+    @cached_property
+    def _header(self) -> str:
+        """What the header says, in words; of files it is read again only if they changed."""
+        try:
+            if self.data is None and isinstance(part := self.read, FilePart):
+                return digest_cache.remembered(f"header:{part.stamp()}", lambda: self._look(part()))
+            if (data := self._bytes()) is not None:
+                return self._look(data)
+            file = self._file()
+            return digest_cache.remembered(
+                f"header:{digest_cache.stamp([file])}", lambda: self._look(file)
+            )
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _look(self, source: bytes | Path) -> str:
+        """Nothing is decoded. What is not an image has no header; opening it tells."""
+        try:
+            with self._image(source) as image:
+                return header_of(image)
+        except DataError:
+            return "unreadable"
 
     @cached_property
     def _digest(self) -> str:
@@ -109,21 +144,14 @@ class ImageRef:
             file = self._file()
             key = f"image:{digest_cache.stamp([file])}"
             return digest_cache.remembered(
-                key, lambda: file_sha256(file) + ":deep" * self._is_deep(file)
+                key, lambda: file_sha256(file) + ":deep" * ("deep" in self._header)
             )
         except OSError as error:
             raise self._unreadable(error) from error
 
     def _with_depth(self, data: bytes) -> str:
-        return hashlib.sha256(data).hexdigest() + ":deep" * self._is_deep(data)
-
-    def _is_deep(self, source: bytes | Path) -> bool:
-        """Whether its pixels have more than 8 bits; of what is not an image, opening it tells."""
-        try:
-            with self._image(source) as image:
-                return image.mode in _DEEP
-        except DataError:
-            return False
+        header = self.__dict__.setdefault("_header", self._look(data))
+        return hashlib.sha256(data).hexdigest() + ":deep" * ("deep" in header)
 
     @property
     def content(self) -> str:
@@ -138,50 +166,34 @@ class ImageRef:
         """The same image with a box; what is known of its bytes stays known."""
         ref = dataclasses.replace(self, box=box)
         ref.__dict__["_digest"] = self._digest
+        ref.__dict__["_header"] = self._header
         return ref
 
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels, read from the header alone."""
+        """(width, height) in pixels as `open` gives it, read from the header alone."""
         data = self._bytes()
         with self._image(self._file() if data is None else data) as image:
-            return image.size
+            width, height = image.size
+        lies = self.exif and self.orientation >= 5
+        return (height, width) if lies else (width, height)
 
     def open(self) -> Image.Image:
-        """The decoded RGB image, cropped; a box that leaves the image is filled with black."""
+        """The decoded RGB image, cropped; a box that leaves the image is filled with black.
+
+        As CLIP's own code has it: alpha is dropped, and EXIF's orientation, unless asked for.
+        """
         rgb = self._decode_leniently() if _lenient[0] else self._decode()
         return rgb if self.box is None else rgb.crop(self.box)
 
     def _decode(self) -> Image.Image:
         try:
             with self._image(self._checked_bytes()) as image:
-                return self._shallow(image).convert("RGB")
+                rgb = shallow(image, self._where).convert("RGB")
         # Pillow has no one error for a damaged file: a truncated PNG is a SyntaxError.
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise self._unreadable(error) from error
-
-    def _shallow(self, image: Image.Image) -> Image.Image:
-        """An image of 8 bits a channel: 16 bits are scaled by 1/257, and floats of 0 to 1 by 255.
-
-        Pillow's own conversion cuts both off at 255, so that a 16-bit photo would be white.
-        """
-        if image.mode not in _DEEP:
-            return image
-        import numpy as np
-
-        values = np.asarray(image)
-        if image.mode == "F":
-            inside, scaled = "0 to 1", values * 255.0
-            # NaN is not inside either.
-            is_inside = bool(((values >= 0) & (values <= 1)).all())
-        else:
-            inside, scaled = "0 to 65,535", values.astype(np.float64) / 257
-            is_inside = bool(((values >= 0) & (values <= 65_535)).all())
-        if not is_inside:
-            raise DataError(
-                f"{self._where} has values outside of {inside}, so nobody knows which is white; "
-                "save it with 8 or 16 bits a channel"
-            )
-        return Image.fromarray(np.rint(scaled).astype(np.uint8))
+        turn = TURNS.get(self.orientation) if self.exif else None
+        return rgb if turn is None else rgb.transpose(turn)
 
     def _decode_leniently(self) -> Image.Image:
         # Pillow's switch is for the whole process, so one image is decoded at a time.
@@ -252,6 +264,16 @@ def _formats() -> list[str]:
     """Those of `_FORMATS` that this Pillow can read."""
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]
+
+
+@contextlib.contextmanager
+def exif_applied(applied: bool) -> Iterator[None]:
+    """Whether references that are made in here are turned as their EXIF orientation says."""
+    before, _exif[0] = _exif[0], applied
+    try:
+        yield
+    finally:
+        _exif[0] = before
 
 
 def be_lenient(lenient: bool) -> None:

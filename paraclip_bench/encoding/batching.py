@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from paraclip_bench.encoding.vectors import as_float32
 from paraclip_bench.models.adapter import Encoder
 
 # On CPU, larger batches leave the caches and are not faster.
@@ -97,12 +98,15 @@ class OutOfMemoryFallback:
         self.pieces = pieces
 
     def encode(self, batch: list[Any]) -> npt.NDArray[np.float32]:
-        """float32 [n, d] of prepared data; raises where even one item is too much."""
+        """float32 [n, d] of prepared data; raises where even one item is too much.
+
+        `ModelError` for an answer that is no array of real numbers.
+        """
         while True:
             size = -(-len(batch) // self.pieces)
             try:
                 parts = [batch[start : start + size] for start in range(0, len(batch), size)]
-                vectors = [_float32(self._encoder.encode(part)) for part in parts]
+                vectors = [as_float32(self._encoder.encode(part)) for part in parts]
                 return vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
             except Exception as error:
                 if size == 1 or not is_out_of_memory(error):
@@ -121,9 +125,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
     )
-
-
-def _float32(raw: Any) -> npt.NDArray[np.float32]:
-    if hasattr(raw, "detach"):
-        raw = raw.detach().float().cpu().numpy()
-    return np.asarray(raw, dtype=np.float32)

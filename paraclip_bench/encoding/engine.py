@@ -11,7 +11,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,10 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.distributed import ProcessGroup, process_group
 from paraclip_bench.encoding.batching import OutOfMemoryFallback, batches, budget, chunks
 from paraclip_bench.encoding.database import StoreUnavailable
+from paraclip_bench.encoding.inputs import InputNotes
 from paraclip_bench.encoding.prefetcher import Prefetcher
 from paraclip_bench.encoding.spaces import Spaces, VectorSpace
+from paraclip_bench.encoding.vectors import UnusableVectors, check_alike, unit
 from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.models.adapter import Encoder, Model, exact_products
 from paraclip_bench.progress import Progress
@@ -96,6 +98,9 @@ class _Batch:
     indices: list[int]
     data: list[Any]
     flags: list[int]
+    sizes: list[int]
+    beside: list[Any] = field(default_factory=list)
+    """Prepared data of the largest item of the request, where it is in another batch."""
 
 
 Plan = Callable[[_Request, ProcessGroup], Iterator[_Batch]]
@@ -106,7 +111,7 @@ class Embedder:
 
     seconds is the time spent encoding, dtypes in what each side ran. requested and found count
     distinct vectors asked for and those that the store already had. cut_off names the images whose
-    files were cut off, which `lenient` allows.
+    files were cut off, which `lenient` allows. inputs says what else is to be known of the items.
     """
 
     def __init__(
@@ -122,15 +127,19 @@ class Embedder:
         self.found = 0
         self.cut_off: list[str] = []
         self.dtypes: dict[str, str] = {}
+        self.inputs = InputNotes(model)
+        self._widths: dict[str, int] = {}
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors [len(texts), d] of texts, in their order."""
+        self.inputs.texts(texts)
         return self._embed("text", list(texts), texts, self._text_batches)
 
     def images(self, images: Sequence[ImageRef]) -> Vectors:
         """Unit vectors [len(images), d] of images, in their order."""
         self._need("image")
         keys = [image.content for image in images]
+        self.inputs.images(images)
         return self._embed("image", keys, images, self._image_batches)
 
     def _need(self, side: str) -> Encoder:
@@ -199,9 +208,8 @@ class Embedder:
         ) as advance:
             advance(done)
             for batch in plan(request, group):
-                vectors = _unit(
-                    memory.encode(batch.data), [request.items[i] for i in batch.indices]
-                )
+                with self._named(request.side):
+                    vectors = self._vectors(request, batch, memory)
                 request.space.write([request.keys[i] for i in batch.indices], vectors, batch.flags)
                 # What counts is what the store holds: another process may have been first.
                 self._read(request, batch.indices)
@@ -213,6 +221,49 @@ class Embedder:
                 f"note: {self._model.device} ran out of memory, so batches of {request.side}s "
                 f"went in up to {memory.pieces} parts"
             )
+
+    def _vectors(self, request: _Request, batch: _Batch, memory: OutOfMemoryFallback) -> Vectors:
+        """Unit vectors [n, d] of a batch; what cannot be used is not stored."""
+        items = [request.items[index] for index in batch.indices]
+        raw = memory.encode(batch.data)
+        vectors = unit(raw, items)
+        self._check_width(request.side, vectors.shape[1])
+        # Once a run and side: what depends on its batch would poison the store.
+        if request.side not in self._model.checked:
+            half = self.dtypes.get(request.side) in ("float16", "bfloat16")
+            check_alike(
+                memory.encode,
+                batch.data,
+                batch.sizes,
+                raw,
+                items,
+                beside=batch.beside,
+                is_half=half,
+            )
+            self._model.checked.add(request.side)
+        return vectors
+
+    def _check_width(self, side: str, width: int) -> None:
+        """`UnusableVectors` where a task's vectors cannot all be compared."""
+        known = self._widths.setdefault(side, width)
+        if known != width:
+            raise UnusableVectors(
+                f"it gave vectors of {known} numbers and then of {width}; all must be as long"
+            )
+        other, there = next(((s, w) for s, w in self._widths.items() if w != width), ("", 0))
+        if other:
+            raise UnusableVectors(
+                f"its vectors have {width} numbers and those of its {other} encoder {there}, so "
+                "they cannot be compared; project both into one space"
+            )
+
+    @contextlib.contextmanager
+    def _named(self, side: str) -> Iterator[None]:
+        """What is wrong with an encoder's vectors is said with the model's name."""
+        try:
+            yield
+        except UnusableVectors as error:
+            raise ModelError(f"the {side} encoder of {self._model.spec}: {error}") from error
 
     def _read(self, request: _Request, indices: Sequence[int] | npt.NDArray[Any]) -> None:
         """Take what the store has of these items."""
@@ -226,6 +277,8 @@ class Embedder:
                         "that allowed it); replace the file (run --allow-truncated allows it)"
                     )
                 self.cut_off.append(name)
+            with self._named(request.side):
+                self._check_width(request.side, len(vector))
             request.rows.put(index, vector)
 
     def _text_batches(self, request: _Request, group: ProcessGroup) -> Iterator[_Batch]:
@@ -238,9 +291,13 @@ class Embedder:
         )
         sizes = [size for _, size in prepared]
         limit = min(group.gather(budget("text", self._model.device)))
+        largest = max(range(len(texts)), key=lambda i: (sizes[i], i))
         for number, batch in enumerate(batches(order, sizes, limit)):
             if group.owns(number) and (indices := request.lacking(batch)):
-                yield _Batch(indices, [prepared[i][0] for i in indices], [0] * len(indices))
+                beside = [] if largest in indices else [prepared[largest][0]]
+                data = [prepared[i][0] for i in indices]
+                own = [sizes[i] for i in indices]
+                yield _Batch(indices, data, [0] * len(indices), own, beside)
 
     def _image_batches(self, request: _Request, group: ProcessGroup) -> Iterator[_Batch]:
         limit = min(group.gather(budget("image", self._model.device)))
@@ -261,8 +318,9 @@ class Embedder:
             by_index = dict(zip(chunk, prepared, strict=True))
             sizes = {index: size for index, (_, size, _) in by_index.items()}
             for indices in batches(chunk, sizes, limit):
-                data, _, cut_off = zip(*(by_index[i] for i in indices), strict=True)
-                yield _Batch(indices, list(data), [_CUT_OFF * cut for cut in cut_off])
+                data, own, cut_off = zip(*(by_index[i] for i in indices), strict=True)
+                flags = [_CUT_OFF * cut for cut in cut_off]
+                yield _Batch(indices, list(data), flags, list(own))
 
 
 @contextlib.contextmanager
@@ -274,20 +332,3 @@ def _in_step(group: ProcessGroup) -> Iterator[None]:
         group.barrier(error)
         raise
     group.barrier()
-
-
-def _unit(vectors: Vectors, items: Sequence[Any]) -> Vectors:
-    """float32 unit rows [n, d]; `ModelError` where the encoder's answer cannot be used."""
-    if vectors.ndim != 2 or len(vectors) != len(items):
-        raise ModelError(
-            f"an encoder gave an array of shape {vectors.shape} for {len(items)} items; "
-            "it must be [n, d]"
-        )
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    bad = np.flatnonzero(~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0))
-    if len(bad):
-        raise ModelError(
-            f"an encoder gave a vector that is zero or not finite for {items[bad[0]]!r}; "
-            "such a vector has no direction"
-        )
-    return np.asarray(vectors / norms, dtype=np.float32)

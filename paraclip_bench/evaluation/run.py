@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from paraclip_bench.data.images import exif_applied
 from paraclip_bench.distributed import ProcessGroup, RankFailed, local_device, process_group
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
@@ -59,6 +60,7 @@ class Options:
     debug: bool = False
     allow_truncated: bool = False
     depth: int | None = None
+    exif: bool = False
 
 
 @dataclasses.dataclass
@@ -101,18 +103,19 @@ def plan_run(
         chosen = [copy.copy(task) for task in chosen]
         for task in chosen:
             task.depth = None if task.depth is None else options.depth
-    return make_plan(
-        models,
-        choose_protocols(chosen, options.protocols),
-        suite=suite,
-        source=choose_source(suite, options.data_dir),
-        checkpoints=workspace.checkpoints,
-        limit=options.limit,
-        device=local_device(options.device),
-        dtype=options.dtype,
-        broken=choice.problems,
-        notes=choice.notes,
-    )
+    with exif_applied(options.exif):
+        return make_plan(
+            models,
+            choose_protocols(chosen, options.protocols),
+            suite=suite,
+            source=choose_source(suite, options.data_dir),
+            checkpoints=workspace.checkpoints,
+            limit=options.limit,
+            device=local_device(options.device),
+            dtype=options.dtype,
+            broken=choice.problems,
+            notes=choice.notes,
+        )
 
 
 def execute(plan: Plan, options: Options, workspace: Workspace, progress: Progress) -> RunReport:
@@ -242,6 +245,8 @@ class _Run:
                 f"note: {len(set(embed.cut_off))} image files are cut off and were decoded as far "
                 f"as they go; {path.name} lists them"
             )
+        for line in embed.inputs.lines():
+            self.progress.say(f"note: {line}")
         self.report.results.append((path, result))
         self.progress.say(f"{model.name} on {work.title}: {_summary(result, work, embed)}")
         self.compare(result, model, work)
@@ -272,7 +277,11 @@ class _Run:
                 id=work.examples.id,
                 revision=work.examples.revision,
                 sha256=work.sha256,
-                notes={**work.examples.notes, **_cut_off(embed.cut_off)},
+                notes={
+                    **work.examples.notes,
+                    **_cut_off(embed.cut_off),
+                    **embed.inputs.notes(),
+                },
             ),
             provenance=Provenance(
                 versions=versions(),

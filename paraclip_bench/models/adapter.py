@@ -16,7 +16,7 @@ import hashlib
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,6 +78,7 @@ class Adapter:
     base: the spec that a checkpoint was fine-tuned from.
     suite: the suite that it belongs to, which a run takes where none is asked for.
     device: where it is, for a model that was made elsewhere and put there.
+    context_length: how many tokens of a text it reads at most, where that is known.
     """
 
     name: str | None = None
@@ -88,6 +89,7 @@ class Adapter:
     base: str | None = None
     suite: str | None = None
     device: str = "cpu"
+    context_length: int | None = None
 
     def check(self) -> None:
         """Find or fetch what it needs, before anything is computed; raise where that is missing."""
@@ -105,6 +107,14 @@ class Adapter:
 
     def release(self) -> None:
         """Let go of the weights; they load again when they are needed."""
+
+    def cut_texts(self, texts: Sequence[str]) -> Sequence[bool] | None:
+        """Which of the texts are longer than what it reads of them; None where it cannot say.
+
+        Asked for the distinct texts of a task, also of those whose vectors were stored: it should
+        not load weights for it.
+        """
+        return None
 
     def describe(self) -> str:
         """How it computes, one line for the user, once it has encoded something."""
@@ -168,7 +178,8 @@ def may_name_suite(cls: Any) -> bool:
 class Model:
     """An adapter under the name that a user typed, on a device and in a dtype.
 
-    pieces: into how many parts a batch had to be cut for lack of memory, by side.
+    pieces: into how many parts a batch had to be cut for lack of memory, by side. checked: the
+    sides whose vectors were found not to depend on their batch.
     """
 
     def __init__(
@@ -189,6 +200,7 @@ class Model:
         self.dtype = "float32"
         self.device = "cpu"
         self.pieces: dict[str, int] = {}
+        self.checked: set[str] = set()
 
     def __str__(self) -> str:
         return self.spec
@@ -306,18 +318,22 @@ def _of_made(name: str, default: str | None = None) -> Any:
     return property(lambda self: getattr(self._made, name, None) or default)
 
 
+_METHODS = ("check", "to", "need", "release", "cut_texts", "describe", "is_identified")
+
+
 class _Wrapped(Adapter):
     """An object of either form: what it has, and the defaults of `Adapter` for the rest."""
 
     def __init__(self, made: Any, spec: str, argument: str | None, *, is_object: bool) -> None:
         self._made, self._spec = made, spec
         self._argument, self._is_object = argument, is_object
-        for method in ("check", "to", "need", "release", "describe", "is_identified"):
+        for method in _METHODS:
             if callable(own := getattr(made, method, None)):
                 setattr(self, method, own)
 
     name, activation = _of_made("name"), _of_made("activation")
     base, suite, device = _of_made("base"), _of_made("suite"), _of_made("device", "cpu")
+    context_length = _of_made("context_length")
 
     @lazy_attribute
     def text(self) -> Encoder | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from paraclip_bench.data.images import exif_applied
 from paraclip_bench.data.training_rows import BadRow
 from paraclip_bench.distributed import ProcessGroup, local_device, local_world_size, process_group
 from paraclip_bench.encoding.batching import memory_of
@@ -95,14 +96,16 @@ def finetune(
     device: str | None = None,
     skip_bad: bool = False,
     tensorboard: bool = False,
+    exif: bool = False,
     aside: bool = False,
 ) -> Path:
     """Fine-tune and write the checkpoint folder; returns it.
 
     The very same run, already finished, is not repeated. `aside`: where the folder is taken by
     another run, write beside it, under a name with this run's digest. `skip_bad` leaves out rows
-    that cannot be trained on. Raises `UsageError` for a base that is not an open_clip model or a
-    folder in the way, `DataError` for rows that cannot be trained on.
+    that cannot be trained on. `exif`: images are turned as their EXIF orientation says. Raises
+    `UsageError` for a base that is not an open_clip model or a folder in the way, `DataError` for
+    rows that cannot be trained on.
     """
     if tensorboard:
         _check_tensorboard()
@@ -123,13 +126,14 @@ def finetune(
     run = _Run(
         job, progress, group, model, adapter, folder, made, resume, skip_bad, tensorboard, aside
     )
-    if not _read_and_claim(run):
-        progress.say(f"{run.folder} is already made by this recipe from this base and data")
-        return run.folder
-    if job.notice:
-        progress.say(job.notice)
-    start = time.perf_counter()
-    _train(run)
+    with exif_applied(exif):
+        if not _read_and_claim(run):
+            progress.say(f"{run.folder} is already made by this recipe from this base and data")
+            return run.folder
+        if job.notice:
+            progress.say(job.notice)
+        start = time.perf_counter()
+        _train(run)
     if group.is_first:
         seconds = time.perf_counter() - start
         _describe(run, seconds)
@@ -283,6 +287,8 @@ def _announce(run: _Run, pairs: int, steps: int) -> None:
             f"{pairs} pairs are left to train on and a batch takes {run.batch}; "
             "lower batch_size or validation.share in the recipe, or give more pairs"
         )
+    if remark := run.adapter.activation_remark():
+        progress.say(f"note: {run.job.base} {remark}")
     progress.say(
         f"finetune: {run.job.base} on {pairs} pairs of {run.job.data_name}, recipe "
         f"{recipe.name}, {steps} steps of {run.batch} pairs"

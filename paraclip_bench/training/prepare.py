@@ -191,7 +191,7 @@ class Preparation:
         by number, with what is wrong.
         """
         embed = Embedder(self.model, Spaces(self.progress.say), self.progress)
-        return image_features(
+        made = image_features(
             distinct_images(self._rows(), table),
             len(table.source),
             embed,
@@ -199,6 +199,9 @@ class Preparation:
             self.group,
             skip_bad=skip_bad,
         )
+        for line in embed.inputs.lines():
+            self.progress.say(f"note: {line}")
+        return made
 
     def moved(self, folder: Path) -> Preparation:
         """The same with its files in another folder."""

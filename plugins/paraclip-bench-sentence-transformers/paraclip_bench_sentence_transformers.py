@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
+# Tokens that a tokenizer adds to a text, and some more.
+_SPECIAL = 8
+
+
 class SentenceTransformers:
     """`sentence-transformers:PATH_OR_NAME`, a folder or a name on the hub."""
 
@@ -45,12 +49,13 @@ class SentenceTransformers:
     def fingerprint(self) -> str:
         """Digest of the weights, of the modules and of how a probe sentence is cut into tokens."""
         files = [] if self.folder is None else [f for f in self.folder.rglob("*") if f.is_file()]
-        key = f"sentence-transformers:{digest_cache.stamp(sorted(files))}"
+        key = f"sentence-transformers-2:{digest_cache.stamp(sorted(files))}"
         known = digest_cache.get(key) if files else None
         if isinstance(known, str):
             return known
         model = self._loaded()
-        hasher = hashlib.sha256(str(model).encode())
+        # Where a text is cut changes its vector; not every version prints it.
+        hasher = hashlib.sha256(f"{model}{model.max_seq_length}".encode())
         hasher.update(str(model.tokenizer("A probe: Zoë's 2 cats!")["input_ids"]).encode())
         for name, tensor in sorted(model.state_dict().items()):
             hasher.update(f"\n{name}{tuple(tensor.shape)}".encode())
@@ -65,6 +70,40 @@ class SentenceTransformers:
         return self._loaded().encode(
             texts, batch_size=len(texts), show_progress_bar=False, convert_to_tensor=True
         )
+
+    @property
+    def context_length(self) -> int | None:
+        """The model's max_seq_length; None where it has none."""
+        return self._limits[0]
+
+    def cut_texts(self, texts: list[str]) -> list[bool] | None:
+        """Which texts, with the prompt that the model puts before them, have more tokens."""
+        most, prompt = self._limits
+        if most is None:
+            return None
+        # A token is a character at least, so most texts need no tokenizer.
+        room = most - len(prompt) - _SPECIAL
+        short = [text.isascii() and len(text) <= room for text in texts]
+        if all(short):
+            return [False] * len(texts)
+        long = [prompt + text for text, is_short in zip(texts, short, strict=True) if not is_short]
+        tokens = self._loaded().tokenizer(long, truncation=False, verbose=False)["input_ids"]
+        counts = iter(tokens)
+        return [not is_short and len(next(counts)) > most for is_short in short]
+
+    @cached_property
+    def _limits(self) -> tuple[int | None, str]:
+        """max_seq_length and the prompt before each text; remembered, not to load the weights."""
+        files = [] if self.folder is None else [f for f in self.folder.rglob("*") if f.is_file()]
+        key = f"sentence-transformers-limits:{digest_cache.stamp(sorted(files))}"
+        known = digest_cache.get(key) if files else None
+        if not isinstance(known, list):
+            model = self._loaded()
+            prompt = (model.prompts or {}).get(model.default_prompt_name or "", "")
+            known = [model.max_seq_length, prompt]
+            if files:
+                digest_cache.put(key, known)
+        return known[0], known[1]
 
     def release(self) -> None:
         """Drop the weights; they load again when needed."""

@@ -184,3 +184,12 @@ def test_a_class_without_to_takes_no_device_and_dtype(cli, data, option, value):
     )
     ended = cli("run", "-m", "custom.py:Model", "-t", "STS12", "--data-dir", data, option, value)
     ended.fails(2, "no to(device, dtype)", "leave them out")
+
+
+def test_a_git_lfs_pointer_is_named_before_anything_is_computed(folder, cli, data):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (folder / WEIGHTS).write_text(pointer)
+    spec = f"local-dir:{folder}"
+    ended = cli("run", "-m", spec, "-t", "STS12", "--data-dir", data, "--dry-run")
+    assert ended.code == 1
+    assert f"{folder / WEIGHTS} is a Git LFS pointer" in ended.out

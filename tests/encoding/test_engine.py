@@ -20,7 +20,7 @@ from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import MemoryFallback, Spaces
 from paraclip_bench.encoding.vector_store import VectorStore
 from paraclip_bench.errors import DataError, ModelError
-from paraclip_bench.models.adapter import Model
+from paraclip_bench.models.adapter import SIDES, Model
 from paraclip_bench.progress import Progress
 
 
@@ -60,6 +60,7 @@ def embedder(
     text: Any = None, image: Any = None, store: Spaces | None = None, **options: Any
 ) -> Embedder:
     model = Model("spec", Adapter(text, image))
+    model.checked |= SIDES  # so that a test knows each call of an encoder
     return Embedder(model, store or new_store(), Progress(quiet=True), **options)
 
 
@@ -141,7 +142,7 @@ def test_a_run_shares_vectors_by_fingerprint_and_precision() -> None:
     assert again == pytest.approx(unit([one.vector("b"), one.vector("a")]), abs=1e-6)
     for side, dtype in ((Side("other"), "float32"), (Side("same"), "bfloat16")):
         model = Model("spec", Adapter(side))
-        model.dtype = dtype
+        model.dtype, model.checked = dtype, {"text"}
         Embedder(model, store, Progress(quiet=True)).texts(["a", "b"])
         assert side.batches == [["a", "b"]]
 
@@ -230,7 +231,7 @@ def test_a_side_in_another_precision_is_kept_under_that() -> None:
     store, side = new_store(), Side()
     side.dtype = "float32"
     model = Model("spec", Adapter(side))
-    model.dtype = "bfloat16"
+    model.dtype, model.checked = "bfloat16", {"text"}
     Embedder(model, store, Progress(quiet=True)).texts(["a"])
     embedder(side, store=store).texts(["a"])  # the same side of a float32 model
     assert side.batches == [["a"]]

@@ -14,7 +14,7 @@ from PIL import Image
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.demo.suite import base_folder
 from paraclip_bench.errors import ModelError
-from paraclip_bench.models.open_clip import OpenCLIP, autotune, build, network
+from paraclip_bench.models.open_clip import OpenCLIP, autotune, build, network, weights
 from paraclip_bench.models.open_clip.model_files import model_files_of
 from paraclip_bench.models.open_clip.network import Network, open_clip, torch
 
@@ -186,9 +186,9 @@ def test_of_the_other_tower_nothing_is_read(argument, monkeypatch, side, prefix)
             read.add(name)
             return self.file.get_tensor(name)
 
-    real, read = build.safe_open, set()
+    real, read = weights.safe_open, set()
     made = argument()
-    monkeypatch.setattr(build, "safe_open", Recorder)
+    monkeypatch.setattr(weights, "safe_open", Recorder)
     if side == "image":  # which needs no tokenizer
         monkeypatch.setattr(build, "tokenizer_of", None)
     model = Network.load(made, sides={side}).model

@@ -10,21 +10,25 @@ import contextlib
 import dataclasses
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import open_clip
 import torch
 from open_clip.convert import convert_state_dict
-from open_clip.factory import load_state_dict
-from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.factory import load_checkpoint
+from open_clip.model import (
+    convert_to_custom_text_state_dict,
+    resize_pos_embed,
+    resize_text_pos_embed,
+)
 from open_clip.transformer import QuickGELU, TextTransformer
-from safetensors import safe_open
 
-from paraclip_bench.errors import ModelError
+from paraclip_bench.errors import BenchError, ModelError
+from paraclip_bench.files import ending
 from paraclip_bench.models.open_clip.model_files import ModelFiles, load_error
 from paraclip_bench.models.open_clip.pixels import Pixels
+from paraclip_bench.models.open_clip.weights import POSITION_IDS, Weights, open_weights
 
 
 def is_image_tensor(name: str) -> bool:
@@ -52,82 +56,6 @@ def keep_only(model: Any, side: str) -> None:
         delattr(model, name)
 
 
-_Shapes = dict[str, tuple[int, ...]]
-_Read = Callable[[str], torch.Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Weights:
-    """A file that is open, of which nothing but the names and shapes has been read.
-
-    `names` maps the network's names to the file's, as open_clip would.
-    """
-
-    names: dict[str, str]
-    shapes: _Shapes
-    _stored: _Read
-
-    def fits(self, model: Any) -> bool:
-        """Whether names and shapes are exactly the network's, so that nothing is converted."""
-        state = model.state_dict()
-        return state.keys() == self.names.keys() and all(
-            self._shape(name) == tuple(tensor.shape)
-            # open_clip reshapes these two: some files keep [] and others [1].
-            or (name in ("logit_scale", "logit_bias") and self._is_single(name))
-            for name, tensor in state.items()
-        )
-
-    def read(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """A new CPU tensor of the file's values, in the shape and dtype of `like`.
-
-        As loading into a network does: the file's values are copied, and cast, into fresh memory.
-        """
-        with torch.no_grad():
-            stored = self._stored(self.names[name]).reshape(like.shape)
-            return torch.empty(like.shape, dtype=like.dtype, device="cpu").copy_(stored)
-
-    def _shape(self, name: str) -> tuple[int, ...]:
-        return self.shapes[self.names[name]]
-
-    def _is_single(self, name: str) -> bool:
-        return self._shape(name) in ((), (1,))
-
-
-def open_weights(path: Path, model: Any) -> Weights:
-    """Open a .safetensors, or a .bin or .pth that torch can map, for a network of this class.
-
-    Raises whatever safetensors or torch do for a file that is none of these; nothing is unpickled
-    but tensors.
-    """
-    shapes, read = _safetensors(path) if path.suffix == ".safetensors" else _mapped(path)
-    # Both renamings are open_clip's own, in its order.
-    names = {name: name for name in shapes}
-    if next(iter(names), "").startswith("module"):
-        names = {name[len("module.") :]: name for name in names}
-    if "positional_embedding" in names and not hasattr(model, "positional_embedding"):
-        names = convert_to_custom_text_state_dict(names)
-    return Weights(names, shapes, read)
-
-
-def _safetensors(path: Path) -> tuple[_Shapes, _Read]:
-    def read(name: str) -> torch.Tensor:
-        # Opened again each time: while it is open, what was read before stays mapped.
-        with safe_open(str(path), framework="pt") as file:
-            tensor: torch.Tensor = file.get_tensor(name)
-        return tensor
-
-    with safe_open(str(path), framework="pt") as file:
-        names = file.keys()
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-    return shapes, read
-
-
-def _mapped(path: Path) -> tuple[_Shapes, _Read]:
-    loaded = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
-    tensors: dict[str, torch.Tensor] = loaded.get("state_dict", loaded)
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors.__getitem__
-
-
 @dataclasses.dataclass(frozen=True)
 class BuiltNetwork:
     """A network on the CPU in float32, and what only a network with both towers tells."""
@@ -141,11 +69,40 @@ def whole(plan: ModelFiles) -> BuiltNetwork:
     """Build and load as open_clip does, and verify; `ModelError` says what is wrong."""
     with _quietly():
         try:
-            model = _create(plan, require_pretrained=True, weights_only=True)
+            model = _create(plan, load_weights=False, pretrained_text=False)
+            if ending(plan.weights) in (".npz", ".npy"):
+                load_checkpoint(model, str(plan.weights))
+            else:
+                model.load_state_dict(_stored(model, plan, resized=True), strict=True)
+                _verify_whole(model, plan)
+        except BenchError:
+            raise
         except Exception as error:
             raise load_error(plan, error) from error
-    _verify_whole(model, plan)
     return _described(model)
+
+
+def _stored(model: Any, plan: ModelFiles, *, resized: bool) -> dict[str, torch.Tensor]:
+    """The file's tensors as open_clip would load them: foreign names are the network's.
+
+    `resized`: position embeddings too, and scalars have the network's shape.
+    """
+    state = convert_state_dict(model, open_weights(plan.weights, model).state())
+    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    if not resized:
+        return dict(state)
+    for name in ("logit_scale", "logit_bias"):
+        own = getattr(model, name, None)
+        if own is not None and name in state:
+            state[name] = state[name].reshape(own.shape)
+        elif own is not None and name == "logit_bias":
+            state[name] = torch.zeros_like(own)
+    if POSITION_IDS not in model.state_dict():
+        state.pop(POSITION_IDS, None)
+    resize_pos_embed(state, model)
+    resize_text_pos_embed(state, model)
+    return dict(state)
 
 
 def skeleton(plan: ModelFiles) -> BuiltNetwork | None:
@@ -169,14 +126,14 @@ def plain(plan: ModelFiles) -> tuple[BuiltNetwork, Weights] | None:
     or TorchScript files, files that are damaged.
     """
     built = skeleton(plan)
-    if built is None or plan.weights.suffix in (".npz", ".npy"):
+    if built is None or ending(plan.weights) in (".npz", ".npy"):
         return None
     try:
         weights = open_weights(plan.weights, built.model)
     # What is wrong with the file is said by the full load, in one place.
     except Exception:
         return None
-    return (built, weights) if weights.fits(built.model) else None
+    return (built, weights) if weights.is_lazy and weights.fits(built.model) else None
 
 
 def alone(plan: ModelFiles, side: str) -> BuiltNetwork | None:
@@ -272,13 +229,8 @@ def _causal_masks(model: Any) -> list[Any] | None:
 
 def _verify_whole(model: Any, plan: ModelFiles) -> None:
     """Compare the network's tensors with the file's; a network left random is an error."""
-    if plan.weights.suffix in (".npz", ".npy"):
-        return
     state = model.state_dict()
-    # The names and shapes that open_clip itself would load the file under.
-    stored = convert_state_dict(model, load_state_dict(str(plan.weights)))
-    if "positional_embedding" in stored and not hasattr(model, "positional_embedding"):
-        stored = convert_to_custom_text_state_dict(stored)
+    stored = _stored(model, plan, resized=False)
     same = [n for n, v in stored.items() if n in state and state[n].shape == v.shape]
     _refuse_difference(plan, ((n, state[n], stored[n]) for n in same))
 

@@ -10,18 +10,26 @@ import copy
 import dataclasses
 import errno
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import open_clip
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
-from safetensors import SafetensorError, safe_open
 
 from paraclip_bench import registry
 from paraclip_bench.data.hub import once_reachable, unreachable
 from paraclip_bench.errors import BenchError, ModelError
-from paraclip_bench.files import parse_json
+from paraclip_bench.files import ending, parse_json
+from paraclip_bench.models.open_clip.weights import (
+    INDEX,
+    check_weights,
+    damaged,
+    index_of,
+    parts_of,
+    refuse_placeholder,
+)
 
 CONFIG = "open_clip_config.json"
 _LOCAL = "a folder, as local-dir:DIR"
@@ -44,21 +52,24 @@ class ModelFiles:
         """Whether the network is built with QuickGELU."""
         return bool(self.config.get("quick_gelu", False))
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether `weights` is the index of several files."""
+        return self.weights.name.endswith(INDEX)
+
 
 def check_files(argument: str) -> None:
-    """Find (or fetch) a model's files; `ModelError` where one is missing or cut off.
+    """Find (or fetch) a model's files; `ModelError` where one is missing, cut off or no weights.
 
-    Reads the header of safetensors alone, which says how long the file must be.
+    Of safetensors the header is read, which says how long the file must be.
     """
-    for file in files_of(argument):
-        if file.suffix == ".safetensors":
-            try:
-                with safe_open(str(file), framework="numpy"):
-                    pass
-            except (OSError, SafetensorError) as error:
-                raise ModelError(
-                    f"{file} is damaged or cut off ({error}); copy it again"
-                ) from error
+    plan = model_files_of(argument)
+    parts = set(parts_of(plan.weights).values()) if plan.is_sharded else {plan.weights}
+    for file in sorted(parts):
+        try:
+            check_weights(file)
+        except OSError as error:
+            raise ModelError(f"{file} cannot be read ({error.strerror or error})") from error
 
 
 def files_of(argument: str) -> tuple[Path, ...]:
@@ -100,11 +111,9 @@ def _built_in(architecture: str) -> dict[str, Any]:
 def _folder_plan(argument: str, folder: Path) -> ModelFiles:
     path = folder / CONFIG
     if not path.is_file():
-        raise ModelError(
-            f"{folder} has no {CONFIG}; an open_clip folder needs it, with its model_cfg"
-        )
+        raise ModelError(f"{folder} has no {CONFIG}{_of_others(folder)}")
     config = _read_config(path)
-    found = sorted(f for f in folder.iterdir() if f.suffix in _LOADABLE)
+    found = sorted(f for f in folder.iterdir() if f.suffix in _LOADABLE)  # its own case
     # open_clip's own order of preference, so that the file that is checked is the one it loads.
     # It logs a warning for every name that is not one of its own.
     logging.disable(logging.ERROR)
@@ -113,17 +122,67 @@ def _folder_plan(argument: str, folder: Path) -> ModelFiles:
     finally:
         logging.disable(logging.NOTSET)
     if chosen is None:
-        others = sorted(f.name for f in folder.iterdir() if f.suffix in (".pt", ".ckpt"))
+        others = sorted(
+            f.name for f in folder.iterdir() if ending(f) in (*_LOADABLE, ".pt", ".ckpt")
+        )
         hint = f" ({others[0]} is of a kind that open_clip does not load)" if others else ""
         raise ModelError(
             f"{folder} has no weights{hint}; it needs a .safetensors, .bin or .pth file"
         )
-    weights = Path(chosen)
+    weights = _index_where_sharded(Path(chosen))
     known = _known_activation(lambda published: _file_name(published) == weights.name)
     _refuse_mismatch(weights.name, known, bool(config.get("quick_gelu")), str(path))
-    texts = [f for f in folder.glob("*") if f.suffix in (".json", ".txt") and f != path]
+    texts = [f for f in folder.glob("*") if ending(f) in (".json", ".txt") and f != path]
     tokens = [f for f in texts if "token" in f.name or "vocab" in f.name or f.name == "config.json"]
-    return ModelFiles(argument, argument, None, config, weights, (path, weights, *sorted(tokens)))
+    parts = _parts(weights)
+    tokens = [token for token in tokens if token not in parts]
+    return ModelFiles(argument, argument, None, config, weights, (path, *parts, *sorted(tokens)))
+
+
+def _parts(weights: Path) -> list[Path]:
+    """A weights file, or an index and the files that it names."""
+    if not weights.name.endswith(INDEX):
+        return [weights]
+    return [weights, *sorted(set(parts_of(weights).values()))]
+
+
+def _index_where_sharded(weights: Path) -> Path:
+    """A weights file itself, or the index that it is one part of."""
+    index = index_of(weights)
+    if index is None:
+        return weights
+    if not index.is_file():
+        raise ModelError(
+            f"{weights} is a part of a sharded checkpoint and {index.name} is not beside it; "
+            "copy all of its files"
+        )
+    return index
+
+
+def _of_others(folder: Path) -> str:
+    """Whose a folder without a config of open_clip's is, and what to do with it."""
+    if (folder / "modules.json").is_file():
+        return (
+            ", and is a folder of sentence-transformers; name it as "
+            f"sentence-transformers:{folder} (plugins/ has that plugin)"
+        )
+    if (folder / "adapter_config.json").is_file():
+        return (
+            ", and is an adapter of PEFT's (LoRA); merge it into its base and save that with "
+            "open_clip"
+        )
+    if (folder / "config.json").is_file():
+        try:
+            written = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            written = None
+        if isinstance(written, dict) and isinstance(kind := written.get("model_type"), str):
+            return (
+                f", and is a folder of transformers (model_type {kind!r}), whose weights have "
+                "other names; take the same model's open_clip weights, or write an adapter "
+                "around it (docs/models.md)"
+            )
+    return "; an open_clip folder needs it, with its model_cfg"
 
 
 def _hub_plan(argument: str) -> ModelFiles:
@@ -142,16 +201,63 @@ def _hub_plan(argument: str) -> ModelFiles:
 
 
 def _file_plan(argument: str, architecture: str, weights: Path) -> ModelFiles:
-    config = _built_in(architecture)
+    name, config = _bare_architecture(architecture)
+    weights = _index_where_sharded(weights)
     known = _known_activation(lambda published: _file_name(published) == weights.name)
     config["quick_gelu"] = bool(config.get("quick_gelu")) or known is True
     where = f"the architecture {architecture}"
     _refuse_mismatch(weights.name, known, config["quick_gelu"], where)
-    return ModelFiles(argument, architecture, str(weights), config, weights, (weights,))
+    files = tuple(_parts(weights))
+    return ModelFiles(argument, name, str(weights), config, weights, files)
+
+
+_QUICK = "-quickgelu"
+
+
+def _bare_architecture(architecture: str) -> tuple[str, dict[str, Any]]:
+    """open_clip's name and the config; ARCH-quickgelu is there for every plain ARCH."""
+    plain = architecture.removesuffix(_QUICK)
+    if plain != architecture and open_clip.get_model_config(architecture) is None:
+        config = open_clip.get_model_config(plain)
+        if config is not None and _has_choice(config):
+            return plain, {**copy.deepcopy(config), "quick_gelu": True}
+    return architecture, _built_in(architecture)
+
+
+def _has_choice(config: dict[str, Any]) -> bool:
+    """Whether both towers are open_clip's own, whose activation `quick_gelu` chooses."""
+    others = {"timm_model_name", "hf_model_name"}
+    return not others & {*config.get("text_cfg", {}), *config.get("vision_cfg", {})}
+
+
+def activation_remark(argument: str) -> str:
+    """Which activation a bare checkpoint runs with, and how to choose; "" where that is known.
+
+    A file does not say it, and both load.
+    """
+    architecture, at, file = argument.partition("@")
+    if not at or ":" in architecture:
+        return ""
+    plan = model_files_of(argument)
+    known = _known_activation(lambda published: _file_name(published) == plan.weights.name)
+    if known is not None or not _has_choice(plan.config):
+        return ""
+    names = {True: "QuickGELU", False: "GELU"}
+    plain = architecture.removesuffix(_QUICK)
+    other = plain if plan.quick_gelu else plain + _QUICK
+    # Of some architectures both names mean QuickGELU.
+    if bool(_bare_architecture(other)[1].get("quick_gelu")) == plan.quick_gelu:
+        return ""
+    origin = "" if plan.quick_gelu else ", as OpenAI's weights and what was tuned from them were"
+    return (
+        f"runs with {names[plan.quick_gelu]}, as {architecture} says and the file does not; if it "
+        f"was trained with {names[not plan.quick_gelu]}{origin}, name it open_clip:{other}@{file}"
+    )
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
+        refuse_placeholder(path)
         written = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(
@@ -197,6 +303,10 @@ def _refuse_mismatch(what: str, known: bool | None, quick_gelu: bool, where: str
 
 
 _OTHER_ARCHITECTURE = ("size mismatch", "Missing key", "Unexpected key", "width changed")
+_TRANSFORMERS = ("text_model.", "vision_model.")
+# torch.save writes protocol 2; what has another was written by pickle itself.
+_UNPICKLING = ("Unsupported global", "unrecognized function", "Detected pickle protocol")
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+) was not an allowed global")
 
 
 def load_error(plan: ModelFiles, error: Exception) -> BenchError:
@@ -204,22 +314,37 @@ def load_error(plan: ModelFiles, error: Exception) -> BenchError:
     text, kind = str(error), type(error).__name__
     first = text.strip().splitlines()[0][:160] if text.strip() else kind
     if any(mark in text for mark in _OTHER_ARCHITECTURE):
+        if any(f'"{mark}' in text for mark in _TRANSFORMERS):
+            return ModelError(
+                f"{plan.weights} has the names of transformers, not open_clip's; take the same "
+                "model's open_clip weights, or write an adapter around it (docs/models.md)"
+            )
         return ModelError(
             f"{plan.weights} holds the weights of another architecture than {plan.argument} says "
             f"({' '.join(text.split())[:160]}); name the right architecture or file"
         )
-    if kind == "UnpicklingError" or "weights_only" in text or "TorchScript" in text:
+    if "TorchScript" in text:
         return ModelError(
-            f"{plan.weights} would need unpickling, which can run foreign code; "
+            f"{plan.weights} is a TorchScript archive, which holds code; "
+            "save its state_dict as safetensors and load that"
+        )
+    needed = _GLOBAL.search(text)
+    if needed or any(mark in text for mark in _UNPICKLING):
+        what = f" ({needed[1]})" if needed else ""
+        return ModelError(
+            f"{plan.weights} would need unpickling{what}, which can run foreign code; "
             "save its state_dict as safetensors and load that"
         )
     # torch answers some cut files with "[Errno 22] Invalid argument"; a hub's OSError has no errno.
     is_cut = isinstance(error, OSError) and error.errno == errno.EINVAL
-    if is_cut or kind in ("SafetensorError", "EOFError") or "PytorchStreamReader" in text:
-        return ModelError(f"{plan.weights} is damaged or cut off ({first}); copy it again")
+    if is_cut or kind in _DAMAGE or "PytorchStreamReader" in text or "weights_only" in text:
+        return damaged(plan.weights, first)
     if kind in ("OSError", "LocalEntryNotFoundError", "ConnectionError", "OfflineModeIsEnabled"):
         return unreachable(f"a part of model {plan.argument}", error, ModelError, local=_LOCAL)
     return ModelError(
         f"model {plan.argument} cannot be loaded ({kind}: {first}); "
         f"check its config and that {plan.weights} holds an open_clip state_dict"
     )
+
+
+_DAMAGE = ("SafetensorError", "EOFError", "UnpicklingError", "BadZipFile")

@@ -10,12 +10,13 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import QuickGELU
 
 from paraclip_bench.errors import ModelError, UsageError
@@ -127,6 +128,30 @@ WEIGHTS = "open_clip_model.safetensors"
 def version() -> str:
     """open_clip's version, part of what a remembered fingerprint depends on."""
     return str(open_clip.__version__)
+
+
+def texts_cut(tokenizer: Any, texts: Sequence[str]) -> list[bool]:
+    """Whether each text has more tokens than a tokenizer of open_clip's gives of it."""
+    context = int(tokenizer.context_length)
+    if type(tokenizer) is SimpleTokenizer:
+        # A token is a byte at least; what `&` begins may become longer.
+        return [
+            not (len(text) + 2 <= context and text.isascii() and "&" not in text)
+            and len(tokenizer.encode(text)) + 2 > context
+            for text in texts
+        ]
+    padding = int(tokenizer(["a"])[0, -1])
+    cut: list[bool] = []
+    for start in range(0, len(texts), _TOKENIZED):
+        some = list(texts[start : start + _TOKENIZED])
+        # With one place more, a text that was cut has one token more.
+        longer, own = tokenizer(some, context_length=context + 1), tokenizer(some)
+        cut += ((longer != padding).sum(dim=1) > (own != padding).sum(dim=1)).tolist()
+    return cut
+
+
+# So many texts are tokenized at once, where only their number of tokens is asked for.
+_TOKENIZED = 512
 
 
 def check_device(device: str) -> None:

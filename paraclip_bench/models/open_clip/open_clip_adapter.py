@@ -7,7 +7,7 @@ is asked for.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,11 +174,40 @@ class OpenCLIP(Adapter):
         return "both towers" if sides == SIDES else f"{next(iter(sides))} tower alone"
 
     def describe(self) -> str:
-        """Which towers are in memory and how they compute; nothing before one loads."""
-        if self._network is None:
-            return ""
-        path = f", {self._network.text_path}" if "text" in self._network.sides else ""
-        return f"{self.loaded}{path}"
+        """Which towers are in memory and how they compute, and of a bare file the activation."""
+        said = []
+        if self._network is not None:
+            path = f", {self._network.text_path}" if "text" in self._network.sides else ""
+            said.append(f"{self.loaded}{path}")
+        if remark := self.activation_remark():
+            said.append(remark)
+        return "; ".join(said)
+
+    @lazy_attribute
+    def context_length(self) -> int | None:
+        """Tokens of a text, those that begin and end it included."""
+        return int(self._tokenizer.context_length)
+
+    def cut_texts(self, texts: Sequence[str]) -> Sequence[bool]:
+        """Which texts have more tokens than the context; needs the tokenizer alone."""
+        from paraclip_bench.models.open_clip.network import texts_cut
+
+        return texts_cut(self._tokenizer, texts)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from paraclip_bench.models.open_clip import build, model_files
+
+        network = self._network
+        if network is not None and network.tokenizer is not None:
+            return network.tokenizer
+        return build.tokenizer_of(model_files.model_files_of(self.argument))
+
+    def activation_remark(self) -> str:
+        """Which activation a bare checkpoint runs with, and how to choose the other; else ""."""
+        from paraclip_bench.models.open_clip.model_files import activation_remark
+
+        return activation_remark(self.argument)
 
     def dtype_of(self, side: str) -> str:
         """The dtype that a side runs in, where `to` asked for another than it is good at."""

@@ -71,6 +71,26 @@ def test_scores_are_those_of_sentence_transformers(
     assert result.model.name == "tiny-bert"
 
 
+def test_texts_that_are_cut_are_counted(folder: Path, tmp_path: Path) -> None:
+    model = SentenceTransformer(str(folder))
+    model.max_seq_length = 6  # two of them begin and end the text
+    model.save(str(folder.with_name("short")))
+    (tmp_path / "data/sts").mkdir(parents=True)
+    rows = ["a dog runs the", "a dog runs the cat", "a dog", "the dog runs the cat", "a cat"]
+    pairs = [f"{i}\t{rows[i]}\t{rows[i + 1]}" for i in range(4)]
+    table = "\n".join(["score\tsentence1\tsentence2", *pairs])
+    (tmp_path / "data/sts/STS12.tsv").write_text(table)
+    spec = f"sentence-transformers:{folder.with_name('short')}"
+    assert load_model(spec).adapter.context_length == 6
+    for force in (False, True):  # the second time all vectors are stored
+        report = evaluate(
+            spec, "STS12", data_dir=tmp_path / "data", workspace=tmp_path, quiet=True, force=force
+        )
+        ((_, result),) = report.results
+        assert result.data.notes["texts_cut"] == 2
+        assert result.provenance.from_store == float(force)
+
+
 def test_the_fingerprint_is_of_the_weights(folder: Path) -> None:
     first = load_model(f"sentence-transformers:{folder}").fingerprint
     assert first == load_model(f"sentence-transformers:{folder}").fingerprint

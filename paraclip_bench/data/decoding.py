@@ -1,0 +1,76 @@
+"""How a decoded image becomes 8-bit RGB, and what its header says of that."""
+
+from __future__ import annotations
+
+from PIL import ExifTags, Image
+
+from paraclip_bench.errors import DataError
+
+# More bits a pixel than a byte has. What is of these modes was white or black before version 0.2.
+_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+# How an EXIF orientation is undone; 1 is upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def header_of(image: Image.Image) -> str:
+    """What an opened image's header says, in words; nothing is decoded.
+
+    "deep": more than 8 bits a channel. "exif=N": the orientation that decoding leaves. "alpha":
+    an alpha channel or a transparent colour.
+    """
+    words = ["image"] + ["deep"] * (image.mode in _DEEP)
+    if (orientation := _orientation(image)) > 1:
+        words.append(f"exif={orientation}")
+    return " ".join(words + ["alpha"] * _has_alpha(image))
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # Pillow turns it itself
+        return 1
+    try:
+        # Not PNG's own `getexif`, which decodes the image to look behind it.
+        found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    # Damaged EXIF may raise anything, and the image is none the worse for it.
+    except Exception:
+        return 1
+    return found if isinstance(found, int) and found in TURNS else 1
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    palette = image.palette.mode if image.mode == "P" and image.palette else ""
+    return image.mode in _ALPHA or "transparency" in image.info or palette.endswith("A")
+
+
+def shallow(image: Image.Image, where: str) -> Image.Image:
+    """An image of 8 bits a channel: 16 bits are scaled by 1/257, and floats of 0 to 1 by 255.
+
+    Pillow's own conversion cuts both off at 255, so that a 16-bit photo would be white. Raises
+    `DataError` for values outside of that, naming `where`.
+    """
+    if image.mode not in _DEEP:
+        return image
+    import numpy as np
+
+    values = np.asarray(image)
+    if image.mode == "F":
+        inside, scaled = "0 to 1", values * 255.0
+        # NaN is not inside either.
+        is_inside = bool(((values >= 0) & (values <= 1)).all())
+    else:
+        inside, scaled = "0 to 65,535", values.astype(np.float64) / 257
+        is_inside = bool(((values >= 0) & (values <= 65_535)).all())
+    if not is_inside:
+        raise DataError(
+            f"{where} has values outside of {inside}, so nobody knows which is white; "
+            "save it with 8 or 16 bits a channel"
+        )
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
