@@ -26,6 +26,7 @@ from concurrent.futures import (
 )
 from typing import Any
 
+from paraclip_bench import interrupts
 from paraclip_bench.data import images
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.distributed import local_world_size
@@ -88,6 +89,7 @@ class Prefetcher:
     ) -> Iterator[tuple[Sequence[int], list[Prepared]]]:
         """Each chunk of indices into the refs, with what became of them."""
         waiting: deque[tuple[Sequence[int], list[Future[list[Prepared]]]]] = deque()
+        is_stopped = False
         try:
             for chunk in chunks:
                 waiting.append((chunk, self._submit(chunk)))
@@ -95,8 +97,16 @@ class Prefetcher:
                     yield self._finish(*waiting.popleft())
             while waiting:
                 yield self._finish(*waiting.popleft())
+        except KeyboardInterrupt:
+            is_stopped = True
+            raise
         finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            # Of what a stop leaves unfinished nothing is waited for.
+            is_stopped = is_stopped or interrupts.requested()
+            if is_stopped and isinstance(self._pool, ProcessPoolExecutor):
+                for process in list((self._pool._processes or {}).values()):
+                    process.kill()
+            self._pool.shutdown(wait=not is_stopped, cancel_futures=True)
             images.be_lenient(False)
 
     def _submit(self, chunk: Sequence[int]) -> list[Future[Any]]:
@@ -110,7 +120,9 @@ class Prefetcher:
 
     def _handed_over(self, pieces: Sequence[Sequence[ImageRef]]) -> list[Future[Any]]:
         work = _prepare_there if isinstance(self._pool, ProcessPoolExecutor) else _prepare
-        return [self._pool.submit(work, self._prepare, piece) for piece in pieces]
+        # Processes are started here, as they are needed.
+        with interrupts.not_for_children():
+            return [self._pool.submit(work, self._prepare, piece) for piece in pieces]
 
     def _finish(
         self, chunk: Sequence[int], futures: list[Future[Any]]
@@ -122,6 +134,7 @@ class Prefetcher:
             return chunk, _taken(self._submit(chunk))
 
     def _leave_processes(self) -> None:
+        interrupts.check()
         if isinstance(self._pool, ProcessPoolExecutor):
             self._say(
                 "note: the worker processes ended, so images are prepared in threads; a script "

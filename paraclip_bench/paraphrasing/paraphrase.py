@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from paraclip_bench import interrupts
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.models.adapter import Context, Model
 from paraclip_bench.models.load import load_model
@@ -93,7 +94,8 @@ def paraphrase(
             gave_up = asyncio.run(_ask_all(work, service, endpoint.policy, progress))
         except (BenchError, KeyboardInterrupt):
             if work.journal.has_answers(good=True):
-                export(work.journal, job.output, job.settings, job.chains, work.selected)
+                with interrupts.keeping("the rows that are done"):
+                    export(work.journal, job.output, job.settings, job.chains, work.selected)
             raise
         report = write_output(work, progress, model)
     if gave_up.questions:
@@ -179,17 +181,25 @@ async def _ask_all(
             # Questions that never come: the chain ended before its last step.
             advance(len(STEPS) - (len(row.answers) - before))
 
-    try:
-        with progress.track("paraphrasing", total) as advance:
-            advance(min(done, total))
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(policy.concurrency):
-                    tasks.create_task(work_off(advance))
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
-    finally:
-        await writer.close()
-        await service.close()
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+
+    def cancel() -> None:
+        loop.call_soon_threadsafe(this.cancel)
+
+    # An exception in the loop's own code could lose what is under way: a stop cancels instead.
+    with interrupts.deferred(cancel):
+        try:
+            with progress.track("paraphrasing", total) as advance:
+                advance(min(done, total))
+                async with asyncio.TaskGroup() as tasks:
+                    for _ in range(policy.concurrency):
+                        tasks.create_task(work_off(advance))
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        finally:
+            await writer.close()
+            await service.close()
     return gave_up
 
 

@@ -153,9 +153,13 @@ def _write(folder: Path, queries: Sequence[RetrievalQuery], images: Mapping[str,
         images[name].open()
         (folder / "images" / name).write_bytes(images[name].encoded())
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count())
+    try:
         for _ in pool.map(copy, images):
             pass
+    finally:
+        # After an error, or a stop, the others need not be copied.
+        pool.shutdown(cancel_futures=True)
     rows = [{"query": q.query, "paraphrase": q.paraphrase, "image_id": q.image} for q in queries]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(folder / "queries.jsonl", text)
