@@ -84,7 +84,8 @@ def run(
         allow_truncated=allow_truncated,
         depth=depth,
     )
-    plan = plan_run(model, task, options, place, dry=dry_run)
+    with progress.track("reading data", None):
+        plan = plan_run(model, task, options, place, dry=dry_run)
     line = suite_line(plan)
     if as_json:
         progress.say(line)

@@ -282,9 +282,15 @@ def prefetch(pin: Pin, to: Path | None, progress: Progress) -> tuple[Path, int]:
         if to.exists() and not to.is_dir():
             raise DataError(f"--to {to} is a file; name a folder")
         read_manifest(to)  # a damaged one is said before anything is fetched
-    snapshot = fetch(pin, bars=progress.is_shown)
+    # On a terminal the library has a bar of its own.
+    shown = (
+        contextlib.nullcontext() if progress.is_shown else progress.track(f"fetching {pin}", None)
+    )
+    with shown:
+        snapshot = fetch(pin, bars=progress.is_shown)
     # Reads the hashes and the rows: a copy that is not whole is not passed on.
-    load(pin)
+    with progress.track(f"checking {pin}", None):
+        load(pin)
     if to is None:
         return snapshot, folder_bytes(snapshot)
     folder = prefetched_folder(to, pin)
