@@ -1,6 +1,6 @@
 """`python -m paraclip_bench`, also under torchrun."""
 
-from paraclip_bench.cli.app import main
+from paraclip_bench.cli import main
 
 if __name__ == "__main__":
     main()

@@ -52,6 +52,9 @@ class ProcessGroup:
         """
         if self.size == 1 or (error is not None and is_known_to_all(error)):
             return
+        # A stop is no news: every rank is stopped, and none waits for another.
+        if isinstance(error, KeyboardInterrupt):
+            return
         if error is not None:
             setattr(error, _KNOWN, True)
         errors = self.gather(None if error is None else sentence_of(error))

@@ -4,6 +4,15 @@
 tables that several commands have.
 """
 
-from paraclip_bench.cli.app import main
+from paraclip_bench import interrupts
+
+
+def main() -> None:
+    """Run the program. Ctrl-C ends it well from its first moment, while modules are imported."""
+    with interrupts.handled():
+        from paraclip_bench.cli.app import main as run
+
+        run()
+
 
 __all__ = ["main"]

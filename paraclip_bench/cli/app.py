@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from paraclip_bench import safe_text
+from paraclip_bench import interrupts, safe_text
 from paraclip_bench.cli import (
     data,
     demo,
@@ -86,9 +87,13 @@ stored.add_typer(building, name="build", help="Make a task's data from your own.
 app.add_typer(stored, name="data", help="Data: what is here, fetching, checking and making some.")
 
 
-STOPPED = (
-    "stopped; what was finished is kept (finetune goes on with --resume, paraphrase by itself)"
-)
+# How a user goes on with a command that was stopped.
+_GO_ON = {
+    "finetune": "run the same command with --resume",
+    "data build": "nothing was written, run the same command again",
+}
+_GOES_ON = ("demo", "run", "paraphrase", "merge", "data prefetch")
+_GO_ON |= dict.fromkeys(_GOES_ON, "run the same command again, it goes on where it was")
 # typer carries its own copy of click in some versions; this class is right in all of them.
 USAGE_ERROR = typer.BadParameter.__mro__[1]
 
@@ -134,17 +139,36 @@ def _is_told_here(error: BenchError) -> bool:
 
 def main() -> None:
     """Run the program; an error is one sentence on stderr, a traceback only with --debug."""
+    with interrupts.handled():
+        _main()
+
+
+def _prepare_for_stops(arguments: Sequence[str]) -> None:
+    from paraclip_bench.distributed import process_group
+
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    command = " ".join(words[: 2 if words[:1] == ["data"] else 1])
+    if command in _GO_ON:
+        interrupts.go_on(_GO_ON[command], aloud=process_group().is_first)
+
+
+def _main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # What an encoding such as latin-1 does not have is replaced; it never ends a command.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    _prepare_for_stops(arguments)
     try:
         # Not standalone: typer would print its own block of lines for wrong usage.
-        code = app(arguments, prog_name="paraclip-bench", standalone_mode=False)
-        if code == 130:  # typer's code for ctrl-C
-            print(STOPPED, file=sys.stderr)
+        try:
+            code = app(arguments, prog_name="paraclip-bench", standalone_mode=False)
+        finally:
+            # Whatever a stop became on its way through others' code.
+            interrupts.check()
+        if code == 130:  # typer's code for a KeyboardInterrupt, whoever raised it
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except BenchError as error:
         if debug:
@@ -155,9 +179,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        sys.exit(130)
     except Exception as error:
         if isinstance(error, USAGE_ERROR):
             sys.exit(_show_usage(error))

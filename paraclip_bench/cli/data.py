@@ -131,7 +131,8 @@ def verify(
     source = HubSource() if data_dir is None else folder_source(data_dir)
     progress, found = Progress(), []
     for task in _chosen(names):
-        found += check(task, source)
+        with progress.track(f"checking {task.name}", None):
+            found += check(task, source)
         if found[-1].state != "missing":
             progress.say(f"{task.name}: {found[-1].state}")
     rows = [dataclasses.asdict(verdict) for verdict in found]
@@ -230,8 +231,9 @@ def paraphrased_retrieval(
     source = RetrievalSetInput(
         caption_files(captions), pairs, images, CaptionFields(caption_field, image_field), step
     )
-    counts = build(source, output, dev_share=dev_share)
     progress = Progress()
+    with progress.track("building", None) as advance:
+        counts = build(source, output, dev_share=dev_share, advance=advance)
     for split, found in counts.items():
         progress.say(f"{output / split}: {found['queries']} queries on {found['images']} images")
     typer.echo(json.dumps(counts) if as_json else str(output))

@@ -22,9 +22,12 @@ def demo(workspace: WorkspaceOption = Path()) -> None:
 
     go_offline()
     place, progress = Workspace(workspace), Progress()
-    checkpoint = finetune(finetune_job(), place, progress, resume=True, aside=True)
+    with progress.track("making the demo world", None):
+        job = finetune_job()
+    checkpoint = finetune(job, place, progress, resume=True, aside=True)
     options = Options(suite="demo", offline=True)
-    plan = plan_run(["clip", f"paraclip:{checkpoint}"], ["all"], options, place)
+    with progress.track("reading data", None):
+        plan = plan_run(["clip", f"paraclip:{checkpoint}"], ["all"], options, place)
     report = execute(plan, options, place, progress)
     board = make_board(place.results, suite="demo")
     show(board)

@@ -82,15 +82,17 @@ def finetune(
         from paraclip_bench.data.hub import go_offline
 
         go_offline()
-    job = finetune_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
+    is_first = process_group().is_first
+    progress = Progress(quiet=not is_first)
+    with progress.track("reading data", None):
+        job = finetune_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
     if print_recipe:
         typer.echo(job.recipe.dump(), nl=False)
         return
-    is_first = process_group().is_first
     folder = training.finetune(
         job,
         Workspace(workspace),
-        Progress(quiet=not is_first),
+        progress,
         out=out,
         resume=resume,
         device=device,
@@ -161,7 +163,8 @@ def merge(
         if data_dir is not None or limit is not None:
             raise UsageError("--data-dir and --limit are for --sweep; say that too")
         share = alpha[0] if alpha else 0.5
-        folder = merging.merge(base, checkpoint, share, place, suite=suite, out=out)
+        with progress.track("merging", None):
+            folder = merging.merge(base, checkpoint, share, place, suite=suite, out=out)
         typer.echo(json.dumps({"checkpoint": str(folder)}) if as_json else str(folder))
         return
     options = Options(suite=suite, data_dir=data_dir, limit=limit, offline=offline, device=device)

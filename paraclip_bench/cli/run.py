@@ -91,7 +91,8 @@ def run(
         depth=depth,
         exif=exif,
     )
-    plan = plan_run(model, task, options, place, dry=dry_run)
+    with progress.track("reading data", None):
+        plan = plan_run(model, task, options, place, dry=dry_run)
     line = suite_line(plan)
     if as_json:
         progress.say(line)

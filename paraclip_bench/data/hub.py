@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from paraclip_bench.data.snapshot import (
 from paraclip_bench.errors import BenchError, DataError, reason_of
 from paraclip_bench.files import atomic, write_text
 from paraclip_bench.progress import Progress
+from paraclip_bench.proxies import all_proxies, proxy_for, redacted
 
 # How long to wait for the hub's first answer. Its libraries would try for 24 seconds a file.
 PATIENCE = 5.0
@@ -82,11 +82,18 @@ def once_reachable() -> bool:
     """Ask once, briefly, whether the hub can be reached; where not, only its cache is used."""
     if offline_by():
         return False
-    url = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
-        url = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    # The libraries prepare for every proxy that is set, whichever the hub needs.
+    for each in all_proxies().values():
+        if problem := each.problem(_socks_package()):
+            go_offline(problem)
+            # What is in the cache can be had without; the libraries would raise even so.
+            os.environ.pop(each.variable, None)
+    if offline_by():
+        return False
+    endpoint = _endpoint()
+    url, what = urllib.parse.urlsplit(endpoint), urllib.parse.urlsplit(endpoint).hostname
+    if (proxy := proxy_for(endpoint)) is not None:
+        url, what = proxy.parts, f"{proxy}"
     answered: list[bool] = []
 
     def ask() -> None:
@@ -102,8 +109,20 @@ def once_reachable() -> bool:
     thread.start()
     thread.join(PATIENCE)
     if not answered:
-        go_offline(f"{url.hostname} cannot be reached")
+        go_offline(f"{what} cannot be reached")
     return bool(answered)
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+
+
+def _socks_package() -> str:
+    """What the hub's library imports for a SOCKS proxy: of httpx, or of requests before 1.0."""
+    import importlib_metadata
+
+    is_old = importlib_metadata.version("huggingface_hub").startswith("0.")
+    return "socks" if is_old else "socksio"
 
 
 def load(pin: Pin, root: Path | None = None) -> Any:
@@ -248,9 +267,11 @@ def unreachable(
             f"{what} is gated; accept its licence on its page on the hub, with the account whose "
             f"token is in HF_TOKEN, or give {local}"
         )
-    first = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
+    first = redacted(str(error)).strip().splitlines()[0][:160] if str(error).strip() else ""
+    proxy = proxy_for(_endpoint())
+    through = "" if proxy is None else f", through {proxy}"
     return kind(
-        f"{what} cannot be had from the hub ({type(error).__name__}: {first}); "
+        f"{what} cannot be had from the hub ({type(error).__name__}: {first}){through}; "
         f"check its name and the network, or give {local}"
     )
 
@@ -282,9 +303,15 @@ def prefetch(pin: Pin, to: Path | None, progress: Progress) -> tuple[Path, int]:
         if to.exists() and not to.is_dir():
             raise DataError(f"--to {to} is a file; name a folder")
         read_manifest(to)  # a damaged one is said before anything is fetched
-    snapshot = fetch(pin, bars=progress.is_shown)
+    # On a terminal the library has a bar of its own.
+    shown = (
+        contextlib.nullcontext() if progress.is_shown else progress.track(f"fetching {pin}", None)
+    )
+    with shown:
+        snapshot = fetch(pin, bars=progress.is_shown)
     # Reads the hashes and the rows: a copy that is not whole is not passed on.
-    load(pin)
+    with progress.track(f"checking {pin}", None):
+        load(pin)
     if to is None:
         return snapshot, folder_bytes(snapshot)
     folder = prefetched_folder(to, pin)

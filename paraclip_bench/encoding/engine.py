@@ -138,8 +138,12 @@ class Embedder:
     def images(self, images: Sequence[ImageRef]) -> Vectors:
         """Unit vectors [len(images), d] of images, in their order."""
         self._need("image")
-        keys = [image.content for image in images]
         self.inputs.images(images)
+        keys = []
+        with self._progress.track(f"{self._model.name}: reading images", len(images)) as advance:
+            for image in images:
+                keys.append(image.content)
+                advance(1)
         return self._embed("image", keys, images, self._image_batches)
 
     def _need(self, side: str) -> Encoder:

@@ -1,14 +1,19 @@
 """Images opened and preprocessed ahead of the network, a bounded number of them at a time.
 
 In worker processes where there are enough images to pay for starting them, else in threads.
+Prepared images come back through a pipe, as bytes: a container's shared memory (64 MB of /dev/shm
+by default) holds only some hundred of them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,10 +26,11 @@ from concurrent.futures import (
 )
 from typing import Any
 
+from paraclip_bench import interrupts
 from paraclip_bench.data import images
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.distributed import local_world_size
-from paraclip_bench.errors import UsageError
+from paraclip_bench.errors import UsageError, reason_of
 
 # A worker imports torch first, which takes as long as preparing some hundred images.
 _WORTH_PROCESSES = 2000
@@ -33,6 +39,8 @@ _MOST_WORKERS = 16
 _PIECE = 16
 # A `prepare` that pickles to more carries weights, and stays in this process.
 _MOST_PICKLED = 1 << 20
+# Bytes that the workers' pipe holds (Linux): with its usual 64 kB an image takes ten turns.
+_PIPE = 1 << 20
 
 Prepared = tuple[Any, int, bool]
 """Data, its size, and whether the image's file was cut off."""
@@ -81,6 +89,7 @@ class Prefetcher:
     ) -> Iterator[tuple[Sequence[int], list[Prepared]]]:
         """Each chunk of indices into the refs, with what became of them."""
         waiting: deque[tuple[Sequence[int], list[Future[list[Prepared]]]]] = deque()
+        is_stopped = False
         try:
             for chunk in chunks:
                 waiting.append((chunk, self._submit(chunk)))
@@ -88,29 +97,44 @@ class Prefetcher:
                     yield self._finish(*waiting.popleft())
             while waiting:
                 yield self._finish(*waiting.popleft())
+        except KeyboardInterrupt:
+            is_stopped = True
+            raise
         finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            # Of what a stop leaves unfinished nothing is waited for.
+            is_stopped = is_stopped or interrupts.requested()
+            if is_stopped and isinstance(self._pool, ProcessPoolExecutor):
+                for process in list((self._pool._processes or {}).values()):
+                    process.kill()
+            self._pool.shutdown(wait=not is_stopped, cancel_futures=True)
             images.be_lenient(False)
 
-    def _submit(self, chunk: Sequence[int]) -> list[Future[list[Prepared]]]:
+    def _submit(self, chunk: Sequence[int]) -> list[Future[Any]]:
         refs = [self._refs[index] for index in chunk]
         pieces = [refs[start : start + _PIECE] for start in range(0, len(refs), _PIECE)]
         try:
-            return [self._pool.submit(_prepare, self._prepare, piece) for piece in pieces]
+            return self._handed_over(pieces)
         except BrokenExecutor:
             self._leave_processes()
-            return [self._pool.submit(_prepare, self._prepare, piece) for piece in pieces]
+            return self._handed_over(pieces)
+
+    def _handed_over(self, pieces: Sequence[Sequence[ImageRef]]) -> list[Future[Any]]:
+        work = _prepare_there if isinstance(self._pool, ProcessPoolExecutor) else _prepare
+        # Processes are started here, as they are needed.
+        with interrupts.not_for_children():
+            return [self._pool.submit(work, self._prepare, piece) for piece in pieces]
 
     def _finish(
-        self, chunk: Sequence[int], futures: list[Future[list[Prepared]]]
+        self, chunk: Sequence[int], futures: list[Future[Any]]
     ) -> tuple[Sequence[int], list[Prepared]]:
         try:
-            return chunk, [item for future in futures for item in future.result()]
+            return chunk, _taken(futures)
         except BrokenExecutor:
             self._leave_processes()
-            return chunk, [item for future in self._submit(chunk) for item in future.result()]
+            return chunk, _taken(self._submit(chunk))
 
     def _leave_processes(self) -> None:
+        interrupts.check()
         if isinstance(self._pool, ProcessPoolExecutor):
             self._say(
                 "note: the worker processes ended, so images are prepared in threads; a script "
@@ -131,11 +155,30 @@ class Prefetcher:
         if not travels:
             return None
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(count, spawn, initializer=_start, initargs=(self._lenient,))
+        try:
+            pool = ProcessPoolExecutor(count, spawn, initializer=_start, initargs=(self._lenient,))
+        # Its queue has semaphores, which some containers and sandboxes do not allow.
+        except (OSError, ImportError, NotImplementedError) as error:
+            self._say(
+                f"note: no worker processes here ({reason_of(error)}), so images are prepared in "
+                "threads"
+            )
+            return None
+        _widen(pool)
+        return pool
 
     def _threads(self) -> Executor:
         images.be_lenient(self._lenient)
         return ThreadPoolExecutor(_cpus())
+
+
+def _widen(pool: ProcessPoolExecutor) -> None:
+    """Let the pipe of a pool's results hold more, where the system can: it is only faster."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        reader = pool._result_queue._reader  # type: ignore[attr-defined]
+        fcntl.fcntl(reader.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 def _cpus() -> int:
@@ -158,6 +201,36 @@ def _end_with_parent() -> None:
     if (parent := multiprocessing.parent_process()) is not None:
         multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
+
+
+def _taken(futures: Sequence[Future[Any]]) -> list[Prepared]:
+    """What pieces became, of threads as it is and of processes from its bytes."""
+    found: list[Prepared] = []
+    for future in futures:
+        piece = future.result()
+        found += pickle.loads(piece) if isinstance(piece, bytes) else piece
+    return found
+
+
+def _prepare_there(prepare: Callable[[Any], tuple[Any, int]], refs: Sequence[ImageRef]) -> bytes:
+    """As `_prepare`, in a worker: as bytes, because torch sends its tensors by shared memory."""
+    sent = io.BytesIO()
+    _TensorsAsArrays(sent, protocol=5).dump(_prepare(prepare, refs))
+    return sent.getvalue()
+
+
+class _TensorsAsArrays(pickle.Pickler):
+    """Pickles tensors as numpy arrays where those have their type: quicker than torch's own way."""
+
+    def reducer_override(self, thing: Any) -> Any:
+        """See `pickle.Pickler`."""
+        torch = sys.modules.get("torch")
+        if torch is None or type(thing) is not torch.Tensor or thing.requires_grad:
+            return NotImplemented
+        try:
+            return torch.from_numpy, (thing.numpy(),)
+        except (TypeError, RuntimeError):
+            return NotImplemented
 
 
 def _prepare(prepare: Callable[[Any], tuple[Any, int]], refs: Sequence[ImageRef]) -> list[Prepared]:

@@ -11,6 +11,7 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from paraclip_bench.evaluation.plan import (
 from paraclip_bench.evaluation.scoring import Scored, measure, score
 from paraclip_bench.files import atomic
 from paraclip_bench.models.adapter import Model
-from paraclip_bench.progress import Progress
+from paraclip_bench.progress import Advance, Progress
 from paraclip_bench.reference.comparison import comparison
 from paraclip_bench.results.provenance import command_line, versions
 from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result
@@ -174,6 +175,10 @@ class _Run:
             self.report.failures.append(f"{what} failed: {sentence_of(error)}")
             self.progress.say(f"error: {self.report.failures[-1]}")
 
+    def waiting(self, title: str) -> AbstractContextManager[Advance]:
+        """Show that something takes its time."""
+        return self.progress.track(title, None)
+
     def skip_what_it_cannot(self, model: Model) -> list[Work]:
         """The work that a model has the sides for; the other tasks are named."""
         plan = self.plan
@@ -186,13 +191,13 @@ class _Run:
     def run_model(self, model: Model, work: Sequence[Work]) -> None:
         """Load a model, then take or measure each result."""
         # What keeps a model from loading is said once, not once a task.
-        with self.step(model.name) as loading:
+        with self.step(model.name) as loading, self.waiting(f"{model.name}: loading"):
             _ = model.fingerprint
         if loading.failed:
             return
         todo = self.look_what_is_there(model, work)
         left = [w for w, _, is_there in todo if not is_there]
-        with self.step(model.name):
+        with self.step(model.name), self.waiting(f"{model.name}: loading"):
             if left:
                 model.adapter.need({s for w in left for s in w.task.protocols[w.protocol].needs})
         for w, path, is_there in todo:
@@ -237,7 +242,8 @@ class _Run:
         self.describe(model)
         if not self.group.is_first:
             return
-        scored = score(work.task, found, seed=self.options.seed)
+        with self.waiting(f"{model.name} on {work.title}: scoring"):
+            scored = score(work.task, found, seed=self.options.seed)
         result = self.result(model, work, embed, scored, time.perf_counter() - start)
         result = write(path, result, scored.columns)
         if embed.cut_off:

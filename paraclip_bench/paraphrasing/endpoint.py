@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -19,6 +19,7 @@ from paraclip_bench.paraphrasing.service import (
     Reply,
     RetryableError,
 )
+from paraclip_bench.proxies import all_proxies, is_local, proxy_for
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _URL_VARIABLE = "OPENAI_BASE_URL"
@@ -66,10 +67,17 @@ class ChatCompletions:
                 f"the key in the environment variable {key_variable} has letters that no key has; "
                 "copy it again, without quotes"
             )
+        # The client prepares for every proxy that is set, whichever this address needs.
+        for each in all_proxies().values():
+            if problem := each.problem():
+                raise UsageError(problem)
         import openai
 
         self.name = shown_url(base_url)
         self._settings, self._secrets = settings, _secrets(key, address)
+        self._proxy, self._host = proxy_for(base_url), hostname
+        if self._proxy is not None:
+            self._secrets = _longest_first([*self._secrets, *_secrets("", self._proxy.parts)])
         self.rejects_alone = False
         self._key_variable = key_variable
         self._client = openai.AsyncOpenAI(
@@ -90,12 +98,15 @@ class ChatCompletions:
         # From None: what the client raises holds what was sent and what came, the key among it.
         except openai.APIStatusError as error:
             status, headers, said = error.status_code, error.response.headers, _sentence(error)
-            return self._status(status, headers, self._clean(said), getattr(error, "code", None))
+            # A proxy that does not know a host of this network answers in its own name.
+            told = self._clean(said) + (self._by_proxy() if is_local(self._host) else "")
+            return self._status(status, headers, told, getattr(error, "code", None))
         except openai.APITimeoutError:
-            raise RetryableError("no answer in time", down=True) from None
+            raise RetryableError(f"no answer in time{self._by_proxy()}", down=True) from None
         except (openai.APIConnectionError, ConnectionError) as error:
             said = str(error.__cause__ or error)
-            raise RetryableError(self._clean(f"no connection: {said}"), down=True) from None
+            told = self._clean(f"no connection: {said}") + self._by_proxy()
+            raise RetryableError(told, down=True) from None
         except (*UNREADABLE, openai.APIError) as error:
             raise RetryableError(self._clean(f"an answer that cannot be read ({error})")) from None
 
@@ -121,6 +132,12 @@ class ChatCompletions:
             after = _retry_after(headers)
             raise RetryableError(f"{status}: {said}", after=after, down=status >= 500) from None
         return Reply("", self._settings.llm, rejected=f"{REJECTED} ({status}: {said})")
+
+    def _by_proxy(self) -> str:
+        """For a failure: that the request went through a proxy, and how it goes without."""
+        if self._proxy is None:
+            return ""
+        return f", through {self._proxy}; set NO_PROXY={self._host} to do without it"
 
     def _clean(self, text: str) -> str:
         """A message without anything secret, on one line, not longer than a line."""
@@ -231,7 +248,12 @@ def _secrets(key: str, address: SplitResult) -> list[str]:
             for encode in (base64.b64encode, base64.urlsafe_b64encode):
                 # Without its padding it is found with it, too.
                 found.add(encode(secret.encode()).decode().rstrip("="))
-    return sorted((secret for secret in found if secret), key=len, reverse=True)
+    return _longest_first([secret for secret in found if secret])
+
+
+def _longest_first(secrets: Sequence[str]) -> list[str]:
+    """So that none is left in half because another is a part of it."""
+    return sorted(secrets, key=len, reverse=True)
 
 
 def _sentence(error: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from paraclip_bench import interrupts
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.models.adapter import Context, Model
 from paraclip_bench.models.load import load_model
@@ -108,7 +109,9 @@ def paraphrase(
             asyncio.run(_ask_all(work, chains, service, endpoint.policy, progress, counts))
         except (BenchError, KeyboardInterrupt):
             if work.journal.has_answers(good=True):
-                export(work.journal, job.output, job.settings, job.chains, work.selected, counts)
+                with interrupts.keeping("the rows that are done"):
+                    settings, selected = job.settings, work.selected
+                    export(work.journal, job.output, settings, job.chains, selected, counts)
             raise
         report = write_output(work, progress, model, counts)
     if counts.given_up:
@@ -198,17 +201,25 @@ async def _ask_all(
             # Questions that never come, too: the chain ended before its last step.
             advance(len(STEPS) - known)
 
-    try:
-        with progress.track("paraphrasing", total) as advance:
-            source = _open_chains(writer, chains, advance)
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(policy.concurrency):
-                    tasks.create_task(work_off(source, advance))
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
-    finally:
-        await writer.close()
-        await service.close()
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None
+
+    def cancel() -> None:
+        loop.call_soon_threadsafe(this.cancel)
+
+    # An exception in the loop's own code could lose what is under way: a stop cancels instead.
+    with interrupts.deferred(cancel):
+        try:
+            with progress.track("paraphrasing", total) as advance:
+                source = _open_chains(writer, chains, advance)
+                async with asyncio.TaskGroup() as tasks:
+                    for _ in range(policy.concurrency):
+                        tasks.create_task(work_off(source, advance))
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        finally:
+            await writer.close()
+            await service.close()
 
 
 _OpenChain = tuple[CaptionRow, int]

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +49,18 @@ class RetrievalSetInput:
     step: int = 2
 
 
-def build(source: RetrievalSetInput, out: Path, *, dev_share: float) -> dict[str, Any]:
+def build(
+    source: RetrievalSetInput,
+    out: Path,
+    *,
+    dev_share: float,
+    advance: Callable[[int], None] = lambda count: None,
+) -> dict[str, Any]:
     """Write OUT/test and OUT/dev, each a folder for --data-dir, and a card; returns the counts.
 
     An image is in dev or in test by a digest of its name, whatever else is in the set. Every image
-    of a caption is in its split's gallery, also where its caption has no paraphrase. Raises
+    of a caption is in its split's gallery, also where its caption has no paraphrase. `advance` is
+    told of each image that is written. Raises
     `UsageError` for a folder in the way, `DataError` for images that are not there and for a query
     that equals its paraphrase.
     """
@@ -75,7 +82,7 @@ def build(source: RetrievalSetInput, out: Path, *, dev_share: float) -> dict[str
             of_split = [q for q in queries if _split(q.image, dev_share) == split]
             images = {n: ref for n, ref in gallery.items() if _split(n, dev_share) == split}
             if of_split:
-                _write(temporary / split / _FOLDER, of_split, images)
+                _write(temporary / split / _FOLDER, of_split, images, advance)
                 counts[split] = {"queries": len(of_split), "images": len(images)}
         write_text(temporary / "README.md", _card(source, counts, dev_share, flagged))
         temporary.chmod(0o755)
@@ -154,7 +161,12 @@ def _split(name: str, dev_share: float) -> str:
     return "dev" if number < dev_share * 2**64 else "test"
 
 
-def _write(folder: Path, queries: Sequence[RetrievalQuery], images: Mapping[str, ImageRef]) -> None:
+def _write(
+    folder: Path,
+    queries: Sequence[RetrievalQuery],
+    images: Mapping[str, ImageRef],
+    advance: Callable[[int], None],
+) -> None:
     (folder / "images").mkdir(parents=True)
 
     def copy(name: str) -> None:
@@ -162,9 +174,13 @@ def _write(folder: Path, queries: Sequence[RetrievalQuery], images: Mapping[str,
         images[name].open()
         (folder / "images" / name).write_bytes(images[name].encoded())
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count())
+    try:
         for _ in pool.map(copy, images):
-            pass
+            advance(1)
+    finally:
+        # After an error, or a stop, the others need not be copied.
+        pool.shutdown(cancel_futures=True)
     rows = [{"query": q.query, "paraphrase": q.paraphrase, "image_id": q.image} for q in queries]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(folder / "queries.jsonl", text)

@@ -65,7 +65,9 @@ def begin(folder: Path, recipe: Recipe, identity: dict[str, Any], *, resume: boo
                 f"{folder} holds an unfinished run; go on with --resume, or delete the folder"
             )
         # A kill between the first two files left nothing to go on with, so it starts again.
-        there = _begun(folder) if (folder / STATE).is_file() else None
+        is_begun = all((folder / name).is_file() for name in (RECIPE, BEGUN))
+        is_begun = is_begun or (folder / STATE).is_file()
+        there = _begun(folder) if is_begun else None
         if there is not None and (other := _differences(folder, there, recipe, identity)):
             raise UsageError(
                 f"{folder} was begun with another {other}; give the same to --resume, "

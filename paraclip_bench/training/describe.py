@@ -12,7 +12,7 @@ from typing import Any
 
 from paraclip_bench import safe_text
 from paraclip_bench.files import atomic
-from paraclip_bench.progress import Progress
+from paraclip_bench.progress import Progress, duration
 from paraclip_bench.training.recipe import Recipe
 
 # So many lines a run, evenly; those with a validation come besides.
@@ -73,19 +73,11 @@ class TrainingProgress:
             self._progress.say(
                 f"step {step}/{self._steps}: loss {line['loss']:.3f} ({terms}), "
                 f"learning rate {line['learning_rate']:.1e}, {line['pairs_per_second']:.0f} pairs/s"
-                f", {_duration(left * (self._steps - step))} left"
+                f", {duration(left * (self._steps - step))} left"
             )
         if found := line.get("validation"):
             scores = ", ".join(f"{name} {100 * value:.1f}" for name, value in found.items())
             self._progress.say(f"step {step}: held out, {scores}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 _NO_TERMS = {"step", "learning_rate", "logit_scale", "validation"}

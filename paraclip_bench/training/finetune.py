@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from paraclip_bench import interrupts
 from paraclip_bench.data.images import exif_applied
 from paraclip_bench.data.training_rows import BadRow
 from paraclip_bench.distributed import ProcessGroup, local_device, local_world_size, process_group
@@ -32,6 +33,7 @@ from paraclip_bench.training.checkpoint import (
     PLOT,
     PREPARED,
     REPORT,
+    STATE,
     begin,
     copy_companions,
     finish,
@@ -132,13 +134,8 @@ def finetune(
             return run.folder
         if job.notice:
             progress.say(job.notice)
-        start = time.perf_counter()
         _train(run)
-    if group.is_first:
-        seconds = time.perf_counter() - start
-        _describe(run, seconds)
-        model.adapter.release()
-        progress.say(f"finetune: {run.folder} written after {seconds:.0f} s")
+    interrupts.note("")
     group.barrier()
     return run.folder
 
@@ -176,6 +173,8 @@ def _read_and_claim(run: _Run) -> bool:
         run.folder, is_new = run.group.on_first(lambda: _claim(run))
         if is_new:
             _settle(run)
+            if not (run.folder / STATE).is_file():
+                interrupts.note("and training starts at step 1")
     finally:
         if run.made.folder == beside:
             run.made.discard()
@@ -219,13 +218,13 @@ def _holds(place: Path, table: Table, base: str) -> bool:
 
 
 def _train(run: _Run) -> None:
-    """Train the text tower, write the weights, and note how it went."""
+    """Train the text tower, write the weights, and describe how it went."""
     from paraclip_bench.models.open_clip.network import save_folder
     from paraclip_bench.training.loop import TrainingData, train
     from paraclip_bench.training.trainable import TrainableText
     from paraclip_bench.training.validation import HeldOut, split
 
-    recipe, group, table = run.job.recipe, run.group, run.table
+    recipe, group, table, progress = run.job.recipe, run.group, run.table, run.progress
     start = time.perf_counter()
     features, damaged = None, dict[int, str]()
     if len(table.source):
@@ -243,10 +242,8 @@ def _train(run: _Run) -> None:
     chunk = recipe.chunk_tokens or _chunk_tokens(text.bytes_a_token, run.model.device)
     held_out = HeldOut(table, held, features) if len(held) and features is not None else None
     tensorboard = run.tensorboard and group.is_first
-    with TrainingProgress(
-        run.progress, run.folder, recipe, steps, tensorboard=tensorboard
-    ) as shown:
-        weights, best = train(
+    with TrainingProgress(progress, run.folder, recipe, steps, tensorboard=tensorboard) as shown:
+        training = train(
             text,
             TrainingData(table, rows, features, held_out),
             recipe,
@@ -256,23 +253,26 @@ def _train(run: _Run) -> None:
             on_resume=shown.resumed,
             on_line=shown.line,
         )
-    run.adapter.release()
-    run.adapter.need(SIDES)
+        with training as (weights, best):
+            run.how = {
+                "steps": shown.steps_done,
+                "chunk_tokens": chunk,
+                "image_features_seconds": round(feature_seconds, 1),
+            }
+            if best is not None:
+                found = {"step": best["step"], "scores": best["scores"]}
+                run.how["validation"] = {"pairs": len(held), **found}
+            run.adapter.release()
+            run.adapter.need(SIDES)
+            if group.is_first:
+                network = run.adapter.network()
+                network.model.load_state_dict(weights, strict=False)
+                save_folder(run.folder, network.model, network.config)
+                seconds = time.perf_counter() - start
+                _describe(run, seconds)
+                run.adapter.release()
     if group.is_first:
-        network = run.adapter.network()
-        network.model.load_state_dict(weights, strict=False)
-        save_folder(run.folder, network.model, network.config)
-    run.how = {
-        "steps": shown.steps_done,
-        "chunk_tokens": chunk,
-        "image_features_seconds": round(feature_seconds, 1),
-    }
-    if best is not None:
-        run.how["validation"] = {
-            "pairs": len(held),
-            "step": best["step"],
-            "scores": best["scores"],
-        }
+        progress.say(f"finetune: {run.folder} written after {seconds:.0f} s")
 
 
 def _announce(run: _Run, pairs: int, steps: int) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 
+from paraclip_bench import interrupts
 from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import write_tensors, write_text
@@ -47,6 +48,7 @@ class TrainingData:
     held_out: HeldOut | None = None
 
 
+@contextlib.contextmanager
 def train(
     text: TrainableText,
     data: TrainingData,
@@ -57,14 +59,16 @@ def train(
     group: ProcessGroup,
     on_resume: Callable[[int], None],
     on_line: Callable[[Line], None],
-) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
-    """Train the text tower and logit_scale in place; returns the checkpoint's weights, by name.
+) -> Iterator[tuple[dict[str, torch.Tensor], dict[str, Any] | None]]:
+    """Train the text tower and logit_scale in place; gives the checkpoint's weights, by name.
 
     They are the last step's, or those that did best on what is held out, with that validation: its
     step and scores, None where nothing is held out. Rank 0 writes
     losses.jsonl, a line a step, and every `save_every` steps a training state, into `folder`; goes
     on from a state that is there. on_resume(steps already done) comes once, on_line with each line:
     step, loss, each term, learning_rate, pairs_per_second, and what validation found.
+    A stop saves a state too, of the last step that is whole; also one that comes while the weights
+    are written, within the block.
     Raises `DataError` where the loss stops being a number.
     """
     trained = text.parameters
@@ -83,8 +87,18 @@ def train(
     steps = recipe.total_steps(len(data.rows), group.size)
     objective = Objective(recipe.loss, recipe.texts)
     columns = [TEXT_VIEWS.index(view) for view in recipe.texts]
+
+    def keep(step: int) -> None:
+        written = {
+            "step": step,
+            "chunk_tokens": chunk_tokens,
+            "layer": text.layer.__name__,
+            "best": best.dump(),
+        }
+        save_state(folder / STATE, {k: str(v) for k, v in written.items()}, trained, optimizer)
+
     log = _Log(folder / LOSSES, done, on_line) if group.is_first else None
-    with log or contextlib.nullcontext():
+    with _States(keep, done, group) as states, log or contextlib.nullcontext():
         for step in range(done, steps):
             start = time.perf_counter()
             if best.is_over:
@@ -117,40 +131,33 @@ def train(
             if not torch.isfinite(norm):
                 # After this update no weight would be a number, and neither would the next state.
                 raise _too_fast("the gradients are not finite", step, recipe)
-            rate = learning_rate(step, steps, recipe)
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = rate
-            optimizer.step()
-            if recipe.temperature == "learned":
-                with torch.no_grad():
-                    text.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
-            line: Line = {"step": step + 1, **values, "learning_rate": rate}
-            line["logit_scale"] = text.logit_scale.exp().item()
-            line["pairs_per_second"] = len(rows) / (time.perf_counter() - start)
-            if (
-                data.held_out
-                and recipe.validation
-                and _is_due(step, steps, recipe.validation.every)
-            ):
-                found = data.held_out.measure(text, group, chunk_tokens)
-                line["validation"] = found
-                if best.take(step + 1, found) and group.is_first:
-                    write_tensors(folder / BEST, text.state())
-            if log:
-                log.add(line)
-            if (step + 1) % recipe.save_every == 0 and step + 1 < steps and group.is_first:
-                written = {
-                    "step": step + 1,
-                    "chunk_tokens": chunk_tokens,
-                    "layer": text.layer.__name__,
-                    "best": best.dump(),
-                }
-                save_state(
-                    folder / STATE, {k: str(v) for k, v in written.items()}, trained, optimizer
-                )
-    group.barrier()
-    weights = text.state() if best.found is None else load_file(folder / BEST)
-    return weights, best.found
+            # Half an update is none: a stop comes after it.
+            with states.step(step):
+                rate = learning_rate(step, steps, recipe)
+                for parameters in optimizer.param_groups:
+                    parameters["lr"] = rate
+                optimizer.step()
+                if recipe.temperature == "learned":
+                    with torch.no_grad():
+                        text.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+                line: Line = {"step": step + 1, **values, "learning_rate": rate}
+                line["logit_scale"] = text.logit_scale.exp().item()
+                line["pairs_per_second"] = len(rows) / (time.perf_counter() - start)
+                if (
+                    data.held_out
+                    and recipe.validation
+                    and _is_due(step, steps, recipe.validation.every)
+                ):
+                    found = data.held_out.measure(text, group, chunk_tokens)
+                    line["validation"] = found
+                    if best.take(step + 1, found) and group.is_first:
+                        write_tensors(folder / BEST, text.state())
+                if log:
+                    log.add(line)
+            if (step + 1) % recipe.save_every == 0 and step + 1 < steps:
+                states.save()
+        group.barrier()
+        yield text.state() if best.found is None else load_file(folder / BEST), best.found
 
 
 def _too_fast(what: str, step: int, recipe: Recipe) -> DataError:
@@ -174,6 +181,50 @@ def _groups(trained: dict[str, torch.nn.Parameter], decay: float) -> list[dict[s
     deep = [p for p in trained.values() if p.ndim >= 2]
     groups = [{"params": deep, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+class _States:
+    """The training states of a run: saved when the loop says so, and at a stop.
+
+    done is how many steps the weights have behind them, saved those of the last state.
+    """
+
+    def __init__(self, keep: Callable[[int], None], done: int, group: ProcessGroup) -> None:
+        self._keep, self._group = keep, group
+        self._done, self._saved, self._is_whole = done, done, True
+        self._note()
+
+    @contextlib.contextmanager
+    def step(self, number: int) -> Iterator[None]:
+        """The part of step `number` that changes weights, which a stop does not break."""
+        with interrupts.deferred():
+            self._is_whole = False
+            yield
+            self._done, self._is_whole = number + 1, True
+
+    def save(self) -> None:
+        """Save the state of now."""
+        if self._group.is_first:
+            self._keep(self._done)
+        self._saved = self._done
+        self._note()
+
+    def _note(self) -> None:
+        interrupts.note(
+            f"and training goes on at step {self._saved + 1}, after the last state that was saved"
+            if self._saved
+            else "and training starts at step 1"
+        )
+
+    def __enter__(self) -> _States:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Under torchrun a stop may come as a lost connection to another rank.
+        is_new = self._is_whole and self._done > self._saved
+        if interrupts.requested() and is_new and self._group.is_first:
+            with interrupts.keeping("the training state"):
+                self.save()
 
 
 class _Log:

@@ -166,12 +166,15 @@ def sweep(
     measured.
     """
     ends = {0.0: base, 1.0: checkpoint}
-    specs = {
-        alpha: ends.get(alpha)
-        or f"local-dir:{merge(base, checkpoint, alpha, workspace, suite=options.suite or 'paper')}"
-        for alpha in sorted(set(alphas))
-    }
-    plan = plan_run(list(specs.values()), [TASK], options, workspace)
+    specs: dict[float, str] = {}
+    with progress.track("merging", len(set(alphas))) as advance:
+        for alpha in sorted(set(alphas)):
+            specs[alpha] = ends.get(alpha) or "local-dir:" + str(
+                merge(base, checkpoint, alpha, workspace, suite=options.suite or "paper")
+            )
+            advance(1)
+    with progress.track("reading data", None):
+        plan = plan_run(list(specs.values()), [TASK], options, workspace)
     if plan.problems:
         raise BenchError(plan.problems[0])
     report = execute(plan, options, workspace, progress)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from paraclip_bench.cli.app import STOPPED
-
 LETTERS = """
 import numpy as np
 
@@ -217,7 +215,9 @@ def test_ctrl_c_keeps_what_is_finished(cli, letters, data):
     )
     ended = cli("run", "-m", letters, "-m", "stopped.py:Stopped", "-t", "STS12", "--data-dir", data)
     assert ended.code == 130
-    assert ended.err.splitlines()[-1] == STOPPED
+    assert ended.err.splitlines()[-1] == (
+        "stopped; what was finished is kept: run the same command again, it goes on where it was"
+    )
     assert stored() == ["STS12.all"]
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -204,6 +205,95 @@ if __name__ == "__main__":
         print(prepared[0][0], flush=True)
         time.sleep(60)
 """
+
+
+SMALL = """
+import os, sys
+from pathlib import Path
+import torch
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.encoding import prefetcher
+from paraclip_bench.models.open_clip.pixels import Pixels
+
+class Prepare:
+    def __init__(self):
+        self.pixels = Pixels({settings})
+
+    def __call__(self, ref):
+        return self.pixels(ref.open())[0], os.getpid()
+
+if __name__ == "__main__":
+    prefetcher._WORTH_PROCESSES = 1
+    refs = [ImageRef(path.name, path=path) for path in sorted(Path(sys.argv[1]).glob("*.png"))]
+    runs = []
+    for workers in ("2", "0"):
+        os.environ["PARACLIP_WORKERS"] = workers
+        pool = prefetcher.Prefetcher(Prepare(), refs, len(refs), lenient=False, say=print)
+        chunks = [range(start, min(start + 32, len(refs))) for start in range(0, len(refs), 32)]
+        runs.append([item for _, items in pool.chunks(chunks) for item in items])
+    there, here = runs
+    assert all(torch.equal(a, b) for (a, _, _), (b, _, _) in zip(there, here, strict=True))
+    print("in workers" if os.getpid() not in {{pid for _, pid, _ in there}} else "in threads")
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("true", "in workers"),
+        # Not even the workers' semaphores find room.
+        ("head -c 4M /dev/zero > /dev/shm/full; true", "in threads"),
+    ],
+    ids=["1 MB", "full"],
+)
+def test_images_travel_where_there_is_hardly_any_shared_memory(refs, tmp_path, before, said):
+    """As in a container, which has 64 MB of it: 70 images of 224 x 224 are 42 MB."""
+    mount = ["unshare", "-rm", "sh", "-c"]
+    small = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
+    try:
+        allowed = subprocess.run([*mount, small], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        pytest.skip("a small /dev/shm: this system lets no test mount one (unshare -rm)")
+    script = tmp_path / "small.py"
+    script.write_text(SMALL.format(settings={**SETTINGS, "size": 224}))
+    done = subprocess.run(
+        [*mount, f"{small} && {{ {before}; }} && exec {sys.executable} {script} {tmp_path}"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == said, done.stdout
+    assert ("note: no worker processes here" in done.stdout) == (said == "in threads")
+
+
+def test_what_a_worker_sends_comes_back_as_it_was():
+    """Tensors of every type and form, deep in what a plugin's `prepare` may give."""
+    import torch
+
+    view = torch.arange(12.0).reshape(3, 4)[:, 1:3]
+    data = {
+        "pixels": torch.rand(3, 4, 4),
+        "half": torch.rand(3).bfloat16(),
+        "view": view,
+        "gradient": torch.rand(2, requires_grad=True),
+        "nested": [np.arange(3), (torch.tensor(True), None, "text")],
+    }
+    sent = prefetcher._prepare_there(lambda ref: (data, 1), [ImageRef("a")])
+    ((got, size, cut_off),) = pickle.loads(sent)
+    assert (size, cut_off) == (1, False)
+    for name in ("pixels", "half", "view", "gradient"):
+        assert torch.equal(got[name], data[name])
+        assert (got[name].dtype, got[name].requires_grad) == (
+            data[name].dtype,
+            data[name].requires_grad,
+        )
+    assert got["nested"][0].tolist() == [0, 1, 2]
+    assert got["nested"][1] == (torch.tensor(True), None, "text")
+    got["pixels"] += 1  # what comes back may be written to
 
 
 def is_alive(process: int) -> bool:
