@@ -113,6 +113,7 @@ def images(tmp_path: Path) -> list[str]:
 LINE = re.compile(r"tiny: images: \d+ of 700 \(\d+%\)(, [\d.,]+/(s|min), .* left)?")
 
 
+@pytest.mark.slow
 def test_finetune_says_how_far_its_images_are(images, tmp_path):
     texts = {name: f"{name} text" for name in ("caption", "paraphrase_1", "paraphrase_2")}
     rows = [{"image": name, **{k: f"{v} {name}" for k, v in texts.items()}} for name in images]

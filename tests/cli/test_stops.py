@@ -175,6 +175,7 @@ def steps(folder: Path) -> int:
     return len(path.read_text().splitlines()) if path.is_file() else 0
 
 
+@pytest.mark.slow
 def test_finetune_saves_its_state_and_goes_on_to_the_same_weights(training, tmp_path):
     cut = tmp_path / "cut"
     for number, least in ((signal.SIGINT, 20), (signal.SIGTERM, 120)):
@@ -196,6 +197,7 @@ def test_finetune_saves_its_state_and_goes_on_to_the_same_weights(training, tmp_
     assert not (cut / STATE).exists()
 
 
+@pytest.mark.slow
 def test_finetune_that_was_stopped_early_takes_no_other_seed_or_recipe(training, tmp_path):
     """There is no state yet, but the folder is this run's."""
     process = start(*training, "early", cwd=tmp_path)
@@ -232,6 +234,7 @@ class Slow(LocalFolder):
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "wait"),
     [

@@ -204,8 +204,10 @@ def test_cases_with_ties(cases: Cases, tmp_path: Path) -> None:
     model = Coarse()
     results = run(model, cases, tmp_path)
     captions = {row[key] for row in cases.rows for key in ("true_caption", "false_caption")}
-    assert model.texts == len(captions) * len(PROTOCOLS)
-    assert model.images == sum(len(set(cases.pictures(protocol))) for protocol in PROTOCOLS)
+    pictures = sum(len(set(cases.pictures(protocol))) for protocol in PROTOCOLS)
+    # Each once, and the few that show whether a vector depends on its batch.
+    assert 0 <= model.texts - len(captions) * len(PROTOCOLS) <= 5
+    assert 0 <= model.images - pictures <= 5
     for _, result in results:
         similarities = coarse_similarities(cases, result.protocol)
         expected = aro_rules(cases, result.protocol, similarities)
