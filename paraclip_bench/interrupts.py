@@ -21,7 +21,7 @@ from typing import NoReturn
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds that a process has to end by itself; with what the system needs that is less than two.
 _GRACE = 1.2
-_AGAIN = "run the same command again"
+_KEPT, _AGAIN = "what was finished is kept", "run the same command again"
 
 
 class Stopped(KeyboardInterrupt):
@@ -41,13 +41,13 @@ class _Stop:
         self.deferred = 0
         self.tell: list[Callable[[], None]] = []
         self.keeping, self.keep_until = "", 0.0
-        self.how, self.note, self.aloud = _AGAIN, "", True
+        self.kept, self.how, self.note, self.aloud = _KEPT, _AGAIN, "", True
         self.told = threading.Lock()
 
     def sentence(self) -> str:
         """What is said: what is kept, and how to go on."""
         note = f", {self.note}" if self.note else ""
-        return f"stopped; what was finished is kept: {self.how}{note}"
+        return f"stopped; {self.kept}: {self.how}{note}"
 
     def say(self) -> None:
         """Say it, once, whichever thread comes first."""
@@ -74,9 +74,12 @@ def check() -> None:
         raise Stopped
 
 
-def go_on(how: str = _AGAIN, *, aloud: bool = True) -> None:
-    """How a user goes on after a stop, as an order; not `aloud`: another process says it."""
-    _stop.how, _stop.aloud = how, aloud
+def go_on(how: str = _AGAIN, *, kept: str = _KEPT, aloud: bool = True) -> None:
+    """How a user goes on after a stop, as an order, and what is kept until then.
+
+    Not `aloud`: another process says it.
+    """
+    _stop.how, _stop.kept, _stop.aloud = how, kept, aloud
 
 
 def note(what: str) -> None:

@@ -90,7 +90,7 @@ app.add_typer(stored, name="data", help="Data: what is here, fetching, checking 
 # How a user goes on with a command that was stopped.
 _GO_ON = {
     "finetune": "run the same command with --resume",
-    "data build": "nothing was written, run the same command again",
+    "data build": "run the same command again",
 }
 _GOES_ON = ("demo", "run", "paraphrase", "merge", "data prefetch")
 _GO_ON |= dict.fromkeys(_GOES_ON, "run the same command again, it goes on where it was")
@@ -149,7 +149,9 @@ def _prepare_for_stops(arguments: Sequence[str]) -> None:
     words = [argument for argument in arguments if not argument.startswith("-")]
     command = " ".join(words[: 2 if words[:1] == ["data"] else 1])
     if command in _GO_ON:
-        interrupts.go_on(_GO_ON[command], aloud=process_group().is_first)
+        # A set is published whole, or not at all.
+        kept = {"kept": "nothing was written"} if command == "data build" else {}
+        interrupts.go_on(_GO_ON[command], **kept, aloud=process_group().is_first)
 
 
 def _main() -> None:
