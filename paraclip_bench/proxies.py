@@ -85,6 +85,8 @@ def proxy_for(url: str) -> Proxy | None:
     proxies = all_proxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     host = parts.hostname or ""
+    if proxy is not None and urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
     if proxy is None or urllib.request.proxy_bypass(host) or _is_in_a_network(host):
         return None
     return proxy
@@ -103,9 +105,12 @@ def redacted(text: str) -> str:
     """A text without the users and passwords of proxies."""
     for proxy in all_proxies().values():
         user = proxy.address.partition("://")[2].rpartition("@")[0]
-        for secret in (user, user.partition(":")[2]):
-            if len(secret) > 1:
-                text = text.replace(secret, "[secret]")
+        if not user:
+            continue
+        text = text.replace(f"{user}@", "[secret]@")
+        # A user's name without a password may be a part of any word.
+        if password := user.partition(":")[2]:
+            text = text.replace(user, "[secret]").replace(password, "[secret]")
     return text
 
 

@@ -210,7 +210,7 @@ def _does_not_fit(entry: Entry, task: Task | None) -> str | None:
     result = entry.result
     if result.digests is not None or not entry.has_outcomes or result.provenance.scored_by:
         return None
-    if task is None:
+    if task is None or task.version != result.task_version:
         return None
     columns = read_outcomes(entry.path)
     rows = min((len(values) for values in columns.values()), default=0)

@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperCommand
 
 from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption
-from paraclip_bench.errors import UsageError
 from paraclip_bench.files import ending
 
 
@@ -47,20 +46,12 @@ _ENDINGS = {
     ".markdown": Format.MD,
     ".csv": Format.CSV,
     ".json": Format.JSON,
-    ".txt": Format.TABLE,
-    "": Format.TABLE,
 }
 
 
 def _format_of(out: Path | None) -> Format:
-    """The format that a file's ending says; `UsageError` for an ending of none."""
-    found = "" if out is None else ending(out)
-    if found not in _ENDINGS:
-        raise UsageError(
-            f"{out} ends in {found}, which is none of {', '.join(filter(None, _ENDINGS))}; "
-            "say --format table, md, csv or json"
-        )
-    return _ENDINGS[found]
+    """The format that a file's ending says: a table of text for one that says none."""
+    return _ENDINGS.get("" if out is None else ending(out), Format.TABLE)
 
 
 def leaderboard(

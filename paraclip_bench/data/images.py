@@ -21,7 +21,7 @@ from paraclip_bench.data import digest_cache
 from paraclip_bench.data.decoding import TURNS, header_of, shallow
 from paraclip_bench.data.digest_cache import file_sha256
 from paraclip_bench.data.row_files import is_torn
-from paraclip_bench.errors import DataError
+from paraclip_bench.errors import BenchError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ _COMMON = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", 
 IMAGE_SUFFIXES = _COMMON | {".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 """Of the files in a folder of images, in any case; `is_image_name` says what else is left out."""
 # What Pillow may open, whatever a file is called: no format runs another program.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")
 # A crop takes no more memory than so many times its image.
 _CROP = 64
 
@@ -189,8 +189,10 @@ class ImageRef:
         try:
             with self._image(self._checked_bytes()) as image:
                 rgb = shallow(image, self._where).convert("RGB")
+        except (BenchError, MemoryError):
+            raise
         # Pillow has no one error for a damaged file: a truncated PNG is a SyntaxError.
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:
             raise self._unreadable(error) from error
         turn = TURNS.get(self.orientation) if self.exif else None
         return rgb if turn is None else rgb.transpose(turn)
@@ -226,7 +228,9 @@ class ImageRef:
         try:
             file = io.BytesIO(source) if isinstance(source, bytes) else source
             return Image.open(file, formats=_formats())
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (BenchError, MemoryError):
+            raise
+        except Exception as error:
             raise self._unreadable(error) from error
 
     def _bytes(self) -> bytes | None:
@@ -255,7 +259,10 @@ class ImageRef:
             )
         if isinstance(error, UnidentifiedImageError):
             known = ", ".join(_formats())
-            return DataError(f"{self._where} is not an image ({known}); replace the file")
+            return DataError(
+                f"{self._where} is not an image of a format that is read ({known}); convert it, or "
+                "replace the file"
+            )
         return DataError(f"{self._where} is damaged ({error}); replace the file")
 
 
@@ -300,10 +307,7 @@ def file_in(folder: Path, name: str, where: str) -> Path | None:
     naming `where` it was read.
     """
     if leads_outside(name):
-        raise DataError(
-            f"{where}: the file name {name!r} leads outside of {folder}; write the name of a file "
-            "in that folder"
-        )
+        raise outside(folder, name, where)
     for form in dict.fromkeys((name, *(unicodedata.normalize(f, name) for f in ("NFC", "NFD")))):
         path = folder / form
         # A name too long to be one (a caption, say), or with a zero byte, is none.
@@ -311,6 +315,14 @@ def file_in(folder: Path, name: str, where: str) -> Path | None:
             if path.is_file():
                 return path
     return None
+
+
+def outside(folder: Path, name: str, where: str) -> DataError:
+    """The error for a name that leads outside of its folder."""
+    return DataError(
+        f"{where}: the file name {name!r} leads outside of {folder}; write the name of a file in "
+        "that folder"
+    )
 
 
 def leads_outside(name: str) -> bool:

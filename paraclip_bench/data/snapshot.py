@@ -16,7 +16,7 @@ from paraclip_bench.files import parse_json
 
 # As the hub writes them: ORG/NAME, and a commit.
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
-_REVISION = re.compile(r"[0-9a-f]{7,64}")
+_REVISION = re.compile(r"[A-Za-z0-9][\w.+-]*")
 
 MANIFEST = "prefetched.json"
 """In a folder that prefetch wrote: {"schema_version": 1, "data": {ID: {"revision", "files":

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paraclip_bench.data import tar_files
-from paraclip_bench.data.images import IMAGE_SUFFIXES, ImageRef, file_in, is_hidden, leads_outside
+from paraclip_bench.data.images import (
+    IMAGE_SUFFIXES,
+    ImageRef,
+    file_in,
+    is_hidden,
+    leads_outside,
+    outside,
+)
 from paraclip_bench.data.row_files import JSON_LINES, json_rows, parquet_rows, wrong_ending
 from paraclip_bench.data.tar_files import image_in_tar
 from paraclip_bench.errors import DataError, UsageError
@@ -107,10 +114,9 @@ def _image(fields: Mapping[str, Any], where: str, images: Path | None) -> ImageR
             f"{where} names its image, {name!r}, and there is no folder to find it in; "
             "name it with --images"
         )
-    try:
-        found = find_image(images, name, where)
-    except DataError as error:
-        return BadRow("missing image", str(error))
+    if leads_outside(name):
+        return BadRow("missing image", str(outside(images, name, where)))
+    found = find_image(images, name, where)
     if found is not None:
         return found
     return BadRow("missing image", f"{where}: the image {images / name} does not exist")
@@ -123,7 +129,7 @@ def find_image(images: Path, name: str, where: str) -> ImageRef | None:
     for a name that leads outside of the folder, naming `where` it was read.
     """
     if leads_outside(name):  # before a shard of that name is opened
-        file_in(images, name, where)
+        raise outside(images, name, where)
     if (inside := image_in_tar(images, name)) is not None:
         return inside
     for suffix in _ENDINGS:

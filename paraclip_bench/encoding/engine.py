@@ -138,12 +138,12 @@ class Embedder:
     def images(self, images: Sequence[ImageRef]) -> Vectors:
         """Unit vectors [len(images), d] of images, in their order."""
         self._need("image")
-        self.inputs.images(images)
         keys = []
         with self._progress.track(f"{self._model.name}: reading images", len(images)) as advance:
             for image in images:
                 keys.append(image.content)
                 advance(1)
+        self.inputs.images(images)
         return self._embed("image", keys, images, self._image_batches)
 
     def _need(self, side: str) -> Encoder:
@@ -244,7 +244,9 @@ class Embedder:
                 beside=batch.beside,
                 is_half=half,
             )
-            self._model.checked.add(request.side)
+            # One item alone shows chance, and nothing of the batch.
+            if len(batch.data) > 1 or batch.beside:
+                self._model.checked.add(request.side)
         return vectors
 
     def _check_width(self, side: str, width: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from paraclip_bench.paraphrasing.journal import Answer, CaptionRow
 from paraclip_bench.paraphrasing.prompts import PLACEHOLDER, STEPS, Prompt
 from paraclip_bench.paraphrasing.service import REJECTED, Question, Reply
-from paraclip_bench.paraphrasing.tidying import left_over, tidy
+from paraclip_bench.paraphrasing.tidying import LONGEST, left_over, tidy
 from paraclip_bench.paraphrasing.wording import is_in_another_script, word_count, words
 
 EMPTY = "empty"
@@ -33,13 +33,14 @@ _REFUSALS = [
     (re.compile(pattern, re.IGNORECASE), re.compile(given, re.IGNORECASE))
     for pattern, given in (
         (
-            rf"^(?:(?:i am|i'm|we are|we're) (?:very |so |really )?(?:sorry|afraid|unable|not able)"
+            rf"^(?:(?:i am|i'm|we are|we're) (?:very |so |really )?"
+            rf"(?:sorry|afraid(?: that| i\b|,)|unable|not able)"
             rf"|sorry\b|(?:i|we) {_CANNOT} (?:\w+ly )?{_DOES}|(?:i|we) {_ABLE} (?:to|with|of)\b"
             rf"|(?:unable|not able|not possible|cannot|can't|can not|could not) (?:to )?{_DOES}"
             r"|(?:my )?apologies\b|i (?:must |do )?apologi[sz]e"
             r"|i (?:must|have to) (?:decline|refuse)"
             r"|i regret (?:that|to)|i(?:'d| would) (?:rather|prefer) not"
-            r"|unfortunately,? (?:i|we|the|this|there|it)\b)",
+            rf"|unfortunately,? (?:(?:i|we|there|it|this)\b|the (?:\w+ )?{_PICTURE}))",
             r"\b(?:can't|can ?not|couldn't|won't|unable|not able|sorry|apolog\w+|unfortunately"
             r"|regret|refus\w+|declin\w+)\b",
         ),
@@ -59,13 +60,15 @@ _REFUSALS = [
             rf"|^no (?:\w+ )?{_PICTURE}s? (?:was|were|is|are|has|have|provided|given|attached|found"
             r"|available|visible|included|supplied|shared|uploaded|to)\b"
             rf"|^(?:the|this|that|your) (?:\w+ )?{_PICTURE} (?:is|was|does|did|has|could|can"
-            r"|seems to|appears to)(?:n't|not| not| be| missing| empty| blank| incomplete"
-            r"| already| too| unclear| unavailable)"
-            rf"|^it (?:seems|appears|looks)\b.*\b{_PICTURE}\b"
+            r"|seems to|appears to)(?:n't| not| already| too| (?:be )?(?:missing|empty"
+            r"|blank|incomplete|unclear|unavailable))\b"
+            rf"|^it (?:seems|appears|looks)\b.*\b(?:no|not|missing|without|forgot)\b"
+            rf".*\b{_PICTURE}\b"
+            rf"|^it (?:seems|appears|looks)\b.*\b{_PICTURE}\b.*\b(?:not|missing|empty|cut|blank)\b"
             rf"|^(?:can|could|would|will) you (?:please )?(?:provide|share|upload|attach|give"
             r"|clarify|specify|send|describe)\b"
             r"|^please (?:provide|share|upload|attach|resend|send|clarify|specify|let me know"
-            r"|note that|give me|try again|describe)\b"
+            r"|note that (?:i|this|the (?:image|caption|answer))\b|give me|try again|describe)\b"
             r"|^i (?:need|require|would need|'d need) (?:more|the|an?|you to|to see) "
             rf"(?:information|context|details?|actual|{_PICTURE})",
             rf"\b{_PICTURE}s?\b|\bplease\b|\byou\b",
@@ -102,9 +105,10 @@ _REFUSALS = [
     )
 ]
 _PREAMBLE = re.compile(
-    r"^(?:sure|certainly|of course|absolutely|okay|ok|alright|got it|understood|great)\s*[!,.:]"
+    r"^(?:sure|certainly|of course|absolutely|okay|ok|alright|got it|understood)\s*[!,.:]"
+    r"|^great\s*!"
     r"|^(?:sure|certainly|okay|ok),? here\b"
-    r"|^here(?: is|'s| are) (?:a|the|my|your|one|another|how|what)\b[^.]*:"
+    r"|^here(?: is|'s| are) (?:a|the|my|your|one|another|how|what)\b[^.:]*(?<!\d):(?!\d)"
     r"|^(?:i would|i'd|i will|i'll|let me|one could|you could|we could) (?:say|put|rephrase"
     r"|paraphrase|rewrite|reword)\b"
     r"|^(?:\(?note\b|explanation\b)[^.]*:",
@@ -138,6 +142,9 @@ class AnswerFilter:
         """Why a tidied answer to `given` is not to be trained on; None where it is good."""
         if not words(answer):
             return EMPTY
+        # First, because the patterns below are slow on texts of no end.
+        if len(answer) > LONGEST:
+            return "much longer than its input"
         if _refuses(answer, given):
             return "a refusal"
         if _PREAMBLE.search(_plain(answer)) and not _PREAMBLE.search(_plain(given)):
@@ -243,6 +250,7 @@ class Chains:
             prompt_tokens=_sum(first.prompt_tokens, said.prompt_tokens),
             completion_tokens=_sum(first.completion_tokens, said.completion_tokens),
             again=True,
+            is_first=bool(said.rejected),
         )
 
     def _is_asked_again(self, row: CaptionRow, answer: Answer) -> bool:

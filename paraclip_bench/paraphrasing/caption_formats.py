@@ -277,13 +277,13 @@ def _of_document(document: Any, path: Path) -> Iterator[_Found]:
     """Rows of one JSON document: COCO's captions, Karpathy's, a list, or an object of images."""
     if isinstance(document, list):
         return _listed(document, path, "row")
+    if any(name in document for name in CAPTION_FIELDS):
+        return iter([(f"{path}, line 1", document)])
     images, annotations = document.get("images"), document.get("annotations")
     if isinstance(annotations, list):
         return _coco(images if isinstance(images, list) else [], annotations, path)
     if isinstance(images, list) and any(isinstance(i, dict) and "sentences" in i for i in images):
         return _karpathy(images, path)
-    if any(name in document for name in CAPTION_FIELDS):
-        return iter([(f"{path}, line 1", document)])
     if document and all(map(is_image_name, document)):
         return ((f"{path}, {k}", {"image": k, "caption": v}) for k, v in document.items())
     if document and all(isinstance(value, dict) for value in document.values()):

@@ -55,7 +55,8 @@ class Answer:
 
     reason is what is wrong with it by the service's own account; what the answer filter finds is
     told when it is read, so that the filter may change. cosine is that of its vector and the
-    caption's, where it was asked for. again: it is the second answer, the first was unfit.
+    caption's, where it was asked for. again: it was asked for twice, because the first answer was
+    unfit; is_first: and this is still the first one, because the second was rejected.
     """
 
     key: bytes
@@ -68,6 +69,7 @@ class Answer:
     completion_tokens: int | None = None
     cosine: float | None = None
     again: bool = False
+    is_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,12 +212,18 @@ class Journal:
             for a in answers
         ]  # fmt: skip
         again = [(a.key, a.step, a.chain) for a in answers if a.again]
+        # What was rejected the second time leaves the first answer, and what followed it.
+        replaced = [(a.key, a.step, a.chain) for a in answers if a.again and not a.is_first]
         with _Commit(self):
             for table in ("answers", "asked_again"):
                 self._db.executemany(
-                    f"DELETE FROM {table} WHERE key = ? AND step >= ? AND chain = ?", again
+                    f"DELETE FROM {table} WHERE key = ? AND step >= ? AND chain = ?", replaced
                 )
-            self._db.executemany("INSERT INTO asked_again VALUES (?, ?, ?)", again)
+            self._db.executemany(
+                "DELETE FROM answers WHERE key = ? AND step = ? AND chain = ?",
+                [(a.key, a.step, a.chain) for a in answers if a.is_first],
+            )
+            self._db.executemany("INSERT OR IGNORE INTO asked_again VALUES (?, ?, ?)", again)
             found = self._db.executemany(
                 "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
             )

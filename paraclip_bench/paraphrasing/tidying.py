@@ -6,7 +6,9 @@ import re
 import unicodedata
 
 # Nothing that is longer is a paraphrase, and is left as it is.
-_LONGEST = 5000
+LONGEST = 5000
+# Each round takes something off; so many layers are no answer's, and it stays as it is.
+_ROUNDS = 20
 _BLANK = " \t\n\r\f\v\u00a0\u200b\u200e\u200f\ufeff"
 
 
@@ -18,14 +20,15 @@ def tidy(answer: str | None, given: str = "") -> str:
     same place itself stays. Tidying twice is tidying once.
     """
     text = answer or ""
-    while True:
+    for _ in range(_ROUNDS):
         before = text
         text = _lines(_without_tokens(_without_thoughts(unicodedata.normalize("NFC", text))))
-        if len(text) <= _LONGEST:
+        if len(text) <= LONGEST:
             for peel in (_fence, _answer_tag, _pair, _quotes, _label, _list_mark):
                 text = peel(text.strip(_BLANK), given.lstrip())
         if text == before:
             return text
+    return unicodedata.normalize("NFC", answer or "")
 
 
 def _lines(text: str) -> str:
@@ -56,10 +59,8 @@ _CLOSES = re.compile(
 # special tokens between them.
 _CHANNEL = "<|channel|>"
 _FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
-_BARE_FINAL = re.compile(
-    r"\s*(?:analysis|commentary)(?=[A-Z\"']).*?assistant(?:commentary.*?assistant)?final", re.DOTALL
-)
-_BARE_THOUGHT = re.compile(r"\s*analysis(?=[A-Z\"'])")
+_BARE = re.compile(r"\s*(?P<channel>analysis|commentary)(?=[A-Z\"'])")
+_BARE_FINAL = "assistantfinal"
 # IBM's Granite.
 _PROCESS = re.compile(r"\s*here(?: is|'s) my (?:thought process|reasoning)\s*:", re.IGNORECASE)
 _RESPONSE = re.compile(r"here(?: is|'s) my (?:response|answer)\s*:", re.IGNORECASE)
@@ -69,10 +70,11 @@ def _without_thoughts(text: str) -> str:
     if _CHANNEL in text:
         finals = list(_FINAL.finditer(text))
         text = text[finals[-1].end() :] if finals else ""
-    elif (bare := _BARE_FINAL.match(text)) is not None:
-        text = text[bare.end() :]
-    elif _BARE_THOUGHT.match(text):
-        return ""
+    elif (bare := _BARE.match(text)) is not None:
+        if _BARE_FINAL in text:
+            text = text.partition(_BARE_FINAL)[2]
+        elif bare["channel"] == "analysis":
+            return ""
     if _PROCESS.match(text):
         found = _RESPONSE.search(text)
         text = text[found.end() :] if found else ""
@@ -212,7 +214,7 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _MARK = re.compile(
-    r"(?:\(?[1-9][.)]\)?|[-\u2013\u2014*\u2022\u2023\u00b7\u25e6\u25aa\u25b8\u25ba\u2192+>]"
+    r"(?:[1-9][.)]|\(1\)|[-\u2013\u2014*\u2022\u2023\u00b7\u25e6\u25aa\u25b8\u25ba\u2192+>]"
     r"|#{1,6}|[a-zA-Z]\))\s+(?=\S)"
 )
 

@@ -110,8 +110,12 @@ class Result(_Part):
 
     @property
     def scores_digest(self) -> str:
-        """sha256 (hex) over all that a result says of how good a model is."""
-        said = self.model_dump(mode="json", include={"main_score", "n", "scores", "details"})
+        """sha256 (hex) over all that a result says of how good a model is.
+
+        What is None is left out, so that a later version may add fields.
+        """
+        parts = {"main_score", "n", "scores", "details"}
+        said = self.model_dump(mode="json", include=parts, exclude_none=True)
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @model_validator(mode="after")

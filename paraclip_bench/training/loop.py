@@ -148,7 +148,9 @@ def train(
                     and recipe.validation
                     and _is_due(step, steps, recipe.validation.every)
                 ):
-                    found = data.held_out.measure(text, group, chunk_tokens)
+                    # It may take longer than a stop waits for the end of a step.
+                    with interrupts.keeping("the training state"):
+                        found = data.held_out.measure(text, group, chunk_tokens)
                     line["validation"] = found
                     if best.take(step + 1, found) and group.is_first:
                         write_tensors(folder / BEST, text.state())

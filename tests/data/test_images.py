@@ -238,8 +238,12 @@ def test_only_formats_of_images_are_opened(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(buffer.getvalue())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("it ran"))
-        with pytest.raises(DataError, match=r"x\.png is not an image \(JPEG"):
+        with pytest.raises(DataError, match=r"x\.png is not an image of .* read \(JPEG"):
             ImageRef("x.png", path=tmp_path / "x.png").open()
+    for form in ("JPEG2000", "ICO"):
+        buffer = io.BytesIO()
+        noise((32, 32)).save(buffer, form)
+        assert ImageRef("x", data=buffer.getvalue()).open().size == (32, 32)
     for form in ("PDF", "ICNS", "SGI", "TGA"):
         buffer = io.BytesIO()
         noise((32, 32)).save(buffer, form)

@@ -93,7 +93,7 @@ def test_messages_name_the_tar(tmp_path: Path) -> None:
     path = tars.write(tmp_path / "a.tar", {"0.png": b"no image"})
     ((name, part),) = tar_members(path)
     ref = ImageRef(name, read=part)
-    with pytest.raises(DataError, match=r"a\.tar, image '0\.png' is not an image \(JPEG"):
+    with pytest.raises(DataError, match=r"a\.tar, image '0\.png' is not an image of a format"):
         ref.open()
     _ = ref.sha256
     path.write_bytes(path.read_bytes().replace(b"no image", b"an image"))

@@ -252,3 +252,11 @@ def test_an_image_named_without_its_ending_is_found(ending: str, tmp_path: Path)
     found = find_image(tmp_path, "42", "row 1")
     assert found is not None
     assert found.path == tmp_path / f"42{ending}"
+
+
+def test_a_damaged_shard_of_images_is_an_error_and_no_missing_image(tmp_path: Path) -> None:
+    whole = tars.write(tmp_path / "s.tar", {"0.png": picture(1), "1.png": picture(2)})
+    whole.write_bytes(whole.read_bytes()[:700])
+    pairs = write(tmp_path / "p.jsonl", {"image": "s.tar/0.png", **TEXTS})
+    with pytest.raises(DataError, match=r"s\.tar is not a whole, uncompressed tar"):
+        list(read_rows([pairs], tmp_path, ALL))

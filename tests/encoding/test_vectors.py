@@ -248,3 +248,18 @@ def test_a_run_names_the_model_and_goes_on(tmp_path):
     assert len(found.results) == 1
     (failure,) = found.failures
     assert failure.startswith("Centred on STS12 failed: the text encoder of Centred: it gave ")
+
+
+def test_a_batch_of_one_does_not_stand_for_others():
+    class Centred:
+        """Vectors less the mean of their batch."""
+
+        def encode_texts(self, texts):
+            found = np.array([[len(text), text.count("a"), 1.0] for text in texts])
+            return found - 0.5 * found.mean(axis=0)
+
+    model = Model("mine.py:Mine", Centred())
+    embedder = Embedder(model, Spaces(print), Progress(quiet=True))
+    embedder.texts(["only one"])
+    with pytest.raises(ModelError, match="another vector in another batch"):
+        embedder.texts([f"{'a' * i} text" for i in range(40)])

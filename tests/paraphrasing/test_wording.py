@@ -1,6 +1,7 @@
 """Words, scripts and refusals: in any language, and without a good caption lost."""
 
 import json
+import time
 
 import json_lines
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from paraclip_bench.paraphrasing.answers import AnswerFilter
 from paraclip_bench.paraphrasing.captions import CaptionFilter
 from paraclip_bench.paraphrasing.prompts import prompts
+from paraclip_bench.paraphrasing.tidying import tidy
 from paraclip_bench.paraphrasing.wording import (
     content_words,
     is_in_another_script,
@@ -214,3 +216,33 @@ def test_the_report_counts_what_has_no_word_in_common(tmp_path, command) -> None
         assert line.split()[-2:] == [str(count), "rows"]
         cell = f"no content word in common, {name.replace(chr(39), '&#x27;')}</td>"
         assert cell + f"<td class='number'>{count} rows" in page
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The photo is beautiful, with a sunset over the bay.",
+        "The image has been edited to black and white.",
+        "The picture was best hung on a wall.",
+        "I'm afraid of heights",
+        "It looks like a picture of a cat.",
+        "Unfortunately, the man was denied entry",
+        "Please note that the store is closed",
+        "Great, golden sandy beach",
+        "Here is the station clock at 3:00",
+    ],
+)
+def test_good_answers_that_begin_like_refusals_are_kept(answer: str) -> None:
+    given = "words that share nothing with it, and are as many as there may be"
+    assert FILTER.reason(1, given, answer, given) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["![](" * 20_000, "[" * 30_000, "analysisA" + "assistantcommentary" * 3000, "- " * 2499],
+)
+def test_answers_of_no_end_take_no_time(answer: str) -> None:
+    start = time.perf_counter()
+    FILTER.reason(1, "a dog", tidy(answer, "a dog"), "a dog")
+    # It took seconds; no machine is so slow.
+    assert time.perf_counter() - start < 1.5

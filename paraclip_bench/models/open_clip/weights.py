@@ -99,8 +99,8 @@ def open_weights(path: Path, model: Any) -> Weights:
     named = {key: _network_names(part.shapes, model, expected) for key, part in states.items()}
     fitting = [key for key, names in named.items() if _is_whole(names, expected)]
     # What open_clip takes itself comes first; else there must be one, and no choice.
-    own = [key for key in ("", "state_dict") if key in states]
-    chosen = own[:1] if own and (own[0] in fitting or not fitting) else fitting
+    own = [key for key in ("state_dict", "") if key in states]
+    chosen = [key for key in own if key in fitting][:1] or fitting or own[:1]
     if len(chosen) > 1:
         raise ModelError(
             f"{path} holds several states of this network ({', '.join(map(repr, chosen))}); "
@@ -210,7 +210,7 @@ def _states(found: Any, key: str, depth: int) -> Iterator[tuple[str, dict[str, t
     tensors = {k: v for k, v in found.items() if isinstance(k, str) and torch.is_tensor(v)}
     if tensors:
         yield key, tensors
-    elif depth:
+    if depth:  # beside a state there may be tensors of the training: a loss, a random state
         for name, inner in found.items():
             if isinstance(name, str):
                 yield from _states(inner, f"{key}.{name}" if key else name, depth - 1)
