@@ -87,6 +87,10 @@ def finetune(
     with progress.track("reading data", None):
         job = finetune_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
     if print_recipe:
+        if (
+            job.notice and recipe is None
+        ):  # of the demo world, which is not what is trained on later
+            typer.echo("# The demo world's recipe. For your own data: --recipe paraclip")
         typer.echo(job.recipe.dump(), nl=False)
         return
     folder = training.finetune(

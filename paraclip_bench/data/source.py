@@ -109,6 +109,16 @@ class FolderSource:
             return MissingData(
                 f"the demo world has no {relative}; give a folder that has it with --data-dir"
             )
+        first = Path(relative).parts[0]
+        inside = [f"{self.root / name}" for name in ("test", "dev", "data")]
+        near = [place for place in inside if (Path(place) / relative).exists()]
+        if self.root.resolve().name == first and (self.root.resolve().parent / relative).exists():
+            near.append(str(self.root.parent) if len(self.root.parts) > 1 else "its parent folder")
+        if near:
+            return MissingData(
+                f"{self.root / relative} is missing, and there is one for --data-dir {near[0]}; "
+                "give that"
+            )
         return MissingData(
             f"{self.root / relative} is missing; put {what} there (docs/data.md has the layout)"
         )

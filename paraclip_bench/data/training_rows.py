@@ -81,7 +81,11 @@ def checked_row(
     for key in TEXTS:
         several = _texts(fields.get(key))
         if key in needed and not several:
-            has = "must be a text that is not empty" if key in fields else "is not there"
+            has = (
+                "must be a text that is not empty"
+                if key in fields
+                else "is not there; `paraclip-bench paraphrase` makes paraphrases of captions"
+            )
             return BadRow("empty text", f"{where}: {key!r} {has}")
         texts.append(several if key in needed else ())
     id = fields.get("id")
@@ -108,7 +112,8 @@ def _image(fields: Mapping[str, Any], where: str, images: Path | None) -> ImageR
         name = str(name)
     if not isinstance(name, str) or not name.strip():
         has = f"(there is {', '.join(fields) or 'nothing'})"
-        return BadRow("missing image", f"{where}: there is no 'image' {has}")
+        said = f"{where}: there is no 'image' {has}; paraphrase --image-field names another"
+        return BadRow("missing image", said)
     if images is None:
         raise DataError(
             f"{where} names its image, {name!r}, and there is no folder to find it in; "

@@ -28,7 +28,7 @@ def load_model(spec: str, context: Context) -> Model:
         cls, argument = _from_file(spec)
         label = cls.__name__ if argument is None else f"{cls.__name__}-{argument}"
     else:
-        cls, label = registry.find("model", name).load(), spec
+        cls, label = _registered(name, spec), spec
     if is_alias(cls):
         target = load_model(cls.resolve(argument, context), context)
         named = getattr(cls, "label", None) or target.name
@@ -52,6 +52,20 @@ def load_model(spec: str, context: Context) -> Model:
     return model
 
 
+def _registered(name: str, spec: str) -> Any:
+    try:
+        return registry.find("model", name).load()
+    except UsageError as error:
+        path = Path(spec)
+        if not path.is_dir():
+            raise
+        ours = (path / "provenance.json").is_file()
+        kind = "paraclip" if ours else "local-dir"
+        raise UsageError(
+            f"there is no model {spec!r}, and there is a folder of that name: write {kind}:{spec}"
+        ) from error
+
+
 def suite_of(spec: str, context: Context) -> str | None:
     """The suite that a model says it belongs to (a checkpoint of ours does), or None.
 
@@ -61,7 +75,7 @@ def suite_of(spec: str, context: Context) -> str | None:
         return None
     name, _ = _split(spec)
     try:
-        cls = registry.find("model", name).load()
+        cls = _registered(name, spec)
         if not may_name_suite(cls):
             return None
         suite = load_model(spec, context).adapter.suite

@@ -178,7 +178,11 @@ def _sentence(item: Any) -> Any:
 def _value(row: Mapping[str, Any], chosen: str | None, names: Sequence[str]) -> Any:
     if chosen is not None:
         return row.get(chosen)
-    return next((row[name] for name in names if row.get(name) is not None), None)
+    found = next((row[name] for name in names if row.get(name) is not None), None)
+    if found is None and any(isinstance(key, str) and key != key.lower() for key in row):
+        lower = {str(key).lower(): value for key, value in row.items()}
+        found = next((lower[name] for name in names if lower.get(name) is not None), None)
+    return found
 
 
 def _text(value: Any) -> str | None:
@@ -197,7 +201,8 @@ def _check(first: Sequence[Row], fields: CaptionFields, file: Path) -> None:
             raise UsageError(
                 f"{option}: {file} has no field {wanted!r} (it has {', '.join(names)}){meant}"
             )
-    if fields.caption is None and not any(name in names for name in CAPTION_FIELDS):
+    lower = {*names, *(name.lower() for name in names)}
+    if fields.caption is None and not any(name in lower for name in CAPTION_FIELDS):
         raise UsageError(
             f"{file} has no field of a usual name for captions (it has {', '.join(names)}); "
             "name it with --caption-field"

@@ -16,6 +16,7 @@ import numpy as np
 
 from paraclip_bench import interrupts
 from paraclip_bench.errors import BenchError, DataError, UsageError
+from paraclip_bench.files import ending
 from paraclip_bench.models.adapter import Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.paraphrasing.answers import Chains
@@ -133,11 +134,15 @@ def write_output(
 
 
 def _select(job: ParaphraseJob, journal: Journal, progress: Progress) -> CaptionCounts:
+    rows = with_image = 0
     with progress.track("reading captions", None) as advance:
 
         def counted() -> Iterator[Any]:
+            nonlocal rows, with_image
             for caption in job.captions():
                 advance(1)
+                rows += 1
+                with_image += caption.image is not None
                 yield caption
 
         selected = journal.take_in(counted(), job.caption_filter, job.digest())
@@ -148,6 +153,11 @@ def _select(job: ParaphraseJob, journal: Journal, progress: Progress) -> Caption
     )
     if not selected.kept:
         raise DataError(f"no caption of {job.files[0]} is kept{_why(selected)}")
+    if rows and not with_image and ending(job.files[0]) not in (".txt", ".txt.gz"):
+        progress.say(
+            "note: no row names an image, which finetune and data build need; where a field does, "
+            "say which with --image-field"
+        )
     return selected
 
 

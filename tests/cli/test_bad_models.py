@@ -193,3 +193,24 @@ def test_a_git_lfs_pointer_is_named_before_anything_is_computed(folder, cli, dat
     ended = cli("run", "-m", spec, "-t", "STS12", "--data-dir", data, "--dry-run")
     assert ended.code == 1
     assert f"{folder / WEIGHTS} is a Git LFS pointer" in ended.out
+
+
+def test_a_folder_that_is_named_without_its_kind(cli, tiny):
+    kind = f"local-dir:{tiny}"
+    cli("run", "-m", tiny, "-t", "STS12").fails(2, "there is a folder of that name", kind)
+
+
+def test_the_folder_above_or_below_is_meant(cli, tiny, data):
+    line = ("run", "-m", f"local-dir:{tiny}", "-t", "STS12", "--data-dir")
+    for wrong in (data / "sts", data.parent):
+        ended = cli(*line, wrong)
+        assert ended.code == 1
+        if wrong.name == "sts":
+            assert f"there is one for --data-dir {data}" in ended.err
+
+
+def test_the_demo_s_recipe_is_not_taken_for_the_default(cli):
+    own = cli("finetune", "--print-recipe", "--recipe", "paraclip").out
+    demo = cli("finetune", "--print-recipe").out
+    assert demo.startswith("# The demo world's recipe. For your own data: --recipe paraclip")
+    assert not own.startswith("#")

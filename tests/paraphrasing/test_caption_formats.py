@@ -310,3 +310,9 @@ def test_the_first_unreadable_row_says_why(tmp_path: Path, command) -> None:
     path.write_text('{"caption": ["", null], "image": "a.jpg"}\n')
     done = command(path, "-o", "p.jsonl", "--llm", "m", "--base-url", "http://127.0.0.1:9/v1")
     assert "(empty: 2, the first: " in done.stderr
+
+
+def test_usual_fields_are_known_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("Image,Caption\na.jpg,a dog runs\n")
+    (row,) = read_captions(caption_files(tmp_path / "c.csv"), CaptionFields())
+    assert (row.text, row.image) == ("a dog runs", "a.jpg")

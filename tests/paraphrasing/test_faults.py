@@ -1,10 +1,12 @@
 """A service that goes wrong in every way: each row is accounted for, none is asked for nothing."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -111,7 +113,14 @@ def test_what_is_done_is_written_when_a_user_stops_the_run(server, command, tmp_
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(4)
+    journal = tmp_path / "p.jsonl.work/journal.sqlite"
+    begun = 0
+    while not begun and process.poll() is None:
+        time.sleep(0.1)
+        with contextlib.suppress(sqlite3.Error):  # being made
+            place = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+            with contextlib.closing(place) as reading:
+                (begun,) = reading.execute("SELECT count(*) FROM answers WHERE step = 2").fetchone()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
