@@ -19,7 +19,6 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from paraclip_bench.data import digest_cache
 from paraclip_bench.data.decoding import TURNS, header_of, shallow
-from paraclip_bench.data.digest_cache import file_sha256
 from paraclip_bench.data.row_files import is_torn
 from paraclip_bench.errors import BenchError, DataError
 
@@ -92,66 +91,45 @@ class ImageRef:
         Of an image of more than 8 bits a channel, and of one that is turned, it is a digest of that
         and of its decoding, so that vectors and results of another decoding are not taken for it.
         """
-        digest = self._digest + ":exif" * (self.exif and self.orientation > 1)
-        return hashlib.sha256(digest.encode()).hexdigest() if ":" in digest else digest
+        digest, _, header = self._known.partition(" ")
+        decoding = ":deep" * ("deep" in header) + ":exif" * (self.exif and self.orientation > 1)
+        return hashlib.sha256((digest + decoding).encode()).hexdigest() if decoding else digest
 
     @property
     def orientation(self) -> int:
         """The EXIF orientation that its decoded pixels still have: 2 to 8, or 1 without one."""
-        return int(self._header.partition("exif=")[2][:1] or 1)
+        return int(self._known.partition("exif=")[2][:1] or 1)
 
     @property
     def has_alpha(self) -> bool:
         """Whether it has an alpha channel or a transparent colour, by its header."""
-        return "alpha" in self._header
+        return self._known.endswith(" alpha")
 
     @cached_property
-    def _header(self) -> str:
-        """What the header says, in words; of files it is read again only if they changed."""
+    def _known(self) -> str:
+        """sha256 (hex) of the encoded bytes, and behind it what the header says, in words.
+
+        Of files both are read again only if their size or time changed.
+        """
         try:
             if self.data is None and isinstance(part := self.read, FilePart):
-                return digest_cache.remembered(f"header:{part.stamp()}", lambda: self._look(part()))
+                return digest_cache.remembered(f"look:{part.stamp()}", lambda: self._look(part()))
             if (data := self._bytes()) is not None:
                 return self._look(data)
             file = self._file()
-            return digest_cache.remembered(
-                f"header:{digest_cache.stamp([file])}", lambda: self._look(file)
-            )
+            key = f"look:{digest_cache.stamp([file])}"
+            return digest_cache.remembered(key, lambda: self._look(file.read_bytes()))
         except OSError as error:
             raise self._unreadable(error) from error
 
-    def _look(self, source: bytes | Path) -> str:
-        """Nothing is decoded. What is not an image has no header; opening it tells."""
+    def _look(self, data: bytes) -> str:
+        """`_known` of bytes; nothing is decoded. Of what is no image, opening it tells."""
         try:
-            with self._image(source) as image:
-                return header_of(image)
+            with self._image(data) as image:
+                header = header_of(image)
         except DataError:
-            return "unreadable"
-
-    @cached_property
-    def _digest(self) -> str:
-        """sha256 (hex) of the encoded bytes, with ":deep" behind it where they have more bits.
-
-        Of files it is read again only if their size or time changed.
-        """
-        try:
-            if self.data is None and isinstance(self.read, FilePart):
-                part = self.read
-                key = f"image:{part.stamp()}"
-                return digest_cache.remembered(key, lambda: self._with_depth(part()))
-            if (data := self._bytes()) is not None:
-                return self._with_depth(data)
-            file = self._file()
-            key = f"image:{digest_cache.stamp([file])}"
-            return digest_cache.remembered(
-                key, lambda: file_sha256(file) + ":deep" * ("deep" in self._header)
-            )
-        except OSError as error:
-            raise self._unreadable(error) from error
-
-    def _with_depth(self, data: bytes) -> str:
-        header = self.__dict__.setdefault("_header", self._look(data))
-        return hashlib.sha256(data).hexdigest() + ":deep" * ("deep" in header)
+            header = "unreadable"
+        return f"{hashlib.sha256(data).hexdigest()} {header}"
 
     @property
     def content(self) -> str:
@@ -165,8 +143,7 @@ class ImageRef:
     def cropped(self, box: Box) -> ImageRef:
         """The same image with a box; what is known of its bytes stays known."""
         ref = dataclasses.replace(self, box=box)
-        ref.__dict__["_digest"] = self._digest
-        ref.__dict__["_header"] = self._header
+        ref.__dict__["_known"] = self._known
         return ref
 
     def size(self) -> tuple[int, int]:
@@ -219,8 +196,8 @@ class ImageRef:
                 data = self._file().read_bytes()
         except OSError as error:
             raise self._unreadable(error) from error
-        known = self.__dict__.get("_digest")
-        if known is not None and hashlib.sha256(data).hexdigest() != known.partition(":")[0]:
+        known = self.__dict__.get("_known")
+        if known is not None and hashlib.sha256(data).hexdigest() != known.partition(" ")[0]:
             raise DataError(f"{self._where} changed while it was used; run the command again")
         return data
 
