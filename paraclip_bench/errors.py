@@ -70,6 +70,9 @@ def lack_of(error: BaseException) -> str | None:
     """What the machine lacks (room, memory, permission), and what to do; None for other errors."""
     if isinstance(error, MemoryError):
         return _LACKS[errno.ENOMEM]
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        shown = safe_text.cut(repr(error.object), 80)
+        return safe_text.sentence(f"{shown} is not UTF-8; rename that file, or fix that text")
     if not isinstance(error, OSError) or error.errno not in _LACKS:
         return None
     where = f"{error.filename}: " if isinstance(error.filename, str) else ""

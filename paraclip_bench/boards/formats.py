@@ -80,7 +80,8 @@ def as_csv(board: Board) -> str:
     writer.writerow([*head, "published"] if with_source else head)
     for row in board.rows:
         name = safe_text.csv_cell(row.name)
-        fields: list[object] = [board.suite, name, row.dtype, row.fingerprint]
+        about = [safe_text.csv_cell(text) for text in (row.dtype, row.fingerprint)]
+        fields: list[object] = [board.suite, name, *about]
         for cell in row.cells:
             for estimate in (None, None) if cell is None else (cell.estimate, cell.difference):
                 fields += ["", "", ""] if estimate is None else dataclasses.astuple(estimate)

@@ -127,7 +127,7 @@ def _notes(selection: Selection) -> tuple[str, ...]:
     if old:
         notes.append(
             f"written by version 0.1.0, without a digest of the outcomes: {_listed(old)}; their "
-            "main scores were compared with their outcomes"
+            "scores were compared with their outcomes"
         )
     return tuple(notes)
 

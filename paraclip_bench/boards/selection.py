@@ -205,7 +205,7 @@ def select(
 def _does_not_fit(entry: Entry, task: Task | None) -> str | None:
     """Why a result of 0.1.0, without digests, is not that of its outcomes; None where it is.
 
-    Its main score is computed again from them.
+    Its scores are computed again from them.
     """
     result = entry.result
     if result.digests is not None or not entry.has_outcomes or result.provenance.scored_by:
@@ -216,20 +216,23 @@ def _does_not_fit(entry: Entry, task: Task | None) -> str | None:
     rows = min((len(values) for values in columns.values()), default=0)
     if rows != result.n:
         return f"its outcomes have {rows:,} rows for {result.n:,} examples; {_AGAIN}"
-    try:
-        found = point(task.metric(result.main_score), columns)
-    # Outcomes of another version of a task, or a plugin's metric, may raise anything.
-    except Exception as error:
-        return f"its outcomes are not those of {task.name} ({reason_of(error)}); {_AGAIN}"
-    said = result.scores[result.main_score].value
-    both_undefined = said is None and not math.isfinite(found)
-    if both_undefined or (said is not None and abs(said - found) <= _ROUNDING):
-        return None
-    shown = "undefined" if said is None else f"{said:.6f}"
-    return (
-        f"its {result.main_score} is {shown}, and {found:.6f} by its outcomes, so one of them was "
-        f"changed; {_AGAIN}"
-    )
+    for name, score in result.scores.items():
+        try:
+            found = point(task.metric(name), columns)
+        except BenchError:  # a score that this version does not know
+            continue
+        # Outcomes of another task, or a plugin's metric, may raise anything.
+        except Exception as error:
+            return f"its outcomes are not those of {task.name} ({reason_of(error)}); {_AGAIN}"
+        both_undefined = score.value is None and not math.isfinite(found)
+        if both_undefined or (score.value is not None and abs(score.value - found) <= _ROUNDING):
+            continue
+        shown = "undefined" if score.value is None else f"{score.value:.6f}"
+        return (
+            f"its {name} is {shown}, and {found:.6f} by its outcomes, so one of them was changed; "
+            f"{_AGAIN}"
+        )
+    return None
 
 
 def _newest_versions(entries: list[Entry], left_out: list[str]) -> list[Entry]:

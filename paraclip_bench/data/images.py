@@ -55,6 +55,10 @@ IMAGE_SUFFIXES = _COMMON | {".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")
 # A crop takes no more memory than so many times its image.
 _CROP = 64
+# A narrower image would be resized to one that no memory holds.
+_NARROW = 500
+# The largest file that is read for one image.
+_FILE_BYTES = 1 << 30
 
 # It comes at half of the size that is an error, which is told.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -113,14 +117,23 @@ class ImageRef:
         """
         try:
             if self.data is None and isinstance(part := self.read, FilePart):
+                self._check_bytes(part.size)
                 return digest_cache.remembered(f"look:{part.stamp()}", lambda: self._look(part()))
             if (data := self._bytes()) is not None:
                 return self._look(data)
             file = self._file()
+            self._check_bytes(file.stat().st_size)
             key = f"look:{digest_cache.stamp([file])}"
             return digest_cache.remembered(key, lambda: self._look(file.read_bytes()))
         except OSError as error:
             raise self._unreadable(error) from error
+
+    def _check_bytes(self, size: int) -> None:
+        if size > _FILE_BYTES:
+            raise DataError(
+                f"{self._where} has {size:,} bytes, which is more than is read for an image; "
+                "replace the file"
+            )
 
     def _look(self, data: bytes) -> str:
         """`_known` of bytes; nothing is decoded. Of what is no image, opening it tells."""
@@ -165,6 +178,12 @@ class ImageRef:
     def _decode(self) -> Image.Image:
         try:
             with self._image(self._checked_bytes()) as image:
+                if max(image.size) > _NARROW * min(image.size):
+                    width, height = image.size
+                    raise DataError(
+                        f"{self._where} has {width} x {height} pixels, which is too narrow to be "
+                        "resized; crop it, or leave it out"
+                    )
                 rgb = shallow(image, self._where).convert("RGB")
         except (BenchError, MemoryError):
             raise
@@ -193,6 +212,7 @@ class ImageRef:
         try:
             data = self._bytes()
             if data is None:
+                self._check_bytes(self._file().stat().st_size)
                 data = self._file().read_bytes()
         except OSError as error:
             raise self._unreadable(error) from error

@@ -11,7 +11,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from paraclip_bench.data.images import IMAGE_SUFFIXES, FilePart, ImageRef, file_in, is_hidden
 from paraclip_bench.errors import DataError
@@ -19,6 +19,19 @@ from paraclip_bench.files import parse_json
 
 # Rows come in the order of their shards, so few tables of contents are in use at once.
 _SHARDS = 8
+
+
+class _Member(tarfile.TarInfo):
+    """A header whose extended forms (long names, pax) have a limit: tarfile reads them whole."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        is_extended = self.type in (*_EXTENDED, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+        if is_extended and not 0 <= self.size <= _TEXT_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes at byte {self.offset}")
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:
@@ -29,21 +42,35 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
     """
     try:
         # Without compression alone is a file's place in the tar its place on the disk.
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(path, "r:", tarinfo=_Member) as tar:
             for member in tar:
                 # Of a sparse file the bytes lie elsewhere, and may be many more than the tar has.
                 if member.issparse():
                     raise _not_whole(path, f"{member.name!r} is a sparse file")
+                if member.size < 0:
+                    raise _not_whole(path, f"{member.name!r} has {member.size:,} bytes")
                 yield member
                 tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all of them
             end = tar.offset
         with path.open("rb") as file:
             file.seek(end)
             block = file.read(tarfile.BLOCKSIZE)
+            # Behind a zeroed header, or another tar's end, there may be members.
+            behind = _first_byte(file)
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         raise _not_whole(path, str(error)) from error
     if block != bytes(tarfile.BLOCKSIZE):
         raise _not_whole(path, f"no end mark at byte {end}")
+    if behind is not None:
+        raise _not_whole(path, f"the end mark at byte {end} has data behind it, at byte {behind}")
+
+
+def _first_byte(file: IO[bytes]) -> int | None:
+    """The place of the next byte that is not zero; None where there is none."""
+    while block := file.read(1 << 20):
+        if (rest := block.lstrip(b"\0")) != b"":
+            return file.tell() - len(rest)
+    return None
 
 
 def tar_members(path: Path) -> list[tuple[str, FilePart | None]]:

@@ -27,7 +27,9 @@ _OPENAI = "https://api.openai.com/v1"
 # Statuses that the same request may not meet again.
 _PASSING = frozenset({408, 409, 425, 429})
 _OVER_QUOTA = "insufficient_quota"
-# No answer has more: what says so would only spoil sums and limits.
+# A longer one is no paraphrase, whatever was thought before it.
+_LONGEST = 200_000
+# No answer has more tokens: such a count is a fault of the service, and is not summed up.
 _MOST_TOKENS = 10**7
 # What reading something raises that is not a chat completion.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
@@ -51,7 +53,11 @@ class ChatCompletions:
             hostname = address.hostname
         except ValueError:
             address, hostname = urlsplit(""), None
-        if address.scheme not in ("http", "https") or not hostname:
+        try:
+            has_port = address.port is None or 0 < address.port < 65_536
+        except ValueError:
+            has_port = False
+        if address.scheme not in ("http", "https") or not hostname or not has_port:
             raise UsageError(
                 f"--base-url {shown_url(base_url)} is not an address; write it like "
                 "http://localhost:8000/v1"
@@ -168,16 +174,18 @@ def read_completion(found: Any) -> Reply:
         raise ValueError(told or "it has no choices")
     choice = found["choices"][0]
     message = choice["message"]
-    text, usage = message.get("content"), found.get("usage")
+    text, usage = _text_of(message.get("content")), found.get("usage")
     rejected = fault = None
     if choice.get("finish_reason") == "content_filter":
         rejected = f"{REJECTED} (its content filter)"
     elif text is None and message.get("refusal"):
-        text = str(message["refusal"])
+        fault = "a refusal"
     elif choice.get("finish_reason") == "length":
         fault = "cut off (max_tokens is too low for this model)"
     if text is not None and not isinstance(text, str):
         raise ValueError("its content is not a text")
+    if text is not None and len(text) > _LONGEST:
+        text, fault = "", f"an answer of {len(text):,} characters"
     return Reply(
         readable(text or ""),
         readable(str(found.get("model") or "")),
@@ -186,6 +194,15 @@ def read_completion(found: Any) -> Reply:
         rejected,
         fault,
     )
+
+
+def _text_of(content: Any) -> Any:
+    """The text of a message's content, which may come in parts; else the content as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    parts = [part.get("text") if isinstance(part, dict) else None for part in content]
+    texts = [part for part in parts if isinstance(part, str)]
+    return "".join(texts) if len(texts) == len(parts) else content
 
 
 def _count(usage: Any, name: str) -> int | None:
@@ -239,7 +256,8 @@ def _secrets(key: str, address: SplitResult) -> list[str]:
     As they are written, as they are meant, and as a header has them: in base64, of either alphabet
     and with or without its padding.
     """
-    found = {key, address.username, address.password, address.query}
+    # A key of a letter or two is a local service's, and a part of many words.
+    found = {key if len(key) > 5 else "", address.username, address.password, address.query}
     found |= {value for _, value in parse_qsl(address.query)}
     found |= {unquote(secret) for secret in found if secret}
     user, password = unquote(address.username or ""), unquote(address.password or "")

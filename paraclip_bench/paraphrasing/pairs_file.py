@@ -11,6 +11,7 @@ from typing import Any
 
 from paraclip_bench.data.row_files import (
     JSON_LINES,
+    is_torn,
     json_object,
     json_rows,
     parquet_rows,
@@ -100,7 +101,13 @@ class _Parquet:
             kinds = {**dict.fromkeys(_TEXTS, "a text"), **self._kinds}
             schema = pa.schema([(name, types[kind]) for name, kind in kinds.items()])
             self._writer = pq.ParquetWriter(self._path, schema)
-        self._writer.write_table(pa.Table.from_pylist(self._waiting, self._writer.schema))
+        try:
+            table = pa.Table.from_pylist(self._waiting, self._writer.schema)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise DataError(
+                f"a row has a value that no column of Parquet holds ({error}); convert to .jsonl"
+            ) from error
+        self._writer.write_table(table)
         self._waiting.clear()
 
     def close(self) -> None:
@@ -148,12 +155,17 @@ def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
         missing = [key for key in TEXTS if not row.get(key)]
         if missing:
             raise DataError(f"{where}: there is no {missing[0]!r} (there is {', '.join(row)})")
+        for key in TEXTS:
+            several = row[key] if isinstance(row[key], list) else [row[key]]
+            if not all(isinstance(t, str) and t.strip() and not is_torn(t) for t in several):
+                raise DataError(f"{where}: {key!r} must be a text that is not empty, or several")
         yield row
 
 
 def first_text(value: Any) -> str:
-    """A text, or the first of several."""
-    return str(value[0] if isinstance(value, list) else value)
+    """A text, or the first of several, of a row of `read_pairs`."""
+    text: str = value[0] if isinstance(value, list) else value
+    return text
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -84,8 +84,9 @@ def statistics(path: Path, *, examples: int = 5) -> Statistics:
             value = overlap(several[one], several[two])
             found.overlap_sums[name] += value
             found.overlaps[name][min(int(value * BINS), BINS - 1)] += 1
-        for name, count in (row.get("usage") or {}).items():
-            found.tokens[name] += count or 0
+        usage = row.get("usage")
+        for name, count in usage.items() if isinstance(usage, dict) else ():
+            found.tokens[name] += count if type(count) is int else 0
         best.append((hashlib.sha256("\n".join(texts).encode()).digest(), texts))
         if len(best) > 100 * examples:
             best = sorted(best)[:examples]
@@ -94,7 +95,10 @@ def statistics(path: Path, *, examples: int = 5) -> Statistics:
     if report.is_file():
         try:
             found.report = dict(parse_json(report.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
+            # Whatever it lacks is lacking when it is shown.
+            tables(found)
+            tokens_of(found)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(
                 f"{report} is damaged ({error}); run paraphrase again, which writes it"
             ) from error

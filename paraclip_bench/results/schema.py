@@ -110,12 +110,17 @@ class Result(_Part):
 
     @property
     def scores_digest(self) -> str:
-        """sha256 (hex) over all that a result says of how good a model is.
+        """sha256 (hex) over what a result says of how good which model is on what.
 
         What is None is left out, so that a later version may add fields.
         """
-        parts = {"main_score", "n", "scores", "details"}
+        parts: Any = {
+            *("suite", "task", "task_version", "protocol", "main_score", "n", "limit", "model"),
+            *("scores", "details", "data"),
+        }
         said = self.model_dump(mode="json", include=parts, exclude_none=True)
+        about = self.provenance
+        said["provenance"] = [about.dtype, about.seed, about.scored_by, about.depth]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import atomic, parse_json, slug, write_text
 from paraclip_bench.metrics.metric import Metric
 from paraclip_bench.results.schema import SCHEMA_VERSION, Digests, Result
-from paraclip_bench.tasks.base import UnknownScore
+from paraclip_bench.tasks.base import ExternallyScoredTask, UnknownScore
 from paraclip_bench.tasks.catalog import all_tasks
 
 OUTCOMES = ".outcomes.parquet"
@@ -108,8 +108,11 @@ def doubt(path: Path, result: Result) -> str | None:
             "its file name is not that of what it says was measured, so one of them was changed; "
             f"what it says belongs in {name}"
         )
+    known = _tasks().get(result.task)
     if result.provenance.scored_by:
-        return None
+        if known is None or isinstance(known, ExternallyScoredTask):
+            return None
+        return f"it says that {result.provenance.scored_by} scored it, and {result.task} is ours"
     tables = [("", result.scores)]
     tables += [(f" of {p.name}", p.scores) for parts in result.details.values() for p in parts]
     for part, scores in tables:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paraclip_bench import safe_text
 from paraclip_bench.errors import BenchError, ModelError, UsageError
 from paraclip_bench.evaluation.run import Options, execute, plan_run
 from paraclip_bench.files import atomic, parse_json, slug, write_text
@@ -131,8 +132,10 @@ def _merged(folder: Path) -> Any:
 
 def _card(name: str, base: Model, checkpoint: Model, alpha: float) -> str:
     return (
-        f"---\nlibrary_name: open_clip\ntags:\n- clip\n- paraclip-bench\n---\n# {name}\n\n"
-        f"Between `{base.spec}` and its fine-tuned `{checkpoint.name}`: "
+        "---\nlibrary_name: open_clip\ntags:\n- clip\n- paraclip-bench\n---\n"
+        f"# {safe_text.markdown(name)}\n\n"
+        f"Between {safe_text.code_span(base.spec)} and its fine-tuned "
+        f"{safe_text.code_span(checkpoint.name)}: "
         f"(1 - {alpha:g}) of the first and {alpha:g} of the second, weight by weight (WiSE-FT, "
         "Wortsman et al. 2022), by paraclip-bench. The licences of both hold for these weights.\n"
     )

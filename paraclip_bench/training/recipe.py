@@ -105,7 +105,7 @@ class Recipe(_Settings):
     beta2: Fraction = 0.98
     epsilon: Annotated[float, Field(gt=0)] = 1e-6
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
-    temperature: Literal["learned", "frozen"] | Annotated[float, Field(ge=0.01)] = "learned"
+    temperature: Literal["learned", "frozen"] | Annotated[float, Field(ge=0.01, le=1e6)] = "learned"
     dtype: Literal["float32", "bfloat16"] = "float32"
     unlocked_text_layers: Annotated[int, Field(ge=0)] | None = None
     chunk_tokens: Annotated[int, Field(ge=128)] | None = None

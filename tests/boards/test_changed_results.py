@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from paraclip_bench.boards.formats import as_json, markdown
+from paraclip_bench.boards.formats import as_csv, as_json, markdown
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.cli.app import main
 from paraclip_bench.results.store import list_results, outcomes_path, read
@@ -45,11 +45,11 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "out of range": (lambda r: r["scores"]["accuracy"].update(value=17), "17|digest"),
     "examples": (lambda r: r.update(n=50), "rows|digest"),
-    "weights": (lambda r: r["model"].update(fingerprint="other"), "file name"),
-    "data": (lambda r: r["data"].update(sha256="cd" * 32), "file name"),
-    "precision": (lambda r: r["provenance"].update(dtype="bfloat16"), "file name"),
-    "limit": (lambda r: r.update(limit=1000), "file name"),
-    "task": (lambda r: r.update(task="STS12"), "file name"),
+    "weights": (lambda r: r["model"].update(fingerprint="other"), "file name|digest"),
+    "data": (lambda r: r["data"].update(sha256="cd" * 32), "file name|digest"),
+    "precision": (lambda r: r["provenance"].update(dtype="bfloat16"), "file name|digest"),
+    "limit": (lambda r: r.update(limit=1000), "file name|digest"),
+    "task": (lambda r: r.update(task="STS12"), "file name|digest"),
     "interval turned": (lambda r: r["scores"]["accuracy"].update(low=0.9, high=0.1), "interval"),
 }
 
@@ -77,6 +77,52 @@ def test_an_edited_interval_is_seen_by_its_digest(put: Put, tmp_path: Path) -> N
     assert "digest" in make_board(tmp_path).left_out[0]
     found, damaged = list_results(tmp_path)
     assert (len(found), len(damaged)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r["model"].update(name="good"),
+        lambda r: r["model"].update(base="clip"),
+        lambda r: r["data"].update(source="hub", revision="abc"),
+        lambda r: r["provenance"].update(scored_by="me"),
+        lambda r: r["provenance"].update(seed=7),
+    ],
+)
+def test_what_a_result_says_of_itself_is_in_its_digest(
+    change: Callable[[dict[str, Any]], object], put: Put, tmp_path: Path
+) -> None:
+    put("clip", VG, 0.2)
+    edit(put("edited", VG, 0.6), change)
+    board = make_board(tmp_path)
+    assert [row.name for row in board.rows] == ["clip"]
+    assert "was changed after it was written" in board.left_out[0]
+
+
+def test_no_other_program_scores_a_task_of_ours(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.2)
+
+    def elsewhere(raw: dict[str, Any]) -> None:
+        raw["provenance"]["scored_by"] = "me"
+        raw["scores"]["accuracy"]["value"] = 17
+
+    edit(put("edited", VG, 0.6), elsewhere, old=True)
+    (line,) = make_board(tmp_path).left_out
+    assert "vg-relation is ours" in line
+
+
+def test_every_score_of_an_old_result_is_compared(put: Put, tmp_path: Path) -> None:
+    put("clip", "STS12", 0.2)
+    edit(put("a", "STS12", 0.6), lambda r: r["scores"]["pearson"].update(value=0.99), old=True)
+    (line,) = make_board(tmp_path).left_out
+    assert "its pearson is 0.990000" in line
+
+
+def test_a_csv_has_no_formula_in_any_cell(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.2, dtype='=HYPERLINK("http://evil","x")')
+    text = as_csv(make_board(tmp_path))
+    assert "=HYPERLINK" in text
+    assert ",=HYPERLINK" not in text.replace('"', "")
 
 
 @pytest.mark.parametrize("old", [False, True])

@@ -327,3 +327,16 @@ def test_what_lies_inside_is_found_in_any_form(tmp_path: Path) -> None:
         assert file_in(tmp_path / "images", name, "here") is not None, name
     for name in ("none.png", "x" * 5000, "a\0b", ""):
         assert file_in(tmp_path / "images", name, "here") is None, name
+
+
+def test_an_image_that_no_memory_holds_once_it_is_resized_is_named(tmp_path: Path) -> None:
+    Image.new("RGB", (60_000, 1)).save(tmp_path / "line.png")
+    with pytest.raises(DataError, match=r"line\.png has 60000 x 1 pixels, which is too narrow"):
+        ImageRef("line", path=tmp_path / "line.png").open()
+    noise().save(tmp_path / "huge.png")
+    with (tmp_path / "huge.png").open("ab") as file:
+        file.truncate(6 << 30)
+    ref = ImageRef("huge", path=tmp_path / "huge.png")
+    for look in (ref.open, lambda: ref.sha256):
+        with pytest.raises(DataError, match=r"huge\.png has 6,442,450,944 bytes"):
+            look()

@@ -181,3 +181,24 @@ def test_a_shard_has_images_of_every_kind_and_no_system_files(tmp_path: Path) ->
     shard = tars.write(tmp_path / "s.tar", dict.fromkeys(names, b"x"))
     found = [image.id for _, image, _ in samples(shard) if image is not None]
     assert found == names[:-2]
+
+
+def test_members_behind_an_end_mark_and_headers_of_no_end_are_seen(tmp_path: Path) -> None:
+    whole = tars.write(tmp_path / "a.tar", {f"{n}.txt": b"a dog" for n in range(10)}).read_bytes()
+    header = 3 * 1024
+    bad = {
+        "two in one": whole + whole,
+        "a zeroed header": whole[:header] + bytes(512) + whole[header + 512 :],
+        "zeros in front": bytes(1024) + whole,
+    }
+    for kind in (b"x", b"g", b"L"):
+        info = tarfile.TarInfo("long")
+        info.type, info.size = kind, 3 << 30
+        bad[f"a header {kind!r} of 3 GiB"] = info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+    for name, content in bad.items():
+        (tmp_path / "b.tar").write_bytes(content)
+        for read in (lambda p: list(samples(p)), tar_members):
+            with pytest.raises(DataError, match="is not a whole, uncompressed tar"):
+                print(name, read(tmp_path / "b.tar"))
+    (tmp_path / "b.tar").write_bytes(whole + bytes(20_480))
+    assert len(tar_members(tmp_path / "b.tar")) == 10
