@@ -114,6 +114,27 @@ _PREAMBLE = re.compile(
     r"|^(?:\(?note\b|explanation\b)[^.]*:",
     re.IGNORECASE,
 )
+# Talk behind or beside the answer.
+_ASIDE = re.compile(
+    r"\blet me know if\b|\bi hope (?:this|that) helps\b|\bis there anything else\b"
+    r"|\bfeel free to (?:ask|let)\b|\(note\b|\bword count\b|\(\d+ (?:characters|words)\)"
+    r"|^(?:here you go|sure thing|happy to help|no problem|how about)\s*[:!,]"
+    r"|^sure\s+[-\u2013\u2014]\s"
+    r"|^a (?:possible |brief |short )?paraphrase (?:of|could|would|might|is)\b"
+    r"|^(?:we need to|i need to|the user) (?:\w+ ){0,2}"
+    r"(?:paraphrase|rephrase|produce|wants?|asks?)\b"
+    r"|\s(?:->|=>|\u2192)\s|/no_think\b",
+    re.IGNORECASE,
+)
+# Whole answers that are none, as words.
+_NO_ANSWERS = {
+    *("no", "ok", "okay", "yes", "none", "null", "string", "caption", "paraphrase", "redacted"),
+    *("blocked", "same as above", "see above", "your paraphrase here", "paraphrase here"),
+    *("i don t know", "i do not know", "request timed out", "internal server error"),
+    *("what do you mean", "rate limit exceeded", "error rate limit exceeded"),
+    *("hello how can i help you today", "failed to generate response"),
+    "model is overloaded try again later",
+}
 # Runs of so many words of a prompt are not chance.
 _RUN = 4
 
@@ -149,11 +170,15 @@ class AnswerFilter:
             return "a refusal"
         if _PREAMBLE.search(_plain(answer)) and not _PREAMBLE.search(_plain(given)):
             return "talk about the answer"
+        if _ASIDE.search(_plain(answer)) and not _ASIDE.search(_plain(given)):
+            return "talk about the answer"
         if (found := left_over(answer, given)) is not None:
             return found
         if "\n" in answer:
             return "more than one line"
         said, asked = words(answer), words(given)
+        if " ".join(said) in _NO_ANSWERS:
+            return "no answer"
         if said == asked:
             return "equal to its input"
         if said == words(caption):

@@ -223,8 +223,12 @@ def error_sentence(found: Any) -> str | None:
 
 
 def readable(text: str) -> str:
-    """The text without halves of characters, which no file can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """The text without halves of characters, which no file can hold, and without control and
+    direction marks, which no caption has."""
+    return _UNSEEN.sub("", text.encode("utf-8", "replace").decode("utf-8"))
+
+
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u202a-\u202e\u2066-\u2069]")
 
 
 def shown_url(url: str) -> str:

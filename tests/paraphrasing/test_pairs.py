@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import json_lines
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from paraclip_bench.data.training_rows import TrainingRow, read_rows
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.paraphrasing.captions import CaptionFields
-from paraclip_bench.paraphrasing.pairs_file import convert
+from paraclip_bench.paraphrasing.pairs_file import convert, read_pairs
 from paraclip_bench.paraphrasing.pairs_report import overlap, statistics
 from paraclip_bench.paraphrasing.retrieval_set import RetrievalSetInput, build
 
@@ -240,3 +241,25 @@ def test_a_retrieval_set_is_checked(captions, images, tmp_path) -> None:
     with pytest.raises(DataError, match=r"c\.jsonl, line 6: the image .*5\.png does not exist"):
         build(source, tmp_path / "set", dev_share=0.2)
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("text", [{"a": 1}, 5, [5], ["x", 3], "  ", "\ud800"])
+def test_a_paraphrase_that_is_no_text_is_named(text: Any, tmp_path: Path) -> None:
+    row = {"caption": "a dog", "paraphrase_1": "a hound", "paraphrase_2": text}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row) + "\n")
+    for read in (lambda p: list(read_pairs(p)), statistics):
+        with pytest.raises(DataError, match=r"p\.jsonl, line 1.*'paraphrase_2'"):
+            read(tmp_path / "p.jsonl")
+
+
+@pytest.mark.parametrize("usage", [[1], "free", {"prompt_tokens": "x"}, {"a": {}}, {"a": None}])
+def test_odd_usage_and_reports_end_no_command(usage: Any, tmp_path: Path) -> None:
+    row = {"caption": "a dog", "paraphrase_1": "a hound", "paraphrase_2": "a canine"}
+    (tmp_path / "p.jsonl").write_text(json.dumps({**row, "usage": usage}) + "\n")
+    assert statistics(tmp_path / "p.jsonl").rows == 1
+    work = tmp_path / "p.jsonl.work"
+    work.mkdir()
+    for report in ({}, [], [[1, 2]], {"made_with": 1, "input": 2}, {"made_with": {}, "input": {}}):
+        (work / "report.json").write_text(json.dumps(report))
+        with pytest.raises(DataError, match=r"report\.json is damaged"):
+            statistics(tmp_path / "p.jsonl")

@@ -153,7 +153,7 @@ def test_what_stands_around_an_answer_comes_off(answer: str) -> None:
         ("Paraphrase (formal): A hound dashes on", "a label"),
         ("Second caption, in other words: a hound dashes on", "a label"),
         ("1. A hound dashes on\n2. A hound runs", "more than one line"),
-        ("A hound dashes on.\n\n(Note: I kept the snow.)", "more than one line"),
+        ("A hound dashes on.\n\n(Note: I kept the snow.)", "talk about the answer"),
     ],
 )
 def test_what_is_no_answer_has_its_own_reason(answer: str, reason: str) -> None:

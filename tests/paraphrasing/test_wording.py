@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 import json_lines
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from paraclip_bench.paraphrasing.answers import AnswerFilter
 from paraclip_bench.paraphrasing.captions import CaptionFilter
+from paraclip_bench.paraphrasing.endpoint import read_completion
 from paraclip_bench.paraphrasing.prompts import prompts
 from paraclip_bench.paraphrasing.tidying import tidy
 from paraclip_bench.paraphrasing.wording import (
@@ -246,3 +248,52 @@ def test_answers_of_no_end_take_no_time(answer: str) -> None:
     FILTER.reason(1, "a dog", tidy(answer, "a dog"), "a dog")
     # It took seconds; no machine is so slow.
     assert time.perf_counter() - start < 1.5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "A canine sprints. (Note: I kept it short.)",
+        "A canine sprints. Let me know if you need more!",
+        "A canine sprints. I hope this helps.",
+        "A canine sprints (28 characters)",
+        "Here you go: a canine sprints",
+        "Sure - a canine sprints",
+        "A paraphrase could be a canine sprints",
+        "a dog runs -> a canine sprints",
+        "a dog runs \u2192 a canine sprints",
+        "We need to produce a brief paraphrase",
+        "No.",
+        "OK",
+        "Same as above.",
+        "[Your paraphrase here]",
+        "string",
+        "Internal server error",
+        "Model is overloaded, try again later",
+        "I don't know",
+    ],
+)
+def test_talk_and_no_answers_are_dropped(answer: str) -> None:
+    given = "a dog runs through the snow of the park"
+    assert FILTER.reason(1, given, tidy(answer, given), given) is not None
+
+
+def test_marks_that_nobody_sees_do_not_get_into_pairs() -> None:
+    found = read_completion(
+        {
+            "choices": [
+                {"message": {"content": "A \x1b[31mhound\u202e r\u00aduns\0 \u2764\ufe0f\u200d"}}
+            ]
+        }
+    )
+    assert found.text == "A [31mhound runs \u2764\ufe0f\u200d"
+
+
+def test_content_in_parts_a_field_of_refusal_and_an_answer_of_no_end() -> None:
+    def reply(**message: object) -> Any:
+        return read_completion({"choices": [{"message": message}]})
+
+    assert reply(content=[{"type": "text", "text": "A "}, {"text": "hound"}]).text == "A hound"
+    assert reply(content=None, refusal="A dog sleeps").fault == "a refusal"
+    long = reply(content="a " * 10**6)
+    assert (long.text, long.fault) == ("", "an answer of 2,000,000 characters")
