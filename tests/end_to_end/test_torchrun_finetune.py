@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,6 +166,7 @@ def test_a_restart_by_torchrun_goes_on(data: Path, tmp_path: Path) -> None:
     done = run(torchrun(2), command(data, whole, batch=8), whole)
     restarted = run(torchrun(2, "--max-restarts=1"), [str(script), *arguments], cut)
     assert (done.returncode, restarted.returncode) == (0, 0), restarted.stderr
-    assert "going on after step 3" in restarted.stderr
+    # Of the last state, or of what the other rank saved when torchrun stopped it.
+    assert re.search(r"going on after step [3-9]", restarted.stderr)
     assert losses(cut) == losses(whole)
     assert (cut / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
