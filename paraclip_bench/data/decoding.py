@@ -53,6 +53,7 @@ def _has_alpha(image: Image.Image) -> bool:
 def shallow(image: Image.Image, where: str) -> Image.Image:
     """An image of 8 bits a channel: 16 bits are scaled by 1/257, and floats of 0 to 1 by 255.
 
+    A TIFF of 9 to 15 bits is scaled by its own largest value, and one whose white is zero inverted.
     Pillow's own conversion cuts both off at 255, so that a 16-bit photo would be white. Raises
     `DataError` for values outside of that, naming `where`.
     """
@@ -66,11 +67,28 @@ def shallow(image: Image.Image, where: str) -> Image.Image:
         # NaN is not inside either.
         is_inside = bool(((values >= 0) & (values <= 1)).all())
     else:
-        inside, scaled = "0 to 65,535", values.astype(np.float64) / 257
-        is_inside = bool(((values >= 0) & (values <= 65_535)).all())
+        most, is_inverted = _white(image)
+        inside, scaled = f"0 to {most:,}", values.astype(np.float64) * (255 / most)
+        is_inside = bool(((values >= 0) & (values <= most)).all())
+        scaled = 255 - scaled if is_inverted else scaled
     if not is_inside:
         raise DataError(
             f"{where} has values outside of {inside}, so nobody knows which is white; "
             "save it with 8 or 16 bits a channel"
         )
     return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+
+
+def _white(image: Image.Image) -> tuple[int, bool]:
+    """The value of white in a deep grey image, and whether it is that of black instead.
+
+    A TIFF says so by its tags; Pillow heeds the second for 8 bits alone.
+    """
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS_PER_SAMPLE, 16)
+    bits = bits[0] if isinstance(bits, tuple) and bits else bits
+    most = 2**bits - 1 if image.mode != "I" and bits in range(9, 16) else 65_535
+    return most, tags.get(_PHOTOMETRIC) == 0

@@ -82,6 +82,11 @@ def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
 def _txt(path: Path) -> Iterator[Row]:
     """A caption a line; or a table of image and caption, where all lines are rows of one."""
     first = [line for _, line in islice(_text_lines(path), _FIRST_LINES)]
+    if len(first) == 1 and "\r" in first[0]:
+        raise DataError(
+            f"{path} is one line with carriage returns in it, as old Macs end lines; convert them "
+            "to new lines"
+        )
     table = _table([line for line in first if line.strip()], path)
     if table is not None:
         yield from _table_rows(path, table)
@@ -100,12 +105,16 @@ class _Table:
 
 _DELIMITERS = "\t|,;"
 _ENDING = "|".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-# 1.jpg,A dog   1.jpg#0<TAB>A dog   1.jpg| 0| A dog   1.jpg A dog
+# 1.jpg,A dog   1.jpg#0<TAB>A dog   1.jpg| 0| A dog   1.jpg: A dog   "1.jpg","A dog"   1.jpg A dog
+# COCO_val2014_000000391895 A dog   1000268201_693b08cb0e A dog
 _NAMED_LINE = re.compile(
-    rf"\s*(?P<image>[^\s|,;#]+\.(?:{_ENDING}))(?:#(?P<number>\d+))?"
-    r"(?:\s*[\t|,;]\s*\d{1,2}(?=\s*[\t|,;]))?(?:\s*[\t|,;]\s*|\s+)(?P<text>\S.*)",
+    rf"\s*(?P<quote>\"?)(?P<image>[^\s|,;#\"]+\.(?:{_ENDING})|COCO_\w+_\d{{12}}|\d{{5,}}_[0-9a-f]{{8,}})"
+    r"(?P=quote)(?:#(?P<number>\d+))?"
+    r"(?:\s*[\t|,;]\s*\d{1,2}(?=\s*[\t|,;]))?(?:\s*[\t|,;:]\s*|\s+)(?P<text>\S.*)",
     re.IGNORECASE,
 )
+# A dog,1.jpg
+_NAMED_BEHIND = re.compile(rf".*\S\s*[\t|,;]\s*\"?[^\s|,;]+\.(?:{_ENDING})\"?\s*", re.IGNORECASE)
 
 
 def _table(first: Sequence[str], path: Path) -> _Table | None:
@@ -127,6 +136,12 @@ def _table(first: Sequence[str], path: Path) -> _Table | None:
         if body is rest and headers and not is_image_name(head.split(headers[0])[0].strip()):
             return _Table(headers[0], tuple(n.strip() for n in head.split(headers[0])))
         return _Table()
+    if _mostly(first, lambda line: bool(_NAMED_BEHIND.fullmatch(line))):
+        raise UsageError(
+            f"{path} has an image's name at the end of its lines, so it is a table and not a "
+            "caption a line; let its first line name the columns (caption,image) and its name end "
+            "in .csv"
+        )
     tabs = head.count("\t")
     if tabs and len(first) > 1 and _mostly(first, lambda line: line.count("\t") == tabs):
         raise UsageError(

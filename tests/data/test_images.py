@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import pickle
+import struct
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -340,3 +341,26 @@ def test_an_image_that_no_memory_holds_once_it_is_resized_is_named(tmp_path: Pat
     for look in (ref.open, lambda: ref.sha256):
         with pytest.raises(DataError, match=r"huge\.png has 6,442,450,944 bytes"):
             look()
+
+
+def _tiff(bits: int, photometric: int, values: np.ndarray) -> bytes:
+    """A grey TIFF of packed samples [h, w], by the format's own description (TIFF 6.0)."""
+    height, width = values.shape
+    packed = "".join("".join(f"{value:0{bits}b}" for value in row) for row in values)
+    pixels = int(packed, 2).to_bytes(len(packed) // 8, "big")
+    if bits == 16:  # whole words have the file's byte order
+        pixels = values.astype("<u2").tobytes()
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8)]
+    tags += [(277, 1), (278, height), (279, len(pixels))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II" + struct.pack("<HI", 42, 8 + len(pixels)) + pixels + directory
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(12, 1), (16, 1), (16, 0)])
+def test_a_tiff_is_as_bright_as_its_tags_say(bits: int, photometric: int) -> None:
+    shares = np.array([[0.0, 0.25, 0.5, 1.0]] * 2)
+    given = 1 - shares if photometric == 0 else shares
+    values = np.rint(given * (2**bits - 1)).astype(int)
+    found = ImageRef("x", data=_tiff(bits, photometric, values)).open()
+    assert np.asarray(found)[..., 0] == pytest.approx(255 * shares, abs=1)

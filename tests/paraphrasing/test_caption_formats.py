@@ -316,3 +316,30 @@ def test_usual_fields_are_known_in_any_case(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("Image,Caption\na.jpg,a dog runs\n")
     (row,) = read_captions(caption_files(tmp_path / "c.csv"), CaptionFields())
     assert (row.text, row.image) == ("a dog runs", "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("lines", "image"),
+    [
+        (['"1.jpg","A dog runs"', '"2.jpg","A cat, asleep"'], "1.jpg"),
+        (["img_001.jpg: A dog runs", "img_002.jpg: A cat sits"], "img_001.jpg"),
+        (["COCO_val2014_000000391895 A dog runs"] * 2, "COCO_val2014_000000391895"),
+        (["1000268201_693b08cb0e A dog runs"] * 2, "1000268201_693b08cb0e"),
+    ],
+)
+def test_an_image_in_front_of_each_line_is_none_of_its_words(
+    tmp_path: Path, lines: list[str], image: str
+) -> None:
+    (tmp_path / "c.txt").write_text("\n".join(lines))
+    first = next(read_captions(caption_files(tmp_path / "c.txt"), CaptionFields()))
+    assert (first.image, first.text) == (image, "A dog runs")
+
+
+def test_an_image_behind_each_line_and_ends_of_old_macs_are_refused(tmp_path: Path) -> None:
+    for content, said in (
+        ("A dog runs,1.jpg\nA cat, asleep,2.jpg\n", "at the end of its lines"),
+        ("A dog runs\rA cat sits\rA bird flies", "carriage returns"),
+    ):
+        (tmp_path / "c.txt").write_bytes(content.encode())
+        with pytest.raises(BenchError, match=said):
+            list(read_captions(caption_files(tmp_path / "c.txt"), CaptionFields()))
