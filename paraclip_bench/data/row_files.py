@@ -96,9 +96,19 @@ def read_json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 def read_json(path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """What a JSON file holds; `pairs_hook` makes an object of its pairs, in place of dict."""
-    text = read_text(path)
+    return _parsed(read_text(path), path, pairs_hook)
+
+
+def _parsed(
+    content: str | bytes,
+    path: Path,
+    pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """What the JSON of a whole file holds; `DataError` where it cannot be read."""
     try:
-        return parse_json(text, pairs_hook)
+        return parse_json(content, pairs_hook)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8; convert the file to UTF-8") from error
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}); "
@@ -240,17 +250,7 @@ def _document(path: Path) -> Any:
             f"{path} is one JSON document of more than {_DOCUMENT_BYTES >> 30} GiB; "
             "write it as JSON lines, one object a line"
         )
-    try:
-        return parse_json(content.removeprefix(codecs.BOM_UTF8))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8; convert the file to UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}, line {error.lineno}: not valid JSON ({error.msg}); "
-            "the file may be cut off, copy it again"
-        ) from error
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON that can be read ({error}); copy it again") from error
+    return _parsed(content.removeprefix(codecs.BOM_UTF8), path)
 
 
 def json_object(line: bytes, where: str) -> dict[str, Any]:

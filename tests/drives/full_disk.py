@@ -12,11 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from commands import COMMANDS, hub_of_sts16, prepare, start
+from commands import COMMANDS, drive_each, prepare, start
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 _INSIDE = "PARACLIP_DISK_DRIVE"
@@ -92,15 +92,8 @@ def main() -> None:
         "--shares", type=float, nargs="*", default=SHARES, help="of the room needed"
     )
     options = parser.parse_args()
-    failed = False
-    with tempfile.TemporaryDirectory() as folder, hub_of_sts16() as hub:
-        for name in options.only:
-            try:
-                print(drive(name, options.shares, Path(folder), hub), flush=True)
-            except AssertionError as error:
-                print(f"{name}: FAILED: {error}", flush=True)
-                failed = True
-    sys.exit(failed)
+    drives = ((name, partial(drive, name, options.shares)) for name in options.only)
+    sys.exit(drive_each(drives))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from commands import COMMANDS, hub_of_sts16, prepare, start
+from commands import COMMANDS, drive_each, prepare, start
 
 
 def drive(name: str, kills: int, rng: random.Random, root: Path, hub: str) -> str:
@@ -69,15 +69,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=COMMANDS, default=list(COMMANDS))
     options = parser.parse_args()
-    rng, failed = random.Random(options.seed), False
-    with tempfile.TemporaryDirectory() as folder, hub_of_sts16() as hub:
-        for name in options.only:
-            try:
-                print(drive(name, options.kills, rng, Path(folder), hub), flush=True)
-            except AssertionError as error:
-                print(f"{name}: FAILED: {error}", flush=True)
-                failed = True
-    sys.exit(failed)
+    rng = random.Random(options.seed)
+    drives = ((name, partial(drive, name, options.kills, rng)) for name in options.only)
+    sys.exit(drive_each(drives))
 
 
 if __name__ == "__main__":

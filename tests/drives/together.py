@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from commands import COMMANDS, hub_of_sts16, prepare, start
+from commands import COMMANDS, drive_each, prepare, start
 
 
 def drive(name: str, processes: int, root: Path, hub: str) -> str:
@@ -44,17 +44,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=COMMANDS, default=list(COMMANDS))
     options = parser.parse_args()
-    failed = False
-    with tempfile.TemporaryDirectory() as folder, hub_of_sts16() as hub:
-        for name in options.only:
-            for processes in options.processes:
-                for _ in range(options.rounds):
-                    try:
-                        print(drive(name, processes, Path(folder), hub), flush=True)
-                    except AssertionError as error:
-                        print(f"{name}: FAILED: {error}", flush=True)
-                        failed = True
-    sys.exit(failed)
+    drives = (
+        (name, partial(drive, name, processes))
+        for name in options.only
+        for processes in options.processes
+        for _ in range(options.rounds)
+    )
+    sys.exit(drive_each(drives))
 
 
 if __name__ == "__main__":

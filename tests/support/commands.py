@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,19 @@ def start(
         stderr=(said or folder / "said.txt").open("wb"),
         start_new_session=True,
     )
+
+
+def drive_each(drives: Iterable[tuple[str, Callable[[Path, str], str]]]) -> bool:
+    """Call each drive, named, with a folder and a hub; print its line. Whether one failed."""
+    failed = False
+    with tempfile.TemporaryDirectory() as folder, hub_of_sts16() as hub:
+        for name, drive in drives:
+            try:
+                print(drive(Path(folder), hub), flush=True)
+            except AssertionError as error:
+                print(f"{name}: FAILED: {error}", flush=True)
+                failed = True
+    return failed
 
 
 @contextlib.contextmanager
