@@ -130,6 +130,7 @@ def finetune(
     )
     with exif_applied(exif):
         if not _read_and_claim(run):
+            interrupts.note("")
             progress.say(f"{run.folder} is already made by this recipe from this base and data")
             return run.folder
         if job.notice:
@@ -162,6 +163,7 @@ def _read_and_claim(run: _Run) -> bool:
     made of them lies beside the folder until that is claimed.
     """
     beside = run.made.folder
+    _note_start(run)
     try:
         run.table, run.report = run.made.table(skip_bad=run.skip_bad)
         if len(run.table) < run.batch:
@@ -172,13 +174,19 @@ def _read_and_claim(run: _Run) -> bool:
         # Rank 0 looks, and all hear of it.
         run.folder, is_new = run.group.on_first(lambda: _claim(run))
         if is_new:
+            # The folder may be another one now.
+            _note_start(run)
             _settle(run)
-            if not (run.folder / STATE).is_file():
-                interrupts.note("and training starts at step 1")
     finally:
         if run.made.folder == beside:
             run.made.discard()
     return bool(is_new)
+
+
+def _note_start(run: _Run) -> None:
+    """What a stop says of a run without a state; the loop says it of one that has a state."""
+    has_state = (run.folder / STATE).is_file()
+    interrupts.note("" if has_state else "and training starts at step 1")
 
 
 def _claim(run: _Run) -> tuple[Path, bool]:
