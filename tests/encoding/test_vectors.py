@@ -250,7 +250,7 @@ class Slightly:
 
 
 @pytest.mark.parametrize(
-    ("share", "is_said"), [(0, False), (1e-6, False), (1e-4, True), (1e-3, True)]
+    ("share", "is_said"), [(0, False), (1e-6, False), (3e-4, True), (1e-3, True)]
 )
 def test_a_small_dependence_on_the_batch_is_said_and_is_no_error(share, is_said, capsys):
     model = Model("mine.py:Mine", Slightly(share))

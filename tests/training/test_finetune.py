@@ -335,7 +335,7 @@ def test_a_run_that_is_refused_leaves_no_folder(
     with pytest.raises(BenchError, match=r"3\.png"):
         run(base, pairs, recipe_file(tmp_path), out)
     assert not out.exists()
-    recipe = "batch_size = 8\nsteps = 2\n[validation]\nshare = 0.9\nevery = 1\n"
+    recipe = "batch_size = 8\nsteps = 2\n[validation]\nshare = 0.5\nevery = 1\n"
     broken.write_bytes(whole)
     with pytest.raises(BenchError, match=r"left to train on|holds out"):
         run(base, pairs, recipe, out)
