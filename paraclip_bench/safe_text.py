@@ -1,4 +1,4 @@
-"""Foreign text made safe for where it is shown: a terminal, an error, Markdown, HTML, CSV.
+"""Text for where it is shown: foreign text made safe for a terminal, Markdown, HTML, CSV.
 
 Names, captions, file names and what a service says are foreign. JSON needs none of this: `json`
 escapes what it writes.
@@ -46,6 +46,11 @@ def sentence(text: str) -> str:
     if len(shown) > _QUOTED:
         shown = _QUOTES.sub(lambda found: cut(found[0], _QUOTED), shown)
     return cut(shown, _SENTENCE)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number and what is counted: `1 pair`, `2,000 pairs`; `plural` where it is not noun + s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def cut(text: str, length: int) -> str:

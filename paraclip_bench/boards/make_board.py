@@ -25,6 +25,7 @@ from paraclip_bench.boards.selection import (
     RowKey,
     Selection,
     choose_board_suite,
+    is_recomputed,
     select,
 )
 from paraclip_bench.errors import BenchError, DataError, UsageError, reason_of
@@ -32,6 +33,7 @@ from paraclip_bench.metrics.metric import Metric, TooShallow
 from paraclip_bench.metrics.resampling import Estimate, estimate, interval, replicates
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import read_outcomes
+from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Group, Task, UnknownScore
 from paraclip_bench.tasks.catalog import all_metrics, all_tasks, load_task
 
@@ -109,15 +111,17 @@ def make_board(
         (*selection.left_out, *table.not_computed),
         None if reference is None else published_rows(selection, columns, reference),
         _partial(selection, known),
-        _notes(selection),
+        _notes(selection, known),
     )
 
 
-def _notes(selection: Selection) -> tuple[str, ...]:
+def _notes(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
     """What a reader must know of results that are shown: no outcomes, or no digests of them."""
     own = [e for e in selection.cells.values() if not e.result.provenance.scored_by]
     bare = [e.shown for e in own if not e.has_outcomes]
-    old = [e.shown for e in own if e.has_outcomes and e.result.digests is None]
+    found = [e for e in own if e.has_outcomes and e.result.digests is None]
+    old = [e.shown for e in found if is_recomputed(e, tasks.get(e.result.task))]
+    unknown = [e.shown for e in found if e.shown not in old]
     notes = []
     if bare:
         notes.append(
@@ -127,7 +131,12 @@ def _notes(selection: Selection) -> tuple[str, ...]:
     if old:
         notes.append(
             f"written by version 0.1.0, without a digest of the outcomes: {_listed(old)}; their "
-            "scores were compared with their outcomes"
+            "scores were compared with their outcomes, and their intervals computed again"
+        )
+    if unknown:
+        notes.append(
+            f"written by version 0.1.0, without a digest: {_listed(unknown)}; nothing could be "
+            "compared, because their task, or that version of it, is not here"
         )
     return tuple(notes)
 
@@ -146,7 +155,7 @@ def _partial(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
         own = entry.is_cut or entry.result.data.source == "demo"
         if whole is not None and entry.result.n != whole and not own:
             title = _title(selection, measure, task)
-            found.append(f"{title} ({entry.result.n:,} examples, not {whole:,})")
+            found.append(f"{title} ({counted(entry.result.n, 'example')}, not {whole:,})")
     return tuple(found)
 
 
@@ -341,6 +350,10 @@ class _Estimates:
             score = entries[0].result.scores[column.score]
             if not entries[0].has_outcomes and not column.scored_by:
                 return Estimate(score.value, None, None)
+            if is_recomputed(entries[0], self._tasks.get(entries[0].result.task)):
+                # Its value was compared when it was chosen; an interval takes long.
+                again = self._computed(column, entries[0])
+                return again and Estimate(score.value, again.low, again.high)
             return Estimate(score.value, score.low, score.high)
         value = _mean(entries, column.score)
         draws = None if value is None else self._mean_draws(column, entries)
@@ -414,7 +427,7 @@ def _too_shallow(entry: Entry, error: TooShallow) -> str:
     """What outcomes lack, with the command that measures the result again and keeps enough."""
     result = entry.result
     if result.provenance.depth is not None and error.kept < result.provenance.depth:
-        return f"looks at {error.needed} places, and the whole gallery has {error.kept}"
+        return f"looks at {counted(error.needed, 'place')}, and the whole gallery has {error.kept}"
     words = ["run", "--model", result.model.spec, "--task", result.task]
     words += ["--protocol", result.protocol, "--suite", result.suite]
     if result.data.source == "folder":

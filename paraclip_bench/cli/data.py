@@ -13,6 +13,7 @@ import typer
 
 from paraclip_bench.cli.shared import CaptionFieldOption, ImageFieldOption, JsonOption, table
 from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.safe_text import counted
 
 if TYPE_CHECKING:
     from paraclip_bench.encoding.vector_store import StoreSummary
@@ -235,7 +236,10 @@ def paraphrased_retrieval(
     with progress.track("building", None) as advance:
         counts = build(source, output, dev_share=dev_share, advance=advance)
     for split, found in counts.items():
-        progress.say(f"{output / split}: {found['queries']} queries on {found['images']} images")
+        progress.say(
+            f"{output / split}: {counted(found['queries'], 'query', 'queries')} on "
+            f"{counted(found['images'], 'image')}"
+        )
     typer.echo(json.dumps(counts) if as_json else str(output))
 
 
@@ -266,8 +270,7 @@ def cache(
     store, progress = VectorStore(), Progress()
     if size is not None or age is not None:
         removed, freed = store.prune(size, age)
-        vectors = "1 vector" if removed == 1 else f"{removed} vectors"
-        progress.say(f"removed {vectors}, freed {size_text(freed)}")
+        progress.say(f"removed {counted(removed, 'vector')}, freed {size_text(freed)}")
     summary = store.summary()
     if store.was_reset:
         progress.say(f"{summary.path} was damaged and has been started again, empty")

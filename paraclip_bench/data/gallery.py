@@ -15,6 +15,7 @@ from paraclip_bench.data.row_files import is_torn, read_text
 from paraclip_bench.data.tar_files import tar_members
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import ending
+from paraclip_bench.safe_text import counted
 
 _FOLDERS = ("images", "val2014", "val2017")
 _LIST = "gallery.txt"
@@ -79,8 +80,8 @@ def read_gallery(folder: Path, least: int) -> Gallery:
         gallery = _listed(gallery, names)
     if len(gallery.images) < least:
         raise DataError(
-            f"{gallery.where} has {len(gallery.images)} images, and a top {least} needs {least}; "
-            "put the whole gallery there"
+            f"{gallery.where} has {counted(len(gallery.images), 'image')}, and a top "
+            f"{least} needs {least}; put the whole gallery there"
         )
     return gallery
 

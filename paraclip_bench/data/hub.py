@@ -35,6 +35,7 @@ from paraclip_bench.errors import BenchError, DataError, reason_of
 from paraclip_bench.files import atomic, write_text
 from paraclip_bench.progress import Progress
 from paraclip_bench.proxies import all_proxies, proxy_for, redacted
+from paraclip_bench.safe_text import counted
 
 # How long to wait for the hub's first answer. Its libraries would try for 24 seconds a file.
 PATIENCE = 5.0
@@ -153,7 +154,7 @@ def load(pin: Pin, root: Path | None = None) -> Any:
         ) from error
     if pin.rows is not None and len(rows) != pin.rows:
         raise DataError(
-            f"data set {pin} in {folder} has {len(rows):,} rows where there must be "
+            f"data set {pin} in {folder} has {counted(len(rows), 'row')} where there must be "
             f"{pin.rows:,}; the copy is not whole, fetch it again (data prefetch)"
         )
     for name, feature in rows.features.items():

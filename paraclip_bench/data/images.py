@@ -21,6 +21,7 @@ from paraclip_bench.data import digest_cache
 from paraclip_bench.data.decoding import TURNS, header_of, shallow
 from paraclip_bench.data.row_files import is_torn
 from paraclip_bench.errors import BenchError, DataError
+from paraclip_bench.files import regular
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +237,7 @@ class ImageRef:
     def _file(self) -> Path:
         if self.path is None:
             raise DataError(f"image {self.id!r} has neither a path nor bytes; give one of them")
-        return self.path
+        return regular(self.path)
 
     @property
     def _where(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import ending, parse_json
+from paraclip_bench.files import ending, parse_json, regular
 
 LINE_BYTES = 1 << 24
 """The longest line that a reader of lines takes into memory."""
@@ -38,7 +38,7 @@ def wrong_ending(file: Path, known: Sequence[str], what: str) -> UsageError:
 def read_text(path: Path) -> str:
     """The UTF-8 text of a file (a byte-order mark is dropped)."""
     try:
-        raw = path.read_bytes()
+        raw = regular(path, streams=True).read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; check the path") from error
     except OSError as error:
@@ -150,7 +150,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked where its name ends in .gz; `DataError` if unreadable."""
     try:
         with (
-            path.open("rb") as file,
+            regular(path).open("rb") as file,
             gzip.GzipFile(fileobj=file) if ending(path).endswith(".gz") else file as content,
         ):
             yield content  # type: ignore[misc]
@@ -306,7 +306,7 @@ def parquet_rows(
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(regular(path)) as file:
             chosen = None if columns is None else columns(file.schema_arrow)
             for batch in file.iter_batches(at_once, columns=chosen):
                 yield from batch.to_pylist()

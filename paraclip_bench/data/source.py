@@ -15,6 +15,7 @@ from paraclip_bench.data.snapshot import (
     read_manifest,
 )
 from paraclip_bench.errors import DataError, MissingData, UsageError
+from paraclip_bench.files import regular
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class FolderSource:
     def file(self, relative: str) -> Path:
         """The file of that place in the layout; `MissingData` where it is missing."""
         path = self.root / relative
-        if not path.is_file():
+        if not regular(path).is_file():
             raise self._missing(relative, "it")
         return path
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from paraclip_bench.data.images import IMAGE_SUFFIXES, FilePart, ImageRef, file_in, is_hidden
 from paraclip_bench.errors import DataError
-from paraclip_bench.files import parse_json
+from paraclip_bench.files import parse_json, regular
 
 # Rows come in the order of their shards, so few tables of contents are in use at once.
 _SHARDS = 8
@@ -42,7 +42,7 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
     """
     try:
         # Without compression alone is a file's place in the tar its place on the disk.
-        with tarfile.open(path, "r:", tarinfo=_Member) as tar:
+        with tarfile.open(regular(path), "r:", tarinfo=_Member) as tar:
             for member in tar:
                 # Of a sparse file the bytes lie elsewhere, and may be many more than the tar has.
                 if member.issparse():

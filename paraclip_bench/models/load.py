@@ -11,6 +11,7 @@ from typing import Any
 
 from paraclip_bench import registry
 from paraclip_bench.errors import BenchError, ModelError, UsageError, reason_of
+from paraclip_bench.files import regular
 from paraclip_bench.models.adapter import Context, Model, is_alias, may_name_suite
 
 
@@ -100,7 +101,7 @@ def _from_file(spec: str) -> tuple[Any, str | None]:
     class_name, _, argument = tail.partition(":")
     if not class_name:
         raise UsageError(f"the model {spec!r} names no class; write {path}:Class")
-    if not path.is_file():
+    if not regular(path).is_file():
         raise UsageError(f"the model {spec!r} names a file that does not exist, {path}")
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
     module_name = f"paraclip_bench_custom_{path.stem}_{digest}"

@@ -18,7 +18,7 @@ from paraclip_bench.data.row_files import (
     wrong_ending,
 )
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import atomic, ending
+from paraclip_bench.files import atomic, ending, regular
 
 FORMATS = (".jsonl", ".parquet")
 _AT_ONCE = 4096
@@ -147,7 +147,7 @@ _OBJECTS = ("sampling", "usage", "flags")
 
 def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a jsonl or Parquet file; `DataError` where one has no caption or paraphrase."""
-    if not path.is_file():
+    if not regular(path).is_file():
         raise UsageError(f"{path} does not exist; check the path of the pairs")
     if ending(path) not in (*JSON_LINES, ".parquet"):
         raise wrong_ending(path, FORMATS, "pairs")

@@ -22,6 +22,7 @@ from paraclip_bench.files import write_text
 from paraclip_bench.paraphrasing.captions import CaptionFields, normal, read_captions
 from paraclip_bench.paraphrasing.pairs_file import first_text, read_pairs
 from paraclip_bench.paraphrasing.wording import words
+from paraclip_bench.safe_text import counted
 
 _FOLDER = "paraphrased-retrieval"
 
@@ -210,7 +211,7 @@ with theirs.
   {second}, not checked by people.
 - Split: an image is in dev where the first 8 bytes of the sha256 of its file name, as a fraction of
   2^64, are below {dev_share}; so it stays where it is when the set grows.
-- Left out: {flagged} rows whose paraphrases are marked as unfit.
+- Left out: {counted(flagged, "row")} whose paraphrases are marked as unfit.
 - Checked: no query equals its paraphrase (case and punctuation aside), every image is there.
 - Gallery: all images of the captions, also those whose caption has no paraphrase.
 - Licence: that of the images and captions; texts made with a provider's model may have conditions

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from paraclip_bench import registry
 from paraclip_bench.errors import BenchError, DataError, UsageError
-from paraclip_bench.files import atomic, parse_json, slug, write_text
+from paraclip_bench.files import atomic, parse_json, regular, slug, write_text
 from paraclip_bench.metrics.metric import Metric
 from paraclip_bench.results.schema import SCHEMA_VERSION, Digests, Result
 from paraclip_bench.tasks.base import ExternallyScoredTask, UnknownScore
@@ -64,7 +64,7 @@ def write(path: Path, result: Result, columns: Mapping[str, npt.NDArray[Any]] | 
 def read(path: Path) -> Result:
     """Read one result; `DataError` for a file that is not one, was edited, or of a later schema."""
     try:
-        raw = parse_json(path.read_text(encoding="utf-8"))
+        raw = parse_json(regular(path).read_text(encoding="utf-8"))
         # First of all: a later schema may lack what this one needs, and is not a damaged file.
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -97,7 +97,8 @@ def _first_of(error: ValidationError) -> str:
 def doubt(path: Path, result: Result) -> str | None:
     """Why a result cannot be what run wrote at `path`; None where nothing speaks against it.
 
-    Looks at its name, which holds a key of what was measured, and at the range of each score.
+    Looks at its name, which holds a key of what was measured, of a result without digests at its
+    folder, and at the range of each score.
     """
     fingerprint = result.model.fingerprint or f"unknown:{result.model.spec}"
     dtype, sha256 = result.provenance.dtype, result.data.sha256
@@ -107,6 +108,13 @@ def doubt(path: Path, result: Result) -> str | None:
         return (
             "its file name is not that of what it says was measured, so one of them was changed; "
             f"what it says belongs in {name}"
+        )
+    # Of later results the name is in the digest, so that a folder may be called otherwise.
+    folder = slug(result.model.name)
+    if result.digests is None and path.parent.name != folder:
+        return (
+            f"it says that its model is {result.model.name!r}, and lies in the folder of another, "
+            f"so one of them was changed; what it says belongs in {folder}/"
         )
     known = _tasks().get(result.task)
     if result.provenance.scored_by:
@@ -151,7 +159,7 @@ def has_outcomes(path: Path, result: Result) -> bool:
     if result.digests.outcomes is None or not file.is_file():
         return False
     try:
-        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        found = hashlib.sha256(regular(file).read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror}); check the disk") from error
     if found != result.digests.outcomes:
@@ -170,7 +178,7 @@ def read_outcomes(path: Path) -> dict[str, npt.NDArray[Any]]:
     file = outcomes_path(path)
     columns = {}
     try:
-        table = pq.read_table(file)
+        table = pq.read_table(regular(file))
         for name in table.column_names:
             values = table[name].combine_chunks()
             if pa.types.is_fixed_size_list(values.type):

@@ -223,7 +223,7 @@ def test_finetune_says_them_and_turns_them(
             exif=exif,
         )
         said = capfd.readouterr().err
-        expected = "3 of 8 images " + ("are turned" if exif else "have an EXIF orientation")
+        expected = "3 of 8 images " + ("are rotated" if exif else "have an EXIF orientation")
         assert f"note: {expected}" in said
         digests.append(json.loads((out / "provenance.json").read_text())["data"]["sha256"])
     assert digests[0] != digests[1]
