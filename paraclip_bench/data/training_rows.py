@@ -17,7 +17,13 @@ from paraclip_bench.data.images import (
     leads_outside,
     outside,
 )
-from paraclip_bench.data.row_files import JSON_LINES, json_rows, parquet_rows, wrong_ending
+from paraclip_bench.data.row_files import (
+    JSON_LINES,
+    json_rows,
+    parquet_rows,
+    refuse_torn,
+    wrong_ending,
+)
 from paraclip_bench.data.tar_files import image_in_tar
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import ending
@@ -70,6 +76,11 @@ def checked_row(
     `image` is the row's where the file itself holds it; else a field names it in `images`. Raises
     `DataError` where there is no folder of images to look in.
     """
+    named = {key: fields.get(key) for key in ("id", "image", "image_id", *TEXTS)}
+    try:
+        refuse_torn(named, where)
+    except DataError as error:
+        return BadRow("unreadable row", str(error))
     if "image" not in needed:
         image = None
     elif image is None:
