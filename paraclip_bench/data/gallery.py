@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paraclip_bench.data.images import ImageRef, is_image_name, left_out
-from paraclip_bench.data.row_files import is_torn, read_text
+from paraclip_bench.data.row_files import read_text
 from paraclip_bench.data.tar_files import link_in_tar, tar_members
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import ending
+from paraclip_bench.safe_text import is_torn
 
 _FOLDERS = ("images", "val2014", "val2017")
 _LIST = "gallery.txt"

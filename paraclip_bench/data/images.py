@@ -19,8 +19,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from paraclip_bench.data import digest_cache
 from paraclip_bench.data.decoding import TURNS, header_of, shallow, stated_size
-from paraclip_bench.data.row_files import is_torn
 from paraclip_bench.errors import BenchError, DataError
+from paraclip_bench.safe_text import is_torn
 
 
 @dataclasses.dataclass(frozen=True)

@@ -190,9 +190,9 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             path.open("rb") as file,
             gzip.GzipFile(fileobj=file) if ending(path).endswith(".gz") else file as content,
         ):
-            if content.peek(2).startswith(_UTF_16):  # type: ignore[attr-defined]
+            if content.peek(2).startswith(_UTF_16):
                 raise _utf_16(path)
-            yield content
+            yield content  # type: ignore[misc]
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; check the path") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -393,25 +393,22 @@ def int_field(row: Mapping[str, Any], key: str, where: str) -> int:
 
 # What is decoded from UTF-8 has no halves, so that JSON has them by these alone.
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
-_TORN = re.compile("[\ud800-\udfff]")
-
-
-def is_torn(text: str) -> bool:
-    """Whether a text has halves of characters (lone surrogates), which no UTF-8 file can hold."""
-    return not text.isascii() and _TORN.search(text) is not None
 
 
 def refuse_torn(value: Any, where: str) -> None:
-    """Raise `DataError` where a text is torn (`is_torn`), in what JSON holds or any part of it."""
+    """Raise `DataError` where a text (`safe_text.is_torn`) of what JSON holds is torn."""
     # Not by recursion, because JSON may be nested more deeply than Python calls may.
     left: list[tuple[Any, Any]] = [(value, None)]
     while left:
         part, place = left.pop()
         if isinstance(part, str):
-            if is_torn(part):
+            if safe_text.is_torn(part):
+                shown = f"{where}{_told(place)}: {safe_text.cut(part, 80)!r}"
+                if safe_text.is_of_bytes(part):
+                    raise DataError(f"{shown} is not UTF-8; rename that file")
                 raise DataError(
-                    f"{where}{_told(place)}: {safe_text.cut(part, 80)!r} has a half of a character "
-                    "(a lone surrogate), which no file of text can hold; fix that text"
+                    f"{shown} has a half of a character (a lone surrogate), which no file of text "
+                    "can hold; fix that text"
                 )
         elif isinstance(part, Mapping):
             left += [(item, (place, key)) for key, item in reversed(list(part.items()))]

@@ -25,7 +25,7 @@ from paraclip_bench.data.row_files import (
     wrong_ending,
 )
 from paraclip_bench.data.tar_files import image_in_tar
-from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.errors import DataError, UsageError, check_name
 from paraclip_bench.files import ending
 
 Kind = Literal[
@@ -193,6 +193,7 @@ def training_files(data: Path) -> list[Path]:
     if not files:
         raise UsageError(f"--data {data} does not exist; check the path")
     for file in files:
+        check_name(file, "the file")
         if ending(file) not in _FORMATS:
             raise wrong_ending(file, _TOLD, "training data")
     formats = sorted({_FORMATS[ending(file)] for file in files})

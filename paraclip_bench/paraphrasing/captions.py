@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paraclip_bench.data.images import is_hidden
-from paraclip_bench.data.row_files import is_torn, refuse_torn, wrong_ending
-from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.data.row_files import refuse_torn, wrong_ending
+from paraclip_bench.errors import DataError, UsageError, check_name
 from paraclip_bench.files import ending, parse_json
 from paraclip_bench.paraphrasing.caption_formats import (
     CAPTION_FIELDS,
@@ -26,6 +26,7 @@ from paraclip_bench.paraphrasing.caption_formats import (
     rows_of,
 )
 from paraclip_bench.paraphrasing.wording import word_count
+from paraclip_bench.safe_text import is_torn
 
 Reason = Literal[
     "unreadable row", "empty", "not a text", "too few words", "too many words", "duplicate"
@@ -111,6 +112,7 @@ def caption_files(path: Path) -> list[Path]:
         if not files:
             raise UsageError(f"{path} does not exist; check the path of the captions")
     for file in files:
+        check_name(file, "the file")
         if ending(file) not in ENDINGS:
             raise wrong_ending(file, _TOLD.split(", "), "captions")
     formats = sorted({ending(file) for file in files})

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from paraclip_bench.data import row_files
 from paraclip_bench.errors import DataError
+from paraclip_bench.safe_text import is_torn
 
 COLUMNS = ("score", "sentence1", "sentence2")
 # What may stand in a field: anything but the two characters that end one.
@@ -243,7 +244,7 @@ def test_a_text_is_torn_where_utf_8_cannot_hold_it(text: str, deep: int) -> None
     nested: Any = {"a": text}
     for _ in range(deep):
         nested = [nested]
-    assert row_files.is_torn(text) is fails()
+    assert is_torn(text) is fails()
     if fails():
         with pytest.raises(DataError, match="a half of a character"):
             row_files.refuse_torn(nested, "here")
