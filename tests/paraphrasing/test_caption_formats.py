@@ -367,8 +367,9 @@ def test_the_line_of_a_row_behind_sep_is_counted(tmp_path: Path) -> None:
 
 def test_captions_behind_a_tab_are_captions(tmp_path: Path) -> None:
     path = tmp_path / "c.txt"
-    path.write_text(f"\t{A}\n\t{B}\t\n\t{A}\n")
-    assert [str(text).strip() for _, text in read(path)] == [A, B, A]
+    for content in (f"\t{A}\n\t{B}\n\t{A}\n", f"{A}\t\n{B}\t\n\t{A}\n"):
+        path.write_text(content)
+        assert [str(text).strip() for _, text in read(path)] == [A, B, A]
 
 
 @pytest.mark.parametrize("name", ["c.csv", "c.tsv", "c.txt", "c.jsonl", "c.json", "c.csv.gz"])
