@@ -40,6 +40,21 @@ def _shown(character: str) -> str:
     return character
 
 
+_TORN = re.compile("[\ud800-\udfff]")
+# What Python makes of bytes in a file's name that are not UTF-8.
+_BYTES = re.compile("[\udc80-\udcff]")
+
+
+def is_torn(text: str) -> bool:
+    """Whether a text has halves of characters (lone surrogates), which no UTF-8 file can hold."""
+    return not text.isascii() and _TORN.search(text) is not None
+
+
+def is_of_bytes(text: str) -> bool:
+    """Whether all halves of characters in a text are bytes of a file's name."""
+    return not is_torn(_BYTES.sub("", text))
+
+
 def sentence(text: str) -> str:
     """Text for an error: one line, long quoted values and very long sentences cut in the middle."""
     shown = line(text)

@@ -228,6 +228,7 @@ def paraphrased_retrieval(
     from paraclip_bench.paraphrasing.captions import CaptionFields, caption_files
     from paraclip_bench.paraphrasing.retrieval_set import RetrievalSetInput, build
     from paraclip_bench.progress import Progress
+    from paraclip_bench.tasks.base import LEAST_DEPTH
 
     source = RetrievalSetInput(
         caption_files(captions), pairs, images, CaptionFields(caption_field, image_field), step
@@ -240,6 +241,12 @@ def paraphrased_retrieval(
             f"{output / split}: {counted(found['queries'], 'query', 'queries')} on "
             f"{counted(found['images'], 'image')}"
         )
+        if found["images"] < LEAST_DEPTH:
+            progress.say(
+                f"note: {output / split} cannot be measured: ao@{LEAST_DEPTH} compares "
+                f"{LEAST_DEPTH} places, so a gallery has at least {LEAST_DEPTH} images; give more "
+                "captions with images, or another --dev-share"
+            )
     typer.echo(json.dumps(counts) if as_json else str(output))
 
 

@@ -14,7 +14,7 @@ from paraclip_bench.data.snapshot import (
     files_folder,
     read_manifest,
 )
-from paraclip_bench.errors import DataError, MissingData, UsageError
+from paraclip_bench.errors import DataError, MissingData, UsageError, check_name
 from paraclip_bench.files import regular
 
 
@@ -130,6 +130,7 @@ Source = HubSource | FolderSource
 
 def folder_source(root: Path) -> Source:
     """The source for --data-dir; `UsageError` where the folder is missing or empty."""
+    check_name(root.resolve(), "--data-dir")
     if not root.is_dir():
         raise UsageError(f"--data-dir {root} is not a folder; name the folder that holds the data")
     if not any(root.iterdir()):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench import registry
-from paraclip_bench.errors import BenchError, ModelError, UsageError, reason_of
+from paraclip_bench.errors import BenchError, ModelError, UsageError, check_name, reason_of
 from paraclip_bench.files import regular
 from paraclip_bench.models.adapter import Context, Model, is_alias, may_name_suite
 
@@ -22,6 +22,7 @@ def load_model(spec: str, context: Context) -> Model:
     under the typed name.
     Raises `UsageError` for an unknown name, `ModelError` for one that cannot be made.
     """
+    check_name(spec, "the model")
     name, argument = _split(spec)
     is_file = name.endswith(".py") or ".py:" in spec
     cls: Any

@@ -11,7 +11,6 @@ from typing import Any
 
 from paraclip_bench.data.row_files import (
     JSON_LINES,
-    is_torn,
     json_object,
     json_rows,
     parquet_rows,
@@ -19,6 +18,7 @@ from paraclip_bench.data.row_files import (
 )
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.files import atomic, ending, regular
+from paraclip_bench.safe_text import is_torn
 
 FORMATS = (".jsonl", ".parquet")
 _AT_ONCE = 4096
