@@ -19,7 +19,7 @@ import open_clip
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
 from paraclip_bench import registry
-from paraclip_bench.data.hub import once_reachable, unreachable
+from paraclip_bench.data.hub import once_reachable, unreachable, without_unusable_variables
 from paraclip_bench.errors import BenchError, ModelError
 from paraclip_bench.files import ending, parse_json, regular
 from paraclip_bench.models.open_clip.model_config import check_tower_config, read_config
@@ -95,7 +95,8 @@ def model_files_of(argument: str) -> ModelFiles:
     config["quick_gelu"] = bool(config.get("quick_gelu")) or bool(tag_config.get("quick_gelu"))
     once_reachable()
     try:
-        weights = Path(download_pretrained(tag_config))
+        with without_unusable_variables():
+            weights = Path(download_pretrained(tag_config))
     except Exception as error:
         raise unreachable(f"weights {argument}", error, ModelError, local=_LOCAL) from error
     return ModelFiles(argument, architecture, tag, config, weights, (weights,))
@@ -194,8 +195,9 @@ def _hub_plan(argument: str) -> ModelFiles:
     name = argument.removeprefix("hf-hub:")
     once_reachable()
     try:
-        config_path = Path(download_pretrained_from_hf(name, filename=CONFIG))
-        weights = Path(download_pretrained_from_hf(name))
+        with without_unusable_variables():
+            config_path = Path(download_pretrained_from_hf(name, filename=CONFIG))
+            weights = Path(download_pretrained_from_hf(name))
     except Exception as error:
         raise unreachable(f"model {argument}", error, ModelError, local=_LOCAL) from error
     config = read_config(config_path)
