@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.metrics.metric import Columns, Floats, Statistic, batched
+from paraclip_bench.metrics.metric import Columns, Floats, MeanOf, Statistic
 
 # Scores held at once, 256 MB of them: a gallery of a million is scored 64 queries at a time.
 _SCORES = 1 << 26
@@ -154,12 +154,10 @@ def recall_of(column: str, k: int) -> Statistic:
     queries. NaN where no query has a target.
     """
 
-    @batched
-    def statistic(columns: Columns, weights: Floats) -> Floats:
+    def each(columns: Columns) -> tuple[Floats, Floats]:
         ranks = columns[column].reshape(len(columns[column]), -1)
         queries = (ranks > 0).sum(axis=1).astype(np.float64)
         found = ((ranks > 0) & (ranks <= k)).sum(axis=1).astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray((weights @ found) / (weights @ queries))
+        return found, queries
 
-    return statistic
+    return MeanOf(each)

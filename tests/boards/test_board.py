@@ -11,7 +11,7 @@ from paraclip_bench.boards import make_board as make_board_module
 from paraclip_bench.boards.board import Board, Cell
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.errors import UsageError
-from paraclip_bench.metrics.resampling import Estimate, estimate, interval, point, replicates
+from paraclip_bench.metrics.inference import Estimate, estimate, interval, point, replicates
 from paraclip_bench.results.store import outcomes_path
 from paraclip_bench.tasks.base import Group
 from paraclip_bench.tasks.catalog import all_tasks, load_task

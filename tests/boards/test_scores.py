@@ -15,7 +15,7 @@ from paraclip_bench.boards.formats import as_json
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.cli.app import app
 from paraclip_bench.errors import UsageError
-from paraclip_bench.metrics.resampling import interval, replicates
+from paraclip_bench.metrics.inference import interval, replicates
 from paraclip_bench.results.store import outcomes_path
 from paraclip_bench.tasks.catalog import load_task
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from paraclip_bench.evaluation.scoring import MIN_CLUSTERS, details
 from paraclip_bench.metrics.accuracy import mean_of
 from paraclip_bench.metrics.correlation import spearman_of
-from paraclip_bench.metrics.resampling import estimate
+from paraclip_bench.metrics.inference import estimate
 from paraclip_bench.tasks.base import Protocol, Task
 
 

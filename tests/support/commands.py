@@ -17,7 +17,7 @@ import numpy as np
 from compare_results import differences
 from hub_stand_in import serve
 
-from paraclip_bench.metrics.resampling import estimates
+from paraclip_bench.metrics.inference import estimates
 from paraclip_bench.results import store
 from paraclip_bench.results.schema import Score
 from paraclip_bench.tasks.catalog import load_task

@@ -10,7 +10,7 @@ import pytest
 
 from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.resampling import cluster_weights, point, replicates
+from paraclip_bench.metrics.inference import cluster_weights, point, replicates
 from paraclip_bench.tasks.captioned_retrieval import CocoKarpathy, Flickr30kKarpathy
 
 TASK = Flickr30kKarpathy()

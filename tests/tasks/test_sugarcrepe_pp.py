@@ -13,7 +13,7 @@ from paraclip_bench.api import evaluate
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError
 from paraclip_bench.evaluation.scoring import details
-from paraclip_bench.metrics.resampling import estimate, point
+from paraclip_bench.metrics.inference import estimate, point
 from paraclip_bench.tasks.sugarcrepe_pp import SUBSETS, SugarCrepePP
 
 # PROTOCOLS.md of the real data: all-MiniLM-L6-v2, TOT.

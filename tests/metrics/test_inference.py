@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from paraclip_bench.metrics import resampling
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of, mean_within
 from paraclip_bench.metrics.correlation import spearman_of
-from paraclip_bench.metrics.resampling import (
+from paraclip_bench.metrics.inference import (
     Estimate,
     estimate,
     estimates,
