@@ -16,6 +16,7 @@ from paraclip_bench.boards.selection import Column, Entry, Measure, RowKey, Sele
 from paraclip_bench.errors import DataError, reason_of
 from paraclip_bench.metrics.comparison_tests import hochberg, holm, paired, smallest_difference
 from paraclip_bench.metrics.inference import (
+    ANY,
     Contributions,
     Estimate,
     bounds_of,
@@ -103,7 +104,7 @@ class Estimates:
 
     def _bounds(self, column: Column) -> tuple[float, float]:
         statistic = self._statistic(column.measures[0].task, column.score)
-        return bounds_of(statistic) if statistic is not None else (-np.inf, np.inf)
+        return bounds_of(statistic) if statistic is not None else ANY
 
     def contributions(self, column: Column, row: RowKey) -> Contributions | None:
         """What each block of clusters adds to a column's score; None where that is not known."""
@@ -143,7 +144,7 @@ class Estimates:
             apart = spread((one,), (two,))
             value = found[key].value
             assert value is not None
-            interval = with_interval(value, apart, (-np.inf, np.inf), one.n)
+            interval = with_interval(value, apart, ANY, one)
             is_lower = columns[key[0]].lower_is_better
             verdict = UNCLEAR
             if among < ALPHA and value != 0:

@@ -276,24 +276,28 @@ def clopper_pearson(p: float, n: float) -> tuple[float, float]:
 
 
 def with_interval(
-    value: float, found: Spread, bounds: tuple[float, float], n: float, *, is_rate: bool = False
+    value: float, found: Spread, bounds: tuple[float, float], parts: Contributions
 ) -> Estimate:
     """A value with its 95% interval within bounds, and the name of the method.
 
+    found: the value's error; parts: what the value is the sum of.
+
     A value between 0 and 1 has Clopper and Pearson's interval for the number of independent right
     or wrong answers that would have its error (Korn & Graubard 1998): it covers near 0 and 1 and
-    for few cases, where what is symmetric about the value does not. n: how many cases there are; a
-    rate is not taken as more. A correlation has a t interval on Fisher's scale, any other value a
-    plain one. No interval has a width of zero: there is none where all blocks say the same.
+    for few cases, where what is symmetric about the value does not. A correlation has a t interval
+    on Fisher's scale, any other value a plain one. No interval has a width of zero: there is none
+    where all blocks say the same, unless the range is known, for then cases of another value are
+    possible, one a block.
     """
     error, reach = math.sqrt(found.variance), found.reach()
     if bounds == (0.0, 1.0):
-        # Values at the end of the range vary, although these did not show it.
-        cases = float(n)
-        if error > 1e-12 and 0 < value < 1:
-            whole = Spread(value, ((found.variance, n - 1),))
+        cases = float(len(parts.shares))
+        if parts.right is not None:
+            cases = float(parts.n)
+        elif error > 1e-12 and 0 < value < 1:
+            whole = Spread(value, ((found.variance, max(parts.n - 1, 1)),))
             cases = value * (1 - value) / found.variance * (whole.reach() / reach) ** 2
-            cases = min(cases, float(n)) if is_rate else cases
+            cases = min(cases, float(parts.n)) if parts.is_rate else cases
         low, high = clopper_pearson(min(max(value, 0.0), 1.0), cases)
         return Estimate(value, low, high, "clopper-pearson")
     if error < 1e-12:
@@ -346,4 +350,4 @@ def score_with_interval(
 ) -> Estimate:
     """A score's value with the interval that its contributions give."""
     bounds = (0.0, 1.0) if parts.is_rate else bounds
-    return with_interval(value, spread([parts]), bounds, parts.n, is_rate=parts.is_rate)
+    return with_interval(value, spread([parts]), bounds, parts)

@@ -6,7 +6,14 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 SCHEMA_VERSION = 1
 
@@ -27,6 +34,13 @@ class Score(_Part):
     low: FiniteFloat | None
     high: FiniteFloat | None
     method: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_method(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = dump(self)
+        if found.get("method", "") is None:
+            del found["method"]
+        return found
 
 
 class Part(_Part):
