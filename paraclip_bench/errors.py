@@ -40,6 +40,15 @@ class UsageError(BenchError):
     exit_code = 2
 
 
+def check_name(name: object, what: str) -> None:
+    """Raise `UsageError` for the name of `what` (a file, a folder) that is not UTF-8.
+
+    No result, report or pair could be written that has it, which is better known beforehand.
+    """
+    if safe_text.is_torn(str(name)):
+        raise UsageError(f"{what} {str(name)!r} is not UTF-8; rename that file or folder")
+
+
 class DataError(BenchError):
     """A data file is missing, unreadable or does not hold what it should."""
 

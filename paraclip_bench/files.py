@@ -9,13 +9,14 @@ import contextlib
 import json
 import os
 import re
+import stat
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.errors import BenchError
+from paraclip_bench.errors import BenchError, DataError
 
 
 @contextlib.contextmanager
@@ -24,6 +25,8 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Raises `BenchError` where the folder or the file cannot be written.
     """
+    if path.is_dir():
+        raise BenchError(f"{path} is a folder, and a file is to be written; name a file in it")
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +108,38 @@ def forget_temporaries(path: Path) -> None:
     """Delete what writes of a file that were killed left beside it."""
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink(missing_ok=True)
+
+
+_NO_FILES = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+# Pipes that somebody writes to already: `<(command)` of a shell, and standard input.
+_STREAMS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+
+
+def regular(path: Path, *, streams: bool = False) -> Path:
+    """`path` itself, where opening it cannot wait for ever: readers of a user's files ask first.
+
+    What is missing, or a folder, the opening names. Raises `DataError` for a pipe, a socket or a
+    device. `streams`: the reader reads once and from the beginning, so `/dev/stdin` and a shell's
+    `<(command)` may stand.
+    """
+    if streams and str(path).startswith(_STREAMS):
+        return path
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return path
+    if (what := _NO_FILES.get(stat.S_IFMT(mode))) is not None:
+        raise DataError(
+            f"{path} is {what} and not a file; write its content to a file, and name that"
+        )
+    return path
 
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")

@@ -89,7 +89,39 @@ def note(what: str) -> None:
 
 @contextlib.contextmanager
 def deferred(tell: Callable[[], None] | None = None) -> Iterator[None]:
-    """What a stop must not break: it comes when the block is left. `tell` may end it early."""
+    """What a stop must not break: it comes when the block is left. `tell` may end it early.
+
+    Called from Python, outside of `handled`, Ctrl-C is the interpreter's own KeyboardInterrupt;
+    without `tell` that comes later too, and a second one at once.
+    """
+    with contextlib.nullcontext() if tell else _own_ctrl_c_later(), _deferred(tell):
+        yield
+
+
+@contextlib.contextmanager
+def _own_ctrl_c_later() -> Iterator[None]:
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    heard: list[int] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if heard:
+            signal.default_int_handler(number, frame)
+        heard.append(number)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if heard:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _deferred(tell: Callable[[], None] | None) -> Iterator[None]:
     _stop.deferred += 1
     if tell is not None:
         _stop.tell.append(tell)

@@ -5,7 +5,13 @@ docs/plugins.md says what each is for. Importing it is cheap: no torch, no hub l
 
 from paraclip_bench.data import digest_cache
 from paraclip_bench.data.data_set import DataSet, MtebEquivalent, Pin
-from paraclip_bench.data.hub import offline_by, once_reachable, unreachable, with_images
+from paraclip_bench.data.hub import (
+    offline_by,
+    once_reachable,
+    unreachable,
+    with_images,
+    without_unusable_variables,
+)
 from paraclip_bench.data.images import ImageRef, image_files, image_in
 from paraclip_bench.data.row_files import (
     int_field,
@@ -122,4 +128,5 @@ __all__ = [
     "unreachable",
     "weighted_mean",
     "with_images",
+    "without_unusable_variables",
 ]

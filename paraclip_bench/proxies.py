@@ -1,4 +1,4 @@
-"""The proxies that environment variables name: which one a request takes, and whether it can.
+"""The proxies and certificates that environment variables name, and whether they can be used.
 
 HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, of small letters too, and NO_PROXY, as httpx and requests
 read them. A proxy's user and password are never shown.
@@ -90,6 +90,32 @@ def proxy_for(url: str) -> Proxy | None:
     if proxy is None or urllib.request.proxy_bypass(host) or _is_in_a_network(host):
         return None
     return proxy
+
+
+def certificate_problem(*, is_needed: bool = True) -> tuple[str, str] | None:
+    """The environment variable whose certificates no client can read, and why, in one sentence.
+
+    SSL_CERT_FILE, which keeps httpx from any request, and SSL_CERT_DIR, which matters where a
+    request `is_needed` to be encrypted. httpx reads no REQUESTS_CA_BUNDLE.
+    """
+    import ssl
+
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if file:
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as error:  # SSLError is one
+            why = "no certificates are in it" if isinstance(error, ssl.SSLError) else error.strerror
+            return "SSL_CERT_FILE", (
+                f"the environment variable SSL_CERT_FILE ({file}) names no file of certificates "
+                f"({why}); name a PEM file, or unset it"
+            )
+    elif folder and is_needed and not any(map(os.path.isdir, folder.split(os.pathsep))):
+        return "SSL_CERT_DIR", (
+            f"the environment variable SSL_CERT_DIR ({folder}) names no folder; name one of "
+            "certificates, or unset it"
+        )
+    return None
 
 
 def is_local(host: str) -> bool:

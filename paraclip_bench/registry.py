@@ -106,10 +106,18 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> Usag
     """
     names = sorted(set(known))
     folded = {n.casefold(): n for n in names}
+    # `sts-b` is near `sts` by its letters, and is how STSBenchmark begins.
+    start = _letters(name)
+    begun = [n for n in names if len(start) > 2 and _letters(n).startswith(start)][:3]
     near = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
+    near = list(dict.fromkeys([*begun, *near]))[:3]
     listed = ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" * (len(names) > MANY))
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed or 'none'}"
     return UsageError(f"there is no {kind} {name!r}{where and ' ' + where}; {hint}")
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def accepts(made: Any, arguments: tuple[str, ...]) -> bool:

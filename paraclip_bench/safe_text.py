@@ -1,4 +1,4 @@
-"""Foreign text made safe for where it is shown: a terminal, an error, Markdown, HTML, CSV.
+"""Text for where it is shown: foreign text made safe for a terminal, Markdown, HTML, CSV.
 
 Names, captions, file names and what a service says are foreign. JSON needs none of this: `json`
 escapes what it writes.
@@ -40,12 +40,32 @@ def _shown(character: str) -> str:
     return character
 
 
+_TORN = re.compile("[\ud800-\udfff]")
+# What Python makes of bytes in a file's name that are not UTF-8.
+_BYTES = re.compile("[\udc80-\udcff]")
+
+
+def is_torn(text: str) -> bool:
+    """Whether a text has halves of characters (lone surrogates), which no UTF-8 file can hold."""
+    return not text.isascii() and _TORN.search(text) is not None
+
+
+def is_of_bytes(text: str) -> bool:
+    """Whether all halves of characters in a text are bytes of a file's name."""
+    return not is_torn(_BYTES.sub("", text))
+
+
 def sentence(text: str) -> str:
     """Text for an error: one line, long quoted values and very long sentences cut in the middle."""
     shown = line(text)
     if len(shown) > _QUOTED:
         shown = _QUOTES.sub(lambda found: cut(found[0], _QUOTED), shown)
     return cut(shown, _SENTENCE)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number and what is counted: `1 pair`, `2,000 pairs`; `plural` where it is not noun + s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def cut(text: str, length: int) -> str:

@@ -8,12 +8,18 @@ from pathlib import Path
 
 import platformdirs
 
+from paraclip_bench.errors import check_name
+
 
 @dataclass(frozen=True)
 class Workspace:
     """A folder with `checkpoints/` and `results/` (the working directory where none is given)."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for a name that no result could be written with."""
+        check_name(self.root, "the workspace")
 
     @property
     def checkpoints(self) -> Path:

@@ -132,3 +132,15 @@ def test_a_narrow_encoding_replaces_and_never_ends_a_command(encoding: str, tmp_
         assert b"Traceback" not in done.stderr
         assert b"unexpected" not in done.stderr
         assert done.returncode == (0 if line == ["models"] else 2), done.stderr
+
+
+def test_a_number_and_what_is_counted():
+    counted = safe_text.counted
+    assert [counted(n, "pair") for n in (0, 1, 2, 2000)] == [
+        "0 pairs",
+        "1 pair",
+        "2 pairs",
+        "2,000 pairs",
+    ]
+    assert counted(1, "query", "queries") == "1 query"
+    assert counted(3, "query", "queries") == "3 queries"

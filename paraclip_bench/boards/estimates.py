@@ -30,6 +30,7 @@ from paraclip_bench.metrics.metric import Resampled, Statistic, TooShallow
 from paraclip_bench.results.contributions import Kept, keep
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import header_of, outcomes_state, read_outcomes
+from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Task
 
 Adjust = Literal["holm", "bh", "none"]
@@ -84,7 +85,8 @@ class Estimates:
             score = entries[0].result.scores[column.score]
             if column.scored_by or not entries[0].has_outcomes:
                 return Estimate(score.value, None, None)
-            if score.method is not None or score.value is None:
+            is_as_written = score.method is not None or not self._can_compute(entries[0])
+            if is_as_written or score.value is None:
                 return Estimate(score.value, score.low, score.high, score.method)
         if column.is_computed:
             value, parts = self._computed(entries[0], column.score)
@@ -173,6 +175,13 @@ class Estimates:
         except Exception:
             return None
 
+    def _can_compute(self, entry: Entry) -> bool:
+        """Whether there are outcomes, and this version's task knows what they mean."""
+        task = self._tasks.get(entry.result.task)
+        if task is None or task.version != entry.result.task_version:
+            return False
+        return entry.has_outcomes and not entry.result.provenance.scored_by
+
     def _once(self, entry: Entry, score: str) -> Contributions | None:
         key = (entry.path, score)
         if key not in self._found:
@@ -187,7 +196,7 @@ class Estimates:
 
     def _contributions(self, entry: Entry, score: str) -> Contributions | None:
         """Those of one result; for a score that it lacks from its outcomes, and not kept."""
-        if not entry.has_outcomes or entry.result.provenance.scored_by:
+        if not self._can_compute(entry):
             return None
         if score not in entry.result.scores:
             return self._computed(entry, score)[1]
@@ -245,7 +254,7 @@ class Estimates:
 def too_shallow(result: Result, error: TooShallow) -> str:
     """What outcomes lack, with the command that measures the result again and keeps enough."""
     if result.provenance.depth is not None and error.kept < result.provenance.depth:
-        return f"looks at {error.needed} places, and the whole gallery has {error.kept}"
+        return f"looks at {counted(error.needed, 'place')}, and the whole gallery has {error.kept}"
     words = ["run", "--model", result.model.spec, "--task", result.task]
     words += ["--protocol", result.protocol, "--suite", result.suite]
     if result.data.source == "folder":

@@ -20,6 +20,7 @@ from paraclip_bench.boards.selection import (
     RowKey,
     Selection,
     choose_board_suite,
+    is_recomputed,
     select,
 )
 from paraclip_bench.errors import BenchError, UsageError
@@ -104,16 +105,18 @@ def make_board(
         (*selection.left_out, *table.not_computed),
         None if reference is None else published_rows(selection, columns, reference),
         _partial(selection, known),
-        _notes(selection),
+        _notes(selection, known),
         adjust,
     )
 
 
-def _notes(selection: Selection) -> tuple[str, ...]:
+def _notes(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
     """What a reader must know of results that are shown: no outcomes, or no digests of them."""
     own = [e for e in selection.cells.values() if not e.result.provenance.scored_by]
     bare = [e.shown for e in own if not e.has_outcomes]
-    old = [e.shown for e in own if e.has_outcomes and e.result.digests is None]
+    found = [e for e in own if e.has_outcomes and e.result.digests is None]
+    old = [e.shown for e in found if is_recomputed(e, tasks.get(e.result.task))]
+    unknown = [e.shown for e in found if e.shown not in old]
     notes = []
     if bare:
         notes.append(
@@ -123,7 +126,12 @@ def _notes(selection: Selection) -> tuple[str, ...]:
     if old:
         notes.append(
             f"written by version 0.1.0, without a digest of the outcomes: {_listed(old)}; their "
-            "scores were compared with their outcomes"
+            "scores were compared with their outcomes, and their intervals computed again"
+        )
+    if unknown:
+        notes.append(
+            f"written by version 0.1.0, without a digest: {_listed(unknown)}; nothing could be "
+            "compared, because their task, or that version of it, is not here"
         )
     return tuple(notes)
 
@@ -142,7 +150,7 @@ def _partial(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
         own = entry.is_cut or entry.result.data.source == "demo"
         if whole is not None and entry.result.n != whole and not own:
             title = _title(selection, measure, task)
-            found.append(f"{title} ({entry.result.n:,} examples, not {whole:,})")
+            found.append(f"{title} ({counted(entry.result.n, 'example')}, not {whole:,})")
     return tuple(found)
 
 

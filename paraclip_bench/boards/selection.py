@@ -23,6 +23,7 @@ from paraclip_bench.results.store import (
     read,
     read_outcomes,
 )
+from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Task
 from paraclip_bench.tasks.catalog import all_tasks, find_suite, suite_names
 
@@ -193,7 +194,8 @@ def select(
             left_out.append(f"{entry.shown}: is of suite {entry.result.suite}")
         elif entry.is_cut and not with_limits:
             left_out.append(
-                f"{entry.shown}: only its first {entry.result.limit} examples (--limit)"
+                f"{entry.shown}: only its first "
+                f"{counted(entry.result.limit or 0, 'example')} (--limit)"
             )
         else:
             entries.append(entry)
@@ -240,14 +242,14 @@ def _does_not_fit(entry: Entry, task: Task | None) -> str | None:
     Its scores are computed again from them.
     """
     result = entry.result
-    if result.digests is not None or not entry.has_outcomes or result.provenance.scored_by:
-        return None
-    if task is None or task.version != result.task_version:
+    if task is None or not is_recomputed(entry, task):
         return None
     columns = read_outcomes(entry.path)
     rows = min((len(values) for values in columns.values()), default=0)
     if rows != result.n:
-        return f"its outcomes have {rows:,} rows for {result.n:,} examples; {_AGAIN}"
+        return (
+            f"its outcomes have {counted(rows, 'row')} for {counted(result.n, 'example')}; {_AGAIN}"
+        )
     for name, score in result.scores.items():
         try:
             found = point(task.metric(name), columns)
@@ -265,6 +267,14 @@ def _does_not_fit(entry: Entry, task: Task | None) -> str | None:
             f"{_AGAIN}"
         )
     return None
+
+
+def is_recomputed(entry: Entry, task: Task | None) -> bool:
+    """Whether a result has no digests, and is compared with its outcomes instead."""
+    result = entry.result
+    if result.digests is not None or not entry.has_outcomes or result.provenance.scored_by:
+        return False
+    return task is not None and task.version == result.task_version
 
 
 def _newest_versions(entries: list[Entry], left_out: list[str]) -> list[Entry]:

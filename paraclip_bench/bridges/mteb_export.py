@@ -25,6 +25,7 @@ from paraclip_bench.bridges.mteb_task import PARTS, PREFIX
 from paraclip_bench.errors import BenchError
 from paraclip_bench.files import atomic, write_text
 from paraclip_bench.results.schema import Result, Score
+from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.catalog import load_task
 
 
@@ -126,7 +127,9 @@ def _of_ours(result: Result) -> _Translation:
     (split,) = theirs.metadata.eval_splits
     expected = (theirs.metadata.n_samples or {}).get(split)
     if expected is not None and result.n != expected:
-        raise _LeftOut(f"it has {result.n} examples, and mteb's {equivalent.name} {expected}")
+        raise _LeftOut(
+            f"it has {counted(result.n, 'example')}, and mteb's {equivalent.name} {expected}"
+        )
     if lacking := [ours for ours in equivalent.scores if ours not in result.scores]:
         raise _LeftOut(f"it has no {', '.join(lacking)}, which mteb's {equivalent.name} has")
     scores = {name: result.scores[ours] for ours, name in equivalent.scores.items()}

@@ -97,7 +97,8 @@ class MtebTask(ExternallyScoredTask):
         for task, (path, revision) in zip(tasks, sets, strict=True):
             was_loaded = task.data_loaded
             try:
-                task.load_data()
+                with hub.without_unusable_variables():
+                    task.load_data()
             # What the hub's libraries and mteb's own transforms raise may be anything.
             except Exception as error:
                 what = f"data set {path} @ {revision[:8]}"
@@ -128,9 +129,10 @@ class MtebTask(ExternallyScoredTask):
 
         mteb = import_mteb(self.name)
         encoder = EmbedEncoder(embed, mteb_name("model"), NO_REVISION, self.protocols["mteb"].needs)
-        found = mteb.evaluate(
-            encoder, self._task, co2_tracker=False, cache=None, show_progress_bar=False
-        )
+        with hub.without_unusable_variables():
+            found = mteb.evaluate(
+                encoder, self._task, co2_tracker=False, cache=None, show_progress_bar=False
+            )
         if not found.task_results:
             raise DataError(f"{self.name}: mteb gave no result ({found.exceptions}); see its log")
         parts = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from paraclip_bench import interrupts, safe_text
 from paraclip_bench.cli import (
@@ -22,7 +23,8 @@ from paraclip_bench.cli import (
     results,
     run,
 )
-from paraclip_bench.errors import BenchError, lack_of, reason_of
+from paraclip_bench.cli.shared import OnePath
+from paraclip_bench.errors import BenchError, check_name, lack_of, reason_of
 
 
 class DefaultCommand(TyperGroup):
@@ -87,6 +89,12 @@ stored.add_typer(building, name="build", help="Make a task's data from your own.
 app.add_typer(stored, name="data", help="Data: what is here, fetching, checking and making some.")
 
 
+for group in (app, rewording, kept, stored, building):
+    for registered in group.registered_commands:
+        if registered.cls in (None, TyperCommand):
+            registered.cls = OnePath
+
+
 # How a user goes on with a command that was stopped.
 _GO_ON = {
     "finetune": "run the same command with --resume",
@@ -143,11 +151,16 @@ def main() -> None:
         _main()
 
 
-def _prepare_for_stops(arguments: Sequence[str]) -> None:
+def _check_names(arguments: Sequence[str], command: str) -> None:
+    for argument in arguments:
+        check_name(argument, "the argument")
+    if command in _GO_ON:
+        check_name(Path.cwd(), "the working directory")
+
+
+def _prepare_for_stops(command: str) -> None:
     from paraclip_bench.distributed import process_group
 
-    words = [argument for argument in arguments if not argument.startswith("-")]
-    command = " ".join(words[: 2 if words[:1] == ["data"] else 1])
     if command in _GO_ON:
         # A set is published whole, or not at all.
         kept = {"kept": "nothing was written"} if command == "data build" else {}
@@ -161,8 +174,11 @@ def _main() -> None:
             stream.reconfigure(errors="replace")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
-    _prepare_for_stops(arguments)
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    command = " ".join(words[: 2 if words[:1] == ["data"] else 1])
+    _prepare_for_stops(command)
     try:
+        _check_names(arguments, command)
         # Not standalone: typer would print its own block of lines for wrong usage.
         try:
             code = app(arguments, prog_name="paraclip-bench", standalone_mode=False)

@@ -13,6 +13,7 @@ import typer
 
 from paraclip_bench.cli.shared import CaptionFieldOption, ImageFieldOption, JsonOption, table
 from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.safe_text import counted
 
 if TYPE_CHECKING:
     from paraclip_bench.encoding.vector_store import StoreSummary
@@ -227,6 +228,7 @@ def paraphrased_retrieval(
     from paraclip_bench.paraphrasing.captions import CaptionFields, caption_files
     from paraclip_bench.paraphrasing.retrieval_set import RetrievalSetInput, build
     from paraclip_bench.progress import Progress
+    from paraclip_bench.tasks.base import LEAST_DEPTH
 
     source = RetrievalSetInput(
         caption_files(captions), pairs, images, CaptionFields(caption_field, image_field), step
@@ -235,7 +237,16 @@ def paraphrased_retrieval(
     with progress.track("building", None) as advance:
         counts = build(source, output, dev_share=dev_share, advance=advance)
     for split, found in counts.items():
-        progress.say(f"{output / split}: {found['queries']} queries on {found['images']} images")
+        progress.say(
+            f"{output / split}: {counted(found['queries'], 'query', 'queries')} on "
+            f"{counted(found['images'], 'image')}"
+        )
+        if found["images"] < LEAST_DEPTH:
+            progress.say(
+                f"note: {output / split} cannot be measured: ao@{LEAST_DEPTH} compares "
+                f"{LEAST_DEPTH} places, so a gallery has at least {LEAST_DEPTH} images; give more "
+                "captions with images, or another --dev-share"
+            )
     typer.echo(json.dumps(counts) if as_json else str(output))
 
 
@@ -266,8 +277,7 @@ def cache(
     store, progress = VectorStore(), Progress()
     if size is not None or age is not None:
         removed, freed = store.prune(size, age)
-        vectors = "1 vector" if removed == 1 else f"{removed} vectors"
-        progress.say(f"removed {vectors}, freed {size_text(freed)}")
+        progress.say(f"removed {counted(removed, 'vector')}, freed {size_text(freed)}")
     summary = store.summary()
     if store.was_reset:
         progress.say(f"{summary.path} was damaged and has been started again, empty")

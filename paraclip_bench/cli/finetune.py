@@ -60,9 +60,7 @@ def finetune(
     ] = False,
     exif: Annotated[
         bool,
-        typer.Option(
-            "--exif", help="Turn images as their EXIF orientation says (own photographs)."
-        ),
+        typer.Option("--exif", help="Rotate or mirror images as EXIF says (own photographs)."),
     ] = False,
     device: DeviceOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,

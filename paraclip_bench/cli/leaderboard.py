@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption
+from paraclip_bench.cli.shared import JsonOption, OnePath, SuiteOption, WorkspaceOption
 from paraclip_bench.files import ending
 
 
@@ -29,7 +28,7 @@ class Reference(StrEnum):
     ALL = "all"
 
 
-class BareReference(TyperCommand):
+class BareReference(OnePath):
     """Reads `--reference` without a word as `--reference matching`; typer's options need one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -76,5 +76,5 @@ def convert(
     if output is None:
         raise UsageError("name the file to write with -o, such as -o pairs.parquet")
     count = convert_pairs(pairs, output, image=image)
-    Progress().say(f"{count} rows")
+    Progress().say(safe_text.counted(count, "row"))
     typer.echo(str(output))

@@ -17,6 +17,7 @@ from paraclip_bench.cli.shared import (
     PairsOption,
 )
 from paraclip_bench.errors import BenchError, DataError, UsageError
+from paraclip_bench.safe_text import counted
 
 if TYPE_CHECKING:
     from paraclip_bench.paraphrasing.job import ParaphraseJob
@@ -228,7 +229,7 @@ def _tell(job: ParaphraseJob, report: dict[str, Any], progress: Progress, *, as_
         progress.say(f"note: unfit answers, {reason}: {count}")
     asked = report.get("requests")
     progress.say(
-        f"{job.output}: {rows['written']} rows; {rows['dropped']} dropped, "
+        f"{job.output}: {counted(rows['written'], 'row')}; {rows['dropped']} dropped, "
         f"{rows['unfinished']} not finished{'' if asked is None else _requests(asked)} "
         f"({report_file(job.output)})"
     )
@@ -238,7 +239,8 @@ def _tell(job: ParaphraseJob, report: dict[str, Any], progress: Progress, *, as_
 def _requests(asked: dict[str, Any]) -> str:
     """What a run asked, for its last line."""
     failures = ", ".join(f"{kind}: {count}" for kind, count in asked["failures"].items())
-    told = f"; {asked['sent']} requests, {asked['retries']} retries"
+    told = f"; {counted(asked['sent'], 'request')}, "
+    told += counted(asked["retries"], "retry", "retries")
     told += f" (failures: {failures})" if failures else ""
     if asked["rejected"]:
         told += f", {asked['rejected']} rejected"
@@ -320,7 +322,7 @@ def _show_batches(
         typer.echo(json.dumps([{"file": str(f), "requests": n} for f, n in files]))
         return
     for file, count in files:
-        progress.say(f"{count} requests: {file}")
+        progress.say(f"{counted(count, 'request')}: {file}")
         typer.echo(str(file))
     if not files:
         progress.say(f"nothing is left to ask; {job.output} is written")
@@ -360,7 +362,10 @@ def _show_read(
         progress.say(f"note: {sentence}")
     for step, count in open_questions.items():
         if count:
-            progress.say(f"step {step}: {count} questions to send; --batch write makes their files")
+            progress.say(
+                f"step {step}: {counted(count, 'question')} to send; "
+                "--batch write makes their files"
+            )
     report["batch"] = {
         "new": read.kept,
         "known": read.known,

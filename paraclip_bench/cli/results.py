@@ -92,6 +92,8 @@ def show(
                 "FILE is one result, so --suite, --task and --model choose nothing; leave them out"
             )
         result = read(file)
+        if result.digests is None:
+            Progress().say(f"note: {_OLD}")
         whole = json.dumps(result.model_dump(mode="json"), indent=1) if as_json else None
         typer.echo(whole or result_text(file, result))
         return
@@ -100,6 +102,14 @@ def show(
     typer.echo(json.dumps(rows, indent=1) if as_json else table(rows))
     for reason in damaged:
         Progress().say(f"left out: {reason}")
+    if old := sum(result.digests is None for _, result in found):
+        Progress().say(f"note: of {safe_text.counted(old, 'result')}: {_OLD}")
+
+
+_OLD = (
+    "written by version 0.1.0, without a digest, so that an edit is not seen here; `leaderboard` "
+    "compares it with the outcomes"
+)
 
 
 class ExportFormat(StrEnum):

@@ -59,9 +59,7 @@ def run(
     ] = None,
     exif: Annotated[
         bool,
-        typer.Option(
-            "--exif", help="Turn images as their EXIF orientation says (own photographs)."
-        ),
+        typer.Option("--exif", help="Rotate or mirror images as EXIF says (own photographs)."),
     ] = False,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,

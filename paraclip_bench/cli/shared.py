@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from paraclip_bench import safe_text
+from paraclip_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from paraclip_bench.evaluation.plan import Plan
@@ -36,6 +38,30 @@ PairsOption = Annotated[
 ImageFieldOption = Annotated[
     str | None, typer.Option("--image-field", show_default="image, image_id …")
 ]
+
+
+_SEVERAL = "; a folder, or a pattern in quotes, names several files"
+PATHS = {
+    **{"--data": _SEVERAL, "--captions": _SEVERAL},
+    **dict.fromkeys(("--data-dir", "--images", "--pairs", "--output", "--to", "--workspace"), ""),
+}
+"""The options of all commands that name a file or folder, and how one of them means several."""
+
+
+class OnePath(TyperCommand):
+    """Refuses a file or folder option that is given twice: the last would silently win.
+
+    Of other options the last wins, as is usual, so that an alias may be overridden.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click's Command."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for param in order:
+            for name in PATHS.keys() & {*param.opts}:
+                if (times := order.count(param)) > 1:
+                    raise UsageError(f"{name} is given {times} times; give it once{PATHS[name]}")
+        return super().parse_args(ctx, args)
 
 
 Rows = Sequence[dict[str, Any]]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import re
+import struct
+
 from PIL import ExifTags, Image
 
 from paraclip_bench.errors import DataError
@@ -21,28 +25,83 @@ TURNS = {
 }
 
 
-def header_of(image: Image.Image) -> str:
-    """What an opened image's header says, in words; nothing is decoded.
+def header_of(image: Image.Image, data: bytes) -> str:
+    """What the header of an image opened from `data` says, in words; nothing is decoded.
 
     "deep": more than 8 bits a channel. "exif=N": the orientation that decoding leaves. "alpha":
     an alpha channel or a transparent colour.
     """
     words = ["image"] + ["deep"] * (image.mode in _DEEP)
-    if (orientation := _orientation(image)) > 1:
+    if (orientation := _orientation(image, data)) > 1:
         words.append(f"exif={orientation}")
     return " ".join(words + ["alpha"] * _has_alpha(image))
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, data: bytes) -> int:
     if image.format == "TIFF":  # Pillow turns it itself
         return 1
     try:
-        # Not PNG's own `getexif`, which decodes the image to look behind it.
-        found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+        found = _told_orientation(image)
+        # Of the formats that are read, a PNG alone may have it where its header is not.
+        if found is None and image.format == "PNG" and (front := _metadata_first(data)):
+            with Image.open(io.BytesIO(front), formats=["PNG"]) as header:
+                found = _told_orientation(header)
     # Damaged EXIF may raise anything, and the image is none the worse for it.
     except Exception:
         return 1
     return found if isinstance(found, int) and found in TURNS else 1
+
+
+def _told_orientation(image: Image.Image) -> object:
+    # Not PNG's own `getexif`, which decodes the image to look behind it.
+    return Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+# A chunk's length and kind stand before its content, and a checksum behind it.
+_CHUNK = struct.Struct(">I4s")
+_METADATA = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
+
+
+def _metadata_first(data: bytes) -> bytes | None:
+    """The header of a PNG with the metadata that stands behind its pixels, which are left out.
+
+    None where there is no such metadata. Chunks are passed over by their length.
+    """
+    head, behind, is_behind, place = [], [], False, len(_PNG)
+    while place + _CHUNK.size <= len(data):
+        length, kind = _CHUNK.unpack_from(data, place)
+        chunk = data[place : place + 12 + length] if kind != b"IDAT" else b""
+        is_behind |= kind == b"IDAT"
+        if kind == b"IHDR":
+            head.append(chunk)
+        elif is_behind and kind in _METADATA:
+            behind.append(chunk)
+        place += 12 + length
+    if not behind:
+        return None
+    return b"".join([_PNG, *head, *behind, _CHUNK.pack(0, b"IDAT")])
+
+
+def stated_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height as the first bytes of a file state them; None where none are found.
+
+    For images that Pillow does not open: it takes one without pixels for no image at all.
+    """
+    if data.startswith(_PNG) and len(data) >= 24:
+        return struct.unpack_from(">II", data, 16)
+    if data.startswith(b"BM") and len(data) >= 26:
+        return struct.unpack_from("<ii", data, 18)
+    if data.startswith(b"GIF8") and len(data) >= 10:
+        return struct.unpack_from("<HH", data, 6)
+    if (found := re.match(rb"P[1-6]\s+(\d{1,9})\s+(\d{1,9})\s", data)) is not None:
+        return int(found[1]), int(found[2])
+    # The frame's header of a JPEG: its length, the bits of a sample, height and width.
+    frame = re.search(rb"\xff[\xc0-\xc2]\x00.[\x08\x0c](....)", data, re.DOTALL)
+    if data.startswith(b"\xff\xd8") and frame is not None:
+        height, width = struct.unpack(">HH", frame[1])
+        return width, height
+    return None
 
 
 def _has_alpha(image: Image.Image) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from paraclip_bench.files import regular
 from paraclip_bench.workspace import cache_dir
 
 # Digests that this process has asked for, by key.
@@ -30,7 +31,7 @@ def file_sha256(path: Path, *, again: bool = False) -> str:
     """sha256 (hex) of a file's bytes, read again only if its size or time changed, or if asked."""
 
     def digest() -> str:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     key = "sha256:" + stamp([path])

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paraclip_bench.data.images import ImageRef, is_image_name, left_out
-from paraclip_bench.data.row_files import is_torn, read_text
-from paraclip_bench.data.tar_files import tar_members
+from paraclip_bench.data.row_files import read_text
+from paraclip_bench.data.tar_files import link_in_tar, tar_members
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import ending
+from paraclip_bench.safe_text import counted, is_torn
 
 _FOLDERS = ("images", "val2014", "val2017")
 _LIST = "gallery.txt"
@@ -79,8 +80,8 @@ def read_gallery(folder: Path, least: int) -> Gallery:
         gallery = _listed(gallery, names)
     if len(gallery.images) < least:
         raise DataError(
-            f"{gallery.where} has {len(gallery.images)} images, and a top {least} needs {least}; "
-            "put the whole gallery there"
+            f"{gallery.where} has {counted(len(gallery.images), 'image')}, and a top "
+            f"{least} needs {least}; put the whole gallery there"
         )
     return gallery
 
@@ -114,10 +115,7 @@ def _of_shards(shards: list[Path], where: str) -> Gallery:
             if not is_image_name(name):
                 continue
             if part is None:
-                raise DataError(
-                    f"{shard}: {name!r} is a link; write the shard with the file itself "
-                    "(tar --dereference --hard-dereference)"
-                )
+                raise link_in_tar(shard, name)
             if name in came:
                 raise DataError(
                     f"{shard}: the image {name!r} came before, in {came[name]}; drop one of them"

@@ -34,7 +34,8 @@ from paraclip_bench.data.snapshot import (
 from paraclip_bench.errors import BenchError, DataError, reason_of
 from paraclip_bench.files import atomic, write_text
 from paraclip_bench.progress import Progress
-from paraclip_bench.proxies import all_proxies, proxy_for, redacted
+from paraclip_bench.proxies import all_proxies, certificate_problem, proxy_for, redacted
+from paraclip_bench.safe_text import counted
 
 # How long to wait for the hub's first answer. Its libraries would try for 24 seconds a file.
 PATIENCE = 5.0
@@ -82,13 +83,8 @@ def once_reachable() -> bool:
     """Ask once, briefly, whether the hub can be reached; where not, only its cache is used."""
     if offline_by():
         return False
-    # The libraries prepare for every proxy that is set, whichever the hub needs.
-    for each in all_proxies().values():
-        if problem := each.problem(_socks_package()):
-            go_offline(problem)
-            # What is in the cache can be had without; the libraries would raise even so.
-            os.environ.pop(each.variable, None)
-    if offline_by():
+    if unusable := _unusable():
+        go_offline(next(iter(unusable.values())))
         return False
     endpoint = _endpoint()
     url, what = urllib.parse.urlsplit(endpoint), urllib.parse.urlsplit(endpoint).hostname
@@ -111,6 +107,35 @@ def once_reachable() -> bool:
     if not answered:
         go_offline(f"{what} cannot be reached")
     return bool(answered)
+
+
+def _unusable() -> dict[str, str]:
+    """The environment variables that keep the hub's libraries from any request, and why each."""
+    # They prepare for every proxy that is set, whichever the hub needs.
+    found = {
+        proxy.variable: problem
+        for proxy in all_proxies().values()
+        if (problem := proxy.problem(_socks_package()))
+    }
+    certificates = certificate_problem(is_needed=_endpoint().startswith("https:"))
+    return found | dict([certificates] if certificates else [])
+
+
+@contextlib.contextmanager
+def without_unusable_variables() -> Iterator[None]:
+    """Hide proxies and certificates of the environment that no client can use, for a while.
+
+    The hub's libraries raise because of them even where all is in the cache. The caller's
+    environment is as before afterwards.
+    """
+    hidden: dict[str, str] = {}
+    # Behind a variable of small letters its twin may come to light.
+    while names := [name for name in _unusable() if name in os.environ]:
+        hidden |= {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _endpoint() -> str:
@@ -142,7 +167,8 @@ def load(pin: Pin, root: Path | None = None) -> Any:
     datasets.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
     try:
-        rows = datasets.load_dataset(str(folder), pin.config, split=pin.split)
+        with without_unusable_variables():
+            rows = datasets.load_dataset(str(folder), pin.config, split=pin.split)
     # Its readers raise pyarrow's errors, DatasetGenerationError, NonMatchingSplitsSizesError.
     except Exception as error:
         # What happened is the cause; the library's own sentence says only where.
@@ -153,7 +179,7 @@ def load(pin: Pin, root: Path | None = None) -> Any:
         ) from error
     if pin.rows is not None and len(rows) != pin.rows:
         raise DataError(
-            f"data set {pin} in {folder} has {len(rows):,} rows where there must be "
+            f"data set {pin} in {folder} has {counted(len(rows), 'row')} where there must be "
             f"{pin.rows:,}; the copy is not whole, fetch it again (data prefetch)"
         )
     for name, feature in rows.features.items():
@@ -174,9 +200,10 @@ def fetch(pin: Pin, *, bars: bool = False) -> Path:
 
     getattr(utils, "enable_progress_bars" if bars else "disable_progress_bars")()
     try:
-        folder = huggingface_hub.snapshot_download(
-            pin.id, repo_type="dataset", revision=pin.revision
-        )
+        with without_unusable_variables():
+            folder = huggingface_hub.snapshot_download(
+                pin.id, repo_type="dataset", revision=pin.revision
+            )
     # The library raises its own errors, httpx's and the system's.
     except Exception as error:
         raise unreachable(

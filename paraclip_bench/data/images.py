@@ -18,9 +18,10 @@ from pathlib import Path, PurePosixPath
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from paraclip_bench.data import digest_cache
-from paraclip_bench.data.decoding import TURNS, header_of, shallow
-from paraclip_bench.data.row_files import is_torn
+from paraclip_bench.data.decoding import TURNS, header_of, shallow, stated_size
 from paraclip_bench.errors import BenchError, DataError
+from paraclip_bench.files import regular
+from paraclip_bench.safe_text import is_torn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,8 @@ _CROP = 64
 _NARROW = 500
 # The largest file that is read for one image.
 _FILE_BYTES = 1 << 30
+# So much of a file that cannot be opened is looked at to say why.
+_HEAD_BYTES = 1 << 16
 
 # It comes at half of the size that is an error, which is told.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -118,12 +121,12 @@ class ImageRef:
         try:
             if self.data is None and isinstance(part := self.read, FilePart):
                 self._check_bytes(part.size)
-                return digest_cache.remembered(f"look:{part.stamp()}", lambda: self._look(part()))
+                return digest_cache.remembered(f"header:{part.stamp()}", lambda: self._look(part()))
             if (data := self._bytes()) is not None:
                 return self._look(data)
             file = self._file()
             self._check_bytes(file.stat().st_size)
-            key = f"look:{digest_cache.stamp([file])}"
+            key = f"header:{digest_cache.stamp([file])}"
             return digest_cache.remembered(key, lambda: self._look(file.read_bytes()))
         except OSError as error:
             raise self._unreadable(error) from error
@@ -139,7 +142,7 @@ class ImageRef:
         """`_known` of bytes; nothing is decoded. Of what is no image, opening it tells."""
         try:
             with self._image(data) as image:
-                header = header_of(image)
+                header = header_of(image, data)
         except DataError:
             header = "unreadable"
         return f"{hashlib.sha256(data).hexdigest()} {header}"
@@ -227,6 +230,8 @@ class ImageRef:
             return Image.open(file, formats=_formats())
         except (BenchError, MemoryError):
             raise
+        except UnidentifiedImageError as error:
+            raise self._unidentified(source) from error
         except Exception as error:
             raise self._unreadable(error) from error
 
@@ -236,7 +241,7 @@ class ImageRef:
     def _file(self) -> Path:
         if self.path is None:
             raise DataError(f"image {self.id!r} has neither a path nor bytes; give one of them")
-        return self.path
+        return regular(self.path)
 
     @property
     def _where(self) -> str:
@@ -254,13 +259,28 @@ class ImageRef:
                 f"{self._where} has more than {most:,} pixels, which is more than is decoded; "
                 "make it smaller"
             )
-        if isinstance(error, UnidentifiedImageError):
-            known = ", ".join(_formats())
+        return DataError(f"{self._where} is damaged ({error}); replace the file")
+
+    def _unidentified(self, source: bytes | Path) -> DataError:
+        """Why nobody can open it: it is empty, has no pixels, or is of another format."""
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                head = file.read(_HEAD_BYTES)
+        else:
+            head = source[:_HEAD_BYTES]
+        if not head:
+            return DataError(f"{self._where} is an empty file; replace the file")
+        if (size := stated_size(head)) is not None and 0 in size:
+            width, height = size
             return DataError(
-                f"{self._where} is not an image of a format that is read ({known}); convert it, or "
+                f"{self._where} has {width} x {height} pixels, so there is nothing to see in it; "
                 "replace the file"
             )
-        return DataError(f"{self._where} is damaged ({error}); replace the file")
+        known = ", ".join(_formats())
+        return DataError(
+            f"{self._where} is not an image of a format that is read ({known}); convert it, or "
+            "replace the file"
+        )
 
 
 @functools.cache

@@ -8,13 +8,15 @@ import functools
 import gzip
 import itertools
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from paraclip_bench import safe_text
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import ending, parse_json
+from paraclip_bench.files import ending, parse_json, regular
 
 LINE_BYTES = 1 << 24
 """The longest line that a reader of lines takes into memory."""
@@ -38,7 +40,7 @@ def wrong_ending(file: Path, known: Sequence[str], what: str) -> UsageError:
 def read_text(path: Path) -> str:
     """The UTF-8 text of a file (a byte-order mark is dropped)."""
     try:
-        raw = path.read_bytes()
+        raw = regular(path, streams=True).read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; check the path") from error
     except OSError as error:
@@ -46,8 +48,28 @@ def read_text(path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if raw.startswith(_UTF_16):
+            raise _utf_16(path) from error
         line = raw[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}, line {line}: not UTF-8; convert the file to UTF-8") from error
+        raise not_utf_8(f"{path}, line {line}") from error
+
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def _utf_16(path: Path) -> DataError:
+    return DataError(
+        f"{path} is UTF-16 and not UTF-8; convert the file to UTF-8 (iconv -f UTF-16 -t UTF-8; "
+        "Excel: save it as CSV UTF-8)"
+    )
+
+
+def not_utf_8(where: str) -> DataError:
+    """The error for bytes that are not UTF-8, which names the encoding that they mostly have."""
+    return DataError(
+        f"{where}: not UTF-8; convert the file to UTF-8 (from cp1252, as Excel saves CSV: iconv -f "
+        "CP1252 -t UTF-8)"
+    )
 
 
 def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -80,7 +102,9 @@ def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
 
 def read_json_list(path: Path) -> list[dict[str, Any]]:
     """A JSON file that holds a list of objects."""
-    return _objects(read_json(path), path)
+    rows = read_json(path)
+    _refuse_columns(rows, str(path))
+    return _objects(rows, path)
 
 
 def read_json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -89,14 +113,22 @@ def read_json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     Raises `DataError` for a key that comes twice.
     """
     rows = read_json(path, functools.partial(_unique, path))
+    _refuse_columns(rows, str(path))
     if isinstance(rows, dict):
         return list(zip(rows, _objects(list(rows.values()), path, list(rows)), strict=True))
     return [(str(index), row) for index, row in enumerate(_objects(rows, path))]
 
 
 def read_json(path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """What a JSON file holds; `pairs_hook` makes an object of its pairs, in place of dict."""
-    return _parsed(read_text(path), path, pairs_hook)
+    """What a JSON file holds; `pairs_hook` makes an object of its pairs, in place of dict.
+
+    Raises `DataError` for a file that is not JSON or has a half of a character anywhere.
+    """
+    text = read_text(path)
+    found = _parsed(text, path, pairs_hook)
+    if _HALF.search(text):
+        refuse_torn(found, f"{path}")
+    return found
 
 
 def _parsed(
@@ -108,8 +140,13 @@ def _parsed(
     try:
         return parse_json(content, pairs_hook)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8; convert the file to UTF-8") from error
+        raise not_utf_8(str(path)) from error
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise DataError(
+                f"{path}, line {error.lineno}: there is more behind the JSON's end, as in JSON "
+                "lines; write one list, [ … ], with commas between its objects"
+            ) from error
         raise DataError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}); "
             "the file may be cut off, copy it again"
@@ -150,9 +187,11 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked where its name ends in .gz; `DataError` if unreadable."""
     try:
         with (
-            path.open("rb") as file,
+            regular(path).open("rb") as file,
             gzip.GzipFile(fileobj=file) if ending(path).endswith(".gz") else file as content,
         ):
+            if content.peek(2).startswith(_UTF_16):
+                raise _utf_16(path)
             yield content  # type: ignore[misc]
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; check the path") from error
@@ -184,6 +223,32 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
     return ((number, line) for number, line in all_lines(path) if line.strip())
 
 
+# How pandas writes a table in a row or a file: columns, each of which has values by row number.
+_USUAL_COLUMNS = {"caption", "captions", "text", "image", "query", "paraphrase_1"}
+
+
+def _refuse_columns(found: Any, where: str) -> None:
+    """Raise `DataError` for JSON that pandas wrote by columns, or without their names."""
+    if isinstance(found, list):
+        is_table = bool(found) and isinstance(found[0], list)
+    elif isinstance(found, dict) and found:
+        columns = list(found.values())
+        is_split = found.keys() >= {"columns", "data"} and isinstance(found["data"], list)
+        is_table = is_split or (
+            all(isinstance(column, dict) for column in columns)
+            and all(column.keys() == columns[0].keys() for column in columns)
+            and bool(columns[0])
+            and (all(map(str.isdigit, columns[0])) or bool(_USUAL_COLUMNS & found.keys()))
+        )
+    else:
+        is_table = False
+    if is_table:
+        raise DataError(
+            f"{where} is a table as pandas' to_json writes it; write one object a row, with "
+            'to_json(…, orient="records", lines=True)'
+        )
+
+
 def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | DataError]]:
     """The rows of JSON lines, or of a file that is one JSON list; each with where it is.
 
@@ -192,11 +257,11 @@ def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | DataError]]:
     """
     document = json_document(path)
     if isinstance(document, dict):
-        yield f"{path}, line 1", document
+        yield f"{path}, line 1", _checked(document, f"{path}, line 1")
     elif document is not None:
         for number, row in enumerate(document):
             where = f"{path}, row {number}"
-            yield where, row if isinstance(row, dict) else DataError(f"{where}: must be an object")
+            yield where, _checked(row, where)
     else:
         for number, line in lines(path):
             where = f"{path}, line {number}"
@@ -206,11 +271,28 @@ def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | DataError]]:
                 yield where, error
 
 
+def _checked(row: Any, where: str) -> dict[str, Any] | DataError:
+    try:
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: must be an object")
+        refuse_torn(row, where)
+    except DataError as error:
+        return error
+    return row
+
+
 def json_document(path: Path) -> Any:
     """The list or object of a file that is one JSON document; None where it is JSON lines.
 
-    Only a document is read whole. Raises `DataError` for one that is cut off or too large.
+    Only a document is read whole. Raises `DataError` for one that is cut off or too large, or is a
+    table as pandas writes it.
     """
+    found = _one_document(path)
+    _refuse_columns(found, str(path))
+    return found
+
+
+def _one_document(path: Path) -> Any:
     with opened(path) as file:
         first, second = _first_two(file)
     if first[:1] not in (b"[", b"{"):
@@ -253,21 +335,39 @@ def _document(path: Path) -> Any:
     return _parsed(content.removeprefix(codecs.BOM_UTF8), path)
 
 
-def json_object(line: bytes, where: str) -> dict[str, Any]:
-    """The JSON object of one line."""
+def json_object(line: bytes, where: str, *, with_torn: bool = False) -> dict[str, Any]:
+    """The JSON object of one line; `with_torn`: one with halves of characters is taken too."""
     try:
-        row = parse_json(line.decode("utf-8"))
+        text = line.decode("utf-8")
+        row = parse_json(text)
     except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not UTF-8; convert the file to UTF-8") from error
+        raise not_utf_8(where) from error
     except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where}: not valid JSON ({error.msg}); the file may be cut off, fix or drop that line"
-        ) from error
+        why = _no_line(line) or "the file may be cut off, fix or drop that line"
+        raise DataError(f"{where}: not valid JSON ({error.msg}); {why}") from error
     except ValueError as error:
         raise DataError(f"{where}: not JSON that can be read ({error}); drop that line") from error
     if not isinstance(row, dict):
-        raise DataError(f"{where}: must be an object")
+        raise DataError(
+            f"{where}: must be an object" + (f"; {hint}" if (hint := _no_line(line)) else "")
+        )
+    _refuse_columns(row, where)
+    if not with_torn and _HALF.search(text):
+        refuse_torn(row, where)
     return row
+
+
+def _no_line(line: bytes) -> str | None:
+    """What a line has that those of JSON lines have not, and what to do; None where nothing."""
+    stripped = line.strip()
+    if stripped[:1] in (b"[", b"]"):
+        return (
+            "this is a JSON list, where JSON lines are read; write one object a line, without "
+            "brackets and commas"
+        )
+    if stripped.endswith(b"},"):
+        return "there is a comma behind the object, which JSON lines have not; drop these commas"
+    return None
 
 
 def text_field(row: Mapping[str, Any], key: str, where: str) -> str:
@@ -277,6 +377,7 @@ def text_field(row: Mapping[str, Any], key: str, where: str) -> str:
         raise DataError(f"{where}: there is no {key!r} (there is {', '.join(row) or 'nothing'})")
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {key!r} must be a text that is not empty")
+    refuse_torn(value, f"{where}, {key!r}")
     return value
 
 
@@ -290,9 +391,40 @@ def int_field(row: Mapping[str, Any], key: str, where: str) -> int:
     return int(value)
 
 
-def is_torn(text: str) -> bool:
-    """Whether a text has halves of characters (lone surrogates), which no UTF-8 file can hold."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
+# What is decoded from UTF-8 has no halves, so that JSON has them by these alone.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def refuse_torn(value: Any, where: str) -> None:
+    """Raise `DataError` where a text (`safe_text.is_torn`) of what JSON holds is torn."""
+    # Not by recursion, because JSON may be nested more deeply than Python calls may.
+    left: list[tuple[Any, Any]] = [(value, None)]
+    while left:
+        part, place = left.pop()
+        if isinstance(part, str):
+            if safe_text.is_torn(part):
+                shown = f"{where}{_told(place)}: {safe_text.cut(part, 80)!r}"
+                if safe_text.is_of_bytes(part):
+                    raise DataError(f"{shown} is not UTF-8; rename that file")
+                raise DataError(
+                    f"{shown} has a half of a character (a lone surrogate), which no file of text "
+                    "can hold; fix that text"
+                )
+        elif isinstance(part, Mapping):
+            left += [(item, (place, key)) for key, item in reversed(list(part.items()))]
+            left += [(key, (place, None)) for key in part]
+        elif isinstance(part, list):
+            several = range(len(part) - 1, -1, -1)
+            left += [(part[number], (place, number)) for number in several]
+
+
+def _told(place: Any) -> str:
+    """Where a part of a document is, behind where the document is."""
+    names = []
+    while place is not None:
+        place, name = place
+        names.append(", a key" if name is None else f", {name!r}")
+    return "".join(reversed(names))
 
 
 def parquet_rows(
@@ -306,7 +438,7 @@ def parquet_rows(
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(regular(path)) as file:
             chosen = None if columns is None else columns(file.schema_arrow)
             for batch in file.iter_batches(at_once, columns=chosen):
                 yield from batch.to_pylist()

@@ -14,7 +14,8 @@ from paraclip_bench.data.snapshot import (
     files_folder,
     read_manifest,
 )
-from paraclip_bench.errors import DataError, MissingData, UsageError
+from paraclip_bench.errors import DataError, MissingData, UsageError, check_name
+from paraclip_bench.files import regular
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class FolderSource:
     def file(self, relative: str) -> Path:
         """The file of that place in the layout; `MissingData` where it is missing."""
         path = self.root / relative
-        if not path.is_file():
+        if not regular(path).is_file():
             raise self._missing(relative, "it")
         return path
 
@@ -129,6 +130,7 @@ Source = HubSource | FolderSource
 
 def folder_source(root: Path) -> Source:
     """The source for --data-dir; `UsageError` where the folder is missing or empty."""
+    check_name(root.resolve(), "--data-dir")
     if not root.is_dir():
         raise UsageError(f"--data-dir {root} is not a folder; name the folder that holds the data")
     if not any(root.iterdir()):

@@ -17,9 +17,15 @@ from paraclip_bench.data.images import (
     leads_outside,
     outside,
 )
-from paraclip_bench.data.row_files import JSON_LINES, json_rows, parquet_rows, wrong_ending
+from paraclip_bench.data.row_files import (
+    JSON_LINES,
+    json_rows,
+    parquet_rows,
+    refuse_torn,
+    wrong_ending,
+)
 from paraclip_bench.data.tar_files import image_in_tar
-from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.errors import DataError, UsageError, check_name
 from paraclip_bench.files import ending
 
 Kind = Literal[
@@ -70,6 +76,11 @@ def checked_row(
     `image` is the row's where the file itself holds it; else a field names it in `images`. Raises
     `DataError` where there is no folder of images to look in.
     """
+    named = {key: fields.get(key) for key in ("id", "image", "image_id", *TEXTS)}
+    try:
+        refuse_torn(named, where)
+    except DataError as error:
+        return BadRow("unreadable row", str(error))
     if "image" not in needed:
         image = None
     elif image is None:
@@ -182,6 +193,7 @@ def training_files(data: Path) -> list[Path]:
     if not files:
         raise UsageError(f"--data {data} does not exist; check the path")
     for file in files:
+        check_name(file, "the file")
         if ending(file) not in _FORMATS:
             raise wrong_ending(file, _TOLD, "training data")
     formats = sorted({_FORMATS[ending(file)] for file in files})

@@ -235,7 +235,7 @@ class Embedder:
         # Once a run and side: what depends on its batch would poison the store.
         if request.side not in self._model.checked:
             half = self.dtypes.get(request.side) in ("float16", "bfloat16")
-            check_alike(
+            distance = check_alike(
                 memory.encode,
                 batch.data,
                 batch.sizes,
@@ -244,6 +244,12 @@ class Embedder:
                 beside=batch.beside,
                 is_half=half,
             )
+            if distance:
+                self._progress.say(
+                    f"note: the {request.side} encoder of {self._model.spec} gives an item vectors "
+                    f"that lie {distance:.2g} apart in two batches (float32 rounds to about "
+                    "0.000001), so they depend on the batch, or it runs in half precision inside"
+                )
             # One item alone shows chance, and nothing of the batch.
             if len(batch.data) > 1 or batch.beside:
                 self._model.checked.add(request.side)

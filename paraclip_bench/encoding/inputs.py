@@ -11,6 +11,7 @@ from typing import Any
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import reason_of
 from paraclip_bench.models.adapter import Model
+from paraclip_bench.safe_text import counted
 
 
 class InputNotes:
@@ -57,24 +58,26 @@ class InputNotes:
         if cut:
             context = self._model.adapter.context_length
             tokens = f" of {context} tokens" if context else ""
+            texts = counted(len(self._texts), "text")
             said.append(
-                f"{cut} of {len(self._texts)} texts {'are' if cut > 1 else 'is'} longer than the "
-                f"model's context{tokens} and {'were' if cut > 1 else 'was'} cut"
+                f"{cut} of {texts} {'are' if cut > 1 else 'is'} longer than the model's "
+                f"context{tokens} and {'were' if cut > 1 else 'was'} cut"
             )
+        images = counted(len(self._images), "image")
         if left := self._with_exif - self._turned:
             said.append(
-                f"{left} of {len(self._images)} images {_have(left)} an EXIF orientation, which is "
+                f"{left} of {images} {_have(left)} an EXIF orientation, which is "
                 "not applied, as for CLIP's published numbers; --exif applies it"
             )
         if self._turned:
             said.append(
-                f"{self._turned} of {len(self._images)} images {'are' * (self._turned > 1) or 'is'}"
-                " turned as EXIF says, which CLIP's published numbers do not have"
+                f"{self._turned} of {images} {'are' if self._turned > 1 else 'is'} rotated as EXIF "
+                "says, which CLIP's published numbers do not have"
             )
         if self._transparent:
             said.append(
-                f"{self._transparent} of {len(self._images)} images {_have(self._transparent)} "
-                "transparency, which is dropped, as for CLIP's published numbers"
+                f"{self._transparent} of {images} {_have(self._transparent)} transparency, which "
+                "is dropped, as for CLIP's published numbers"
             )
         return said
 
@@ -100,5 +103,7 @@ def _checked(found: Sequence[bool] | None, count: int) -> Sequence[bool]:
     if found is None:
         return []
     if len(found) != count:
-        raise ValueError(f"cut_texts gave {len(found)} answers for {count} texts")
+        raise ValueError(
+            f"cut_texts gave {counted(len(found), 'answer')} for {counted(count, 'text')}"
+        )
     return found

@@ -40,6 +40,7 @@ from paraclip_bench.reference.comparison import comparison
 from paraclip_bench.results.provenance import command_line, versions
 from paraclip_bench.results.schema import DataInfo, ModelInfo, Provenance, Result
 from paraclip_bench.results.store import has_outcomes, read, write
+from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import LEAST_DEPTH, Task
 from paraclip_bench.tasks.catalog import choose_protocols, choose_tasks
 from paraclip_bench.workspace import Workspace
@@ -247,9 +248,9 @@ class _Run:
         result = self.result(model, work, embed, scored, time.perf_counter() - start)
         result = write(path, result, scored.columns, scored.contributions)
         if embed.cut_off:
+            files = counted(len(set(embed.cut_off)), "image file")
             self.progress.say(
-                f"note: {len(set(embed.cut_off))} image files are cut off and were decoded as far "
-                f"as they go; {path.name} lists them"
+                f"note: {files} cut off, decoded as far as they go; {path.name} lists them"
             )
         for line in embed.inputs.lines():
             self.progress.say(f"note: {line}")
@@ -333,9 +334,14 @@ class _Run:
 
 def check_writable(folder: Path) -> None:
     """`BenchError` where results could not be written, before anything is computed."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     with atomic(folder / ".writable"):
         pass
     (folder / ".writable").unlink(missing_ok=True)
+    # A run that is refused leaves nothing; a result makes its folders itself.
+    for one in made:
+        with contextlib.suppress(OSError):
+            one.rmdir()
 
 
 def _summary(result: Result, work: Work, embed: Embedder) -> str:
@@ -347,7 +353,7 @@ def _summary(result: Result, work: Work, embed: Embedder) -> str:
     shown = undefined if main.value is None else f"{100 * main.value:.2f}"
     return (
         f"{result.main_score} {shown} ({_examples(work)}, {about.seconds:.1f} s, "
-        f"{about.from_store:.0%} of {embed.requested} vectors from the store)"
+        f"{about.from_store:.0%} of {counted(embed.requested, 'vector')} from the store)"
         + (f", scored by {about.scored_by}: no interval" if about.scored_by else "")
     )
 
@@ -355,7 +361,7 @@ def _summary(result: Result, work: Work, embed: Embedder) -> str:
 def _examples(work: Work) -> str:
     """How many there are, and of how many where they are not the whole set."""
     whole = work.task.whole_size(work.protocol)
-    shown = f"{len(work.examples)} examples"
+    shown = f"{counted(len(work.examples), 'example')}"
     is_compared = whole is not None and work.limit is None and work.source != "demo"
     is_part = is_compared and len(work.examples) != whole
     return f"{shown}, where the whole set has {whole}" if is_part else shown

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.errors import BenchError, UsageError, reason_of
+from paraclip_bench.safe_text import counted
 
 Floats = npt.NDArray[np.floating[Any]]
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -30,7 +31,7 @@ class TooShallow(BenchError):
     """Outcomes keep fewer places of a ranking than a metric looks at."""
 
     def __init__(self, needed: int, kept: int) -> None:
-        super().__init__(f"looks at {needed} places, and the outcomes keep {kept}")
+        super().__init__(f"looks at {counted(needed, 'place')}, and the outcomes keep {kept}")
         self.needed, self.kept = needed, kept
 
 

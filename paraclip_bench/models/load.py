@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench import registry
-from paraclip_bench.errors import BenchError, ModelError, UsageError, reason_of
+from paraclip_bench.errors import BenchError, ModelError, UsageError, check_name, reason_of
+from paraclip_bench.files import regular
 from paraclip_bench.models.adapter import Context, Model, is_alias, may_name_suite
 
 
@@ -21,6 +22,7 @@ def load_model(spec: str, context: Context) -> Model:
     under the typed name.
     Raises `UsageError` for an unknown name, `ModelError` for one that cannot be made.
     """
+    check_name(spec, "the model")
     name, argument = _split(spec)
     is_file = name.endswith(".py") or ".py:" in spec
     cls: Any
@@ -100,7 +102,7 @@ def _from_file(spec: str) -> tuple[Any, str | None]:
     class_name, _, argument = tail.partition(":")
     if not class_name:
         raise UsageError(f"the model {spec!r} names no class; write {path}:Class")
-    if not path.is_file():
+    if not regular(path).is_file():
         raise UsageError(f"the model {spec!r} names a file that does not exist, {path}")
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
     module_name = f"paraclip_bench_custom_{path.stem}_{digest}"

@@ -10,7 +10,7 @@ from paraclip_bench.paraphrasing.journal import Answer, CaptionRow
 from paraclip_bench.paraphrasing.prompts import PLACEHOLDER, STEPS, Prompt
 from paraclip_bench.paraphrasing.service import REJECTED, Question, Reply
 from paraclip_bench.paraphrasing.tidying import LONGEST, left_over, tidy
-from paraclip_bench.paraphrasing.wording import is_in_another_script, word_count, words
+from paraclip_bench.paraphrasing.wording import is_in_another_script, look_alike, word_count, words
 
 EMPTY = "empty"
 _CANNOT = (
@@ -20,7 +20,7 @@ _ABLE = r"(?:am|'m) not (?:able|comfortable|permitted|programmed|designed|equipp
 # What those do who refuse; what people do in captions (believe, wait, stop) is not among it.
 _DOES = (
     r"(?:help|assist|paraphrase|rephrase|rewrite|reword|restate|provide|fulfill?|comply"
-    r"|do (?:that|this)|process|see|view|create|generate|continue|answer"
+    r"|do (?:that|this)|process|create|generate|continue|answer"
     r"|complete|understand|describe|identify|determine|verify|recogni[sz]e|discuss|produce|translate|interpret|analy[sz]e|respond|reply"
     r"|proceed|perform|access|reproduce|speculate|infer|confirm|engage|support|assess"
     r"|transcribe|summari[sz]e|caption|write (?:a|the|that|this|such)|give (?:you|a|that)"
@@ -28,6 +28,19 @@ _DOES = (
     r"|find (?:a|any|an|the))\b"
 )
 _PICTURE = r"(?:image|picture|photo|photograph|caption|attachment|text|sentence|input|message|file)"
+# What is said of one that was not given. What is not on a sign or in a frame is none of these.
+_LACKS = (
+    r"(?:provided|given|attached|found|available|visible|included|supplied|shared|uploaded|present"
+    r"|loaded|accessible|supported|detected|specified)\b"
+    rf"(?! (?:on|at|above|below|across|over|behind|near|beside|in (?!(?:the|your|this) (?:\w+ )?"
+    rf"(?:{_PICTURE}|request|prompt|conversation|chat))))"
+)
+# Those who refuse cannot see a picture; of a face it is a caption.
+_SEES = (
+    rf"(?:see|view)(?=\W*$| (?:(?:the|this|that|any|an|a|your) )?(?:\w+ )?{_PICTURE}s?\b"
+    r"| (?:what|it|anything|you)\b)"
+)
+_DOES = rf"(?:{_DOES}|{_SEES})"
 # Each with the words that, where they were given, make a text of it that is no refusal.
 _REFUSALS = [
     (re.compile(pattern, re.IGNORECASE), re.compile(given, re.IGNORECASE))
@@ -56,12 +69,17 @@ _REFUSALS = [
             rf"(?:see|have|receive|find|get) (?:access|the ability|enough|(?:an|any|a|the|your)?\s*"
             rf"(?:\w+ )?{_PICTURE})\b"
             r"|^there(?: is|'s| are| was| were| seems to be| appears to be) no "
-            rf"(?:\w+ )?{_PICTURE}s?\b"
-            rf"|^no (?:\w+ )?{_PICTURE}s? (?:was|were|is|are|has|have|provided|given|attached|found"
-            r"|available|visible|included|supplied|shared|uploaded|to)\b"
-            rf"|^(?:the|this|that|your) (?:\w+ )?{_PICTURE} (?:is|was|does|did|has|could|can"
-            r"|seems to|appears to)(?:n't| not| already| too| (?:be )?(?:missing|empty"
-            r"|blank|incomplete|unclear|unavailable))\b"
+            rf"(?:\w+ )?{_PICTURE}s?(?:\W*$|[.,;]| {_LACKS}| (?:here|to (?!be\b|the\b))"
+            rf"| (?:in|with) (?:your|this|the) (?:{_PICTURE}|request|prompt))"
+            rf"|^no (?:\w+ )?{_PICTURE}s? (?:(?:was|were|is|are|has been|have been) )?"
+            rf"(?:{_LACKS}|to (?:paraphrase|rephrase|describe|work|process)\b)"
+            rf"|^(?:the|this|that|your) (?:\w+ )?{_PICTURE} (?:(?:is|was|does|did|has|could|can"
+            rf"|seems to|appears to)(?:n't| not)(?: been| be| seem to be)? (?:{_LACKS}|clear\b"
+            r"|complete\b|contain\b|make\b|load|describe\b|a (?:valid|complete)\b)"
+            r"|(?:is|was|seems|appears)(?: to be)? (?:already (?:very |quite )?(?:brief|short"
+            r"|concise|in|as)\b|too (?:short|brief|vague|long|ambiguous|unclear)\b"
+            rf"|(?:missing|empty|blank|incomplete|unclear|unavailable|cut off)\b"
+            r"(?! (?:on|from|at|above|below|in)\b)))"
             rf"|^it (?:seems|appears|looks)\b.*\b(?:no|not|missing|without|forgot)\b"
             rf".*\b{_PICTURE}\b"
             rf"|^it (?:seems|appears|looks)\b.*\b{_PICTURE}\b.*\b(?:not|missing|empty|cut|blank)\b"
@@ -80,8 +98,8 @@ _REFUSALS = [
             r"|\bviolat(?:es?|ing|ion of) (?:my|our|the|\w+) (?:polic|guideline|terms|rule)"
             r"|\b(?:inappropriate|harmful|explicit|offensive|unsafe|sensitive) "
             r"(?:content|request|language|material)\b"
-            r"|^(?:it|this|that) (?:would be|would not be|wouldn't be|is not|isn't|is) "
-            r"(?:in)?appropriate\b",
+            r"|^(?:it|this|that) (?:would be inappropriate|is inappropriate"
+            r"|(?:would not be|wouldn't be|is not|isn't) appropriate)\b",
             r"\b(?:polic(?:y|ies)|guidelines?|rules?|inappropriate|appropriate|harmful|explicit"
             r"|offensive|unsafe|sensitive)\b",
         ),
@@ -105,20 +123,25 @@ _REFUSALS = [
     )
 ]
 _PREAMBLE = re.compile(
+    # Not "OK, says a man".
     r"^(?:sure|certainly|of course|absolutely|okay|ok|alright|got it|understood)\s*[!,.:]"
+    r"(?!\W*(?:says?|said|reads?|shouts?|writes?|thinks?|nods?)\b)"
     r"|^great\s*!"
     r"|^(?:sure|certainly|okay|ok),? here\b"
     r"|^here(?: is|'s| are) (?:a|the|my|your|one|another|how|what)\b[^.:]*(?<!\d):(?!\d)"
     r"|^(?:i would|i'd|i will|i'll|let me|one could|you could|we could) (?:say|put|rephrase"
     r"|paraphrase|rewrite|reword)\b"
-    r"|^(?:\(?note\b|explanation\b)[^.]*:",
+    # Not "Note on a refrigerator: milk".
+    r"|^\(?(?:please )?note(?: that\b[^.]*)?\s*:|^explanation\b[^.]{0,20}:",
     re.IGNORECASE,
 )
 # Talk behind or beside the answer.
 _ASIDE = re.compile(
     r"\blet me know if\b|\bi hope (?:this|that) helps\b|\bis there anything else\b"
     r"|\bfeel free to (?:ask|let)\b|\(note\b|\bword count\b|\(\d+ (?:characters|words)\)"
-    r"|^(?:here you go|sure thing|happy to help|no problem|how about)\s*[:!,]"
+    r"|^(?:here you go|here you are|here it is)\s*[^\w\s'.]"
+    r"|^(?:sure thing|happy to help|no problem|how about)\s*[:!,]"
+    r"|[.!?\"\u201d][*_]{0,2}\s+[*_]{0,2}(?:note|explanation)[*_]{0,2}\s*:"
     r"|^sure\s+[-\u2013\u2014]\s"
     r"|^a (?:possible |brief |short )?paraphrase (?:of|could|would|might|is)\b"
     r"|^(?:we need to|i need to|the user) (?:\w+ ){0,2}"
@@ -168,7 +191,7 @@ class AnswerFilter:
             return "much longer than its input"
         if _refuses(answer, given):
             return "a refusal"
-        if _PREAMBLE.search(_plain(answer)) and not _PREAMBLE.search(_plain(given)):
+        if _talks(answer, given):
             return "talk about the answer"
         if _ASIDE.search(_plain(answer)) and not _ASIDE.search(_plain(given)):
             return "talk about the answer"
@@ -187,10 +210,18 @@ class AnswerFilter:
             return "words of the prompt"
         if is_in_another_script(given, answer):
             return "another script than its input"
+        if look_alike(given, answer) is not None:
+            return "look-alike letters of another script"
         count, least = word_count(answer), word_count(given)
         if count > max(self.growth * least, least + self.room):
             return "much longer than its input"
         return None
+
+
+def _talks(answer: str, given: str) -> bool:
+    """Whether an answer begins as talk does, with a word that was not given."""
+    found = _PREAMBLE.search(_plain(answer))
+    return found is not None and words(found[0])[0] not in words(given)
 
 
 def _refuses(answer: str, given: str) -> bool:

@@ -18,6 +18,7 @@ from paraclip_bench.data.row_files import (
     json_document,
     json_object,
     lines,
+    not_utf_8,
     parquet_rows,
 )
 from paraclip_bench.errors import DataError, UsageError
@@ -74,14 +75,15 @@ def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
         try:
             yield number, raw.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}, line {number}: not UTF-8; convert the file to UTF-8"
-            ) from error
+            raise not_utf_8(f"{path}, line {number}") from error
 
 
 def _txt(path: Path) -> Iterator[Row]:
     """A caption a line; or a table of image and caption, where all lines are rows of one."""
     first = [line for _, line in islice(_text_lines(path), _FIRST_LINES)]
+    if _separator(path) is not None:
+        yield from _csv(path)
+        return
     if len(first) == 1 and "\r" in first[0]:
         raise DataError(
             f"{path} is one line with carriage returns in it, as old Macs end lines; convert them "
@@ -142,8 +144,9 @@ def _table(first: Sequence[str], path: Path) -> _Table | None:
             "caption a line; let its first line name the columns (caption,image) and its name end "
             "in .csv"
         )
-    tabs = head.count("\t")
-    if tabs and len(first) > 1 and _mostly(first, lambda line: line.count("\t") == tabs):
+    # A tab in front of a caption, or behind it, makes no column.
+    tabs = head.strip().count("\t")
+    if tabs and len(first) > 1 and _mostly(first, lambda line: line.strip().count("\t") == tabs):
         raise UsageError(
             f"{path} has tabs in its lines, so it is a table and not a caption a line; let its "
             "first line name the columns (image, caption) and its name end in .tsv"
@@ -218,6 +221,16 @@ def _row(fields: Sequence[str], names: Sequence[str], where: str) -> Row:
     return where, {}, None, f"{where}: {len(fields)} fields where the header has {len(names)}"
 
 
+# The first line of a table that Excel is to read: sep=;
+_SEPARATOR = re.compile(r"\"?sep=([,;|\t])\"?,*\s*", re.IGNORECASE)
+
+
+def _separator(path: Path) -> str | None:
+    """The delimiter that a table's first line names, if that is such a line."""
+    head = next((line for _, line in _text_lines(path)), "")
+    return None if (told := _SEPARATOR.fullmatch(head)) is None else told[1]
+
+
 def _delimited_otherwise(path: Path, usual: str) -> _Table | None:
     """A table whose header has another delimiter than its ending says, such as Flickr30k's."""
     head = next((line for _, line in _text_lines(path) if line.strip()), "")
@@ -228,26 +241,32 @@ def _delimited_otherwise(path: Path, usual: str) -> _Table | None:
 
 
 def _csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
-    other = _delimited_otherwise(path, ",") if delimiter == "," else None
+    told = _separator(path)
+    other = _delimited_otherwise(path, ",") if delimiter == "," and told is None else None
     if other is not None and other.delimiter == "|":
         yield from _table_rows(path, other)
         return
-    delimiter = delimiter if other is None else other.delimiter
+    delimiter = told or (delimiter if other is None else other.delimiter)
     csv.field_size_limit(_FIELD_LIMIT)
+    before = 0 if told is None else 1
+    text = (line + "\n" for number, line in _text_lines(path) if number > before)
     # Strict: a quote that is opened and not closed would swallow the rows behind it.
-    text = (line + "\n" for _, line in _text_lines(path))
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     try:
         header = next(reader, None)
         for row in reader:
             if row:
-                yield _row(row, header or [], f"{path}, line {reader.line_num}")
+                yield _row(row, header or [], f"{path}, line {before + reader.line_num}")
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}; fix that line") from error
+        where = f"{path}, line {before + reader.line_num}"
+        raise DataError(f"{where}: {error}; fix that line") from error
 
 
 def _tsv(path: Path) -> Iterator[Row]:
     """Without quotes: a tab is always between two fields."""
+    if _separator(path) is not None:
+        yield from _csv(path)
+        return
     if (other := _delimited_otherwise(path, "\t")) is not None:
         yield from (
             _csv(path, other.delimiter) if other.delimiter in ",;" else _table_rows(path, other)
@@ -277,9 +296,9 @@ def _json(path: Path) -> Iterator[Row]:
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(f"{where}: not UTF-8; convert the file to UTF-8") from error
+            raise not_utf_8(where) from error
         try:
-            yield where, json_object(line, where), None, None
+            yield where, json_object(line, where, with_torn=True), None, None
         except DataError as error:
             yield where, {}, None, str(error)
 

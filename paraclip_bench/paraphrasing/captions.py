@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from paraclip_bench.data.images import is_hidden
-from paraclip_bench.data.row_files import is_torn, wrong_ending
-from paraclip_bench.errors import UsageError
+from paraclip_bench.data.row_files import refuse_torn, wrong_ending
+from paraclip_bench.errors import DataError, UsageError, check_name
 from paraclip_bench.files import ending, parse_json
 from paraclip_bench.paraphrasing.caption_formats import (
     CAPTION_FIELDS,
@@ -26,6 +26,7 @@ from paraclip_bench.paraphrasing.caption_formats import (
     rows_of,
 )
 from paraclip_bench.paraphrasing.wording import word_count
+from paraclip_bench.safe_text import is_torn
 
 Reason = Literal[
     "unreadable row", "empty", "not a text", "too few words", "too many words", "duplicate"
@@ -111,6 +112,7 @@ def caption_files(path: Path) -> list[Path]:
         if not files:
             raise UsageError(f"{path} does not exist; check the path of the captions")
     for file in files:
+        check_name(file, "the file")
         if ending(file) not in ENDINGS:
             raise wrong_ending(file, _TOLD.split(", "), "captions")
     formats = sorted({ending(file) for file in files})
@@ -150,11 +152,19 @@ def _captions_of(file: Path, kind: str, fields: CaptionFields) -> Iterator[_Foun
         if problem is not None:
             yield where, None, None, None, problem
             continue
-        texts = _several(_value(row, fields.caption, CAPTION_FIELDS))
+        value = _value(row, fields.caption, CAPTION_FIELDS)
+        if value is None and fields.caption is None:
+            value = _numbered(row)
+        texts = _several(value)
         name = image if image is not None else _value(row, fields.image, IMAGE_FIELDS)
         if isinstance(name, Mapping):  # as `datasets` writes an image column
             name = name.get("path")
         id = _text(_value(row, None, ID_FIELDS))
+        try:
+            refuse_torn([_text(name), id], where)
+        except DataError as error:
+            yield where, None, None, None, str(error)
+            continue
         for number, text in enumerate(texts):
             place = where if len(texts) == 1 else f"{where}, caption {number}"
             yield place, text, _text(name), id, None
@@ -185,6 +195,15 @@ def _value(row: Mapping[str, Any], chosen: str | None, names: Sequence[str]) -> 
     return found
 
 
+_NUMBERED = re.compile(r"(?:caption|sentence|text|comment)s?[ _-]?\d{1,2}", re.IGNORECASE)
+
+
+def _numbered(row: Mapping[str, Any]) -> list[Any] | None:
+    """The captions of columns such as caption_1 and caption_2; None where there are none."""
+    found = [value for name, value in row.items() if _NUMBERED.fullmatch(str(name))]
+    return [value for value in found if value not in (None, "")] or None
+
+
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
@@ -202,7 +221,11 @@ def _check(first: Sequence[Row], fields: CaptionFields, file: Path) -> None:
                 f"{option}: {file} has no field {wanted!r} (it has {', '.join(names)}){meant}"
             )
     lower = {*names, *(name.lower() for name in names)}
-    if fields.caption is None and not any(name in lower for name in CAPTION_FIELDS):
+    if (
+        fields.caption is None
+        and not any(name in lower for name in CAPTION_FIELDS)
+        and not any(_NUMBERED.fullmatch(str(name)) for name in names)
+    ):
         raise UsageError(
             f"{file} has no field of a usual name for captions (it has {', '.join(names)}); "
             "name it with --caption-field"

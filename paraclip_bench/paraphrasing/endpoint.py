@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import html
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ from paraclip_bench.paraphrasing.service import (
     Reply,
     RetryableError,
 )
-from paraclip_bench.proxies import all_proxies, is_local, proxy_for
+from paraclip_bench.proxies import all_proxies, certificate_problem, is_local, proxy_for
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _URL_VARIABLE = "OPENAI_BASE_URL"
@@ -31,6 +33,8 @@ _OVER_QUOTA = "insufficient_quota"
 _LONGEST = 200_000
 # No answer has more tokens: such a count is a fault of the service, and is not summed up.
 _MOST_TOKENS = 10**7
+# No service asks to wait for longer than a year, in seconds.
+_LONGEST_AFTER = 366 * 86_400.0
 # What reading something raises that is not a chat completion.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 
@@ -77,6 +81,8 @@ class ChatCompletions:
         for each in all_proxies().values():
             if problem := each.problem():
                 raise UsageError(problem)
+        if unreadable := certificate_problem(is_needed=address.scheme == "https"):
+            raise UsageError(unreadable[1])
         import openai
 
         self.name = shown_url(base_url)
@@ -100,7 +106,7 @@ class ChatCompletions:
                 messages=_messages(self._settings, question),
                 extra_body=_sampling(self._settings.sampling, question),
             )
-            return read_completion(parse_json(answer.content))
+            return read_completion(_parsed(answer.content))
         # From None: what the client raises holds what was sent and what came, the key among it.
         except openai.APIStatusError as error:
             status, headers, said = error.status_code, error.response.headers, _sentence(error)
@@ -110,8 +116,12 @@ class ChatCompletions:
         except openai.APITimeoutError:
             raise RetryableError(f"no answer in time{self._by_proxy()}", down=True) from None
         except (openai.APIConnectionError, ConnectionError) as error:
-            said = str(error.__cause__ or error)
-            told = self._clean(f"no connection: {said}") + self._by_proxy()
+            cause = error.__cause__ or error
+            # httpx's name for a body that is not compressed as its header says.
+            if type(cause).__name__ == "DecodingError":
+                told = f"an answer that cannot be read (its compressed body is broken: {cause})"
+                raise RetryableError(self._clean(told), down=True) from None
+            told = self._clean(f"no connection: {cause}") + self._by_proxy()
             raise RetryableError(told, down=True) from None
         except (*UNREADABLE, openai.APIError) as error:
             raise RetryableError(self._clean(f"an answer that cannot be read ({error})")) from None
@@ -133,6 +143,11 @@ class ChatCompletions:
                 f"{self.name} knows no model {self._settings.llm!r}, or is not an "
                 f"OpenAI-compatible address (404: {said}); check --llm and --base-url (it mostly "
                 "ends in /v1)"
+            ) from None
+        if 300 <= status < 400:
+            raise FatalServiceError(
+                f"{self.name} redirects to nowhere that can be followed ({status}: {said}); name "
+                "the address of the service itself with --base-url"
             ) from None
         if status in _PASSING or status >= 500:
             after = _retry_after(headers)
@@ -167,13 +182,47 @@ def request_body(settings: Settings, question: Question) -> dict[str, Any]:
     }
 
 
+def _parsed(content: bytes) -> Any:
+    """The JSON of an answer; `ValueError` says what came in its place."""
+    try:
+        return parse_json(content)
+    except ValueError as error:
+        text = content.decode("utf-8", "replace").strip()
+        if (page := _page(text)) is not None:
+            raise ValueError(f"it is {page}, not JSON") from None
+        raise ValueError(f"it is no whole JSON: {error}" if text else "it is empty") from None
+
+
+def _page(text: str) -> str | None:
+    """A web page by its title; None for other texts."""
+    if not re.match(
+        r"(?:<\?xml[^>]*>\s*)?<(?:!doctype html|html|head|body)\b", text, re.IGNORECASE
+    ):
+        return None
+    title = re.search(r"<(title|h1)\b[^>]*>([^<]{1,200})", text, re.IGNORECASE)
+    return "a web page" + (f" ({html.unescape(title[2]).strip()})" if title else "")
+
+
 def read_completion(found: Any) -> Reply:
-    """The first choice of a chat completion; one of `UNREADABLE` where there is none."""
-    if not isinstance(found, dict) or not found.get("choices"):
-        told = error_sentence(found)
-        raise ValueError(told or "it has no choices")
-    choice = found["choices"][0]
-    message = choice["message"]
+    """The first choice of a completion; one of `UNREADABLE` where there is none.
+
+    A choice has a message (chat completions), or a text (completions, as some local servers send).
+    """
+    if not isinstance(found, dict):
+        raise ValueError(error_sentence(found) or f"it is to be an object, and is {_what(found)}")
+    choices = found.get("choices")
+    if not isinstance(choices, list) or not choices:
+        told = error_sentence(found) if not choices else None
+        expected = f"its choices are to be a list with an answer, and are {_what(choices)}"
+        raise ValueError(told or expected)
+    choice = choices[0]
+    if not isinstance(choice, dict):
+        raise ValueError(f"a choice is to be an object, and is {_what(choice)}")
+    message = choice.get("message")
+    if message is None and isinstance(choice.get("text"), str):
+        message = {"content": choice["text"]}
+    if not isinstance(message, dict):
+        raise ValueError(f"a choice's message is to be an object, and is {_what(message)}")
     text, usage = _text_of(message.get("content")), found.get("usage")
     rejected = fault = None
     if choice.get("finish_reason") == "content_filter":
@@ -183,7 +232,7 @@ def read_completion(found: Any) -> Reply:
     elif choice.get("finish_reason") == "length":
         fault = "cut off (max_tokens is too low for this model)"
     if text is not None and not isinstance(text, str):
-        raise ValueError("its content is not a text")
+        raise ValueError(f"a message's content is to be a text, and is {_what(text)}")
     if text is not None and len(text) > _LONGEST:
         text, fault = "", f"an answer of {len(text):,} characters"
     return Reply(
@@ -194,6 +243,14 @@ def read_completion(found: Any) -> Reply:
         rejected,
         fault,
     )
+
+
+def _what(found: Any) -> str:
+    """What JSON holds, in words."""
+    if isinstance(found, list):
+        return "a list" if found else "an empty list"
+    names = {str: "a text", dict: "an object", bool: "true or false", int: "a number"}
+    return "null or missing" if found is None else names.get(type(found), "a number")
 
 
 def _text_of(content: Any) -> Any:
@@ -280,6 +337,8 @@ def _longest_first(secrets: Sequence[str]) -> list[str]:
 
 def _sentence(error: Any) -> str:
     """What a service says of an error, without the client's words around it."""
+    if isinstance(error.body, str) and (page := _page(error.body.strip())) is not None:
+        return page
     return error_sentence(error.body) or str(error.body or error.message or "no reason given")
 
 
@@ -293,9 +352,14 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         if value is None:
             continue
         try:
-            return max(0.0, float(value) * unit)
+            after = float(value) * unit
         except ValueError:
-            date = email.utils.parsedate_tz(value)
-            if date is not None:
-                return max(0.0, email.utils.mktime_tz(date) - time.time())
+            try:
+                date = email.utils.parsedate_tz(value)
+                after = email.utils.mktime_tz(date) - time.time() if date else math.nan
+            except (ValueError, OverflowError, TypeError, IndexError):
+                after = math.nan
+        # What no service means is as if it was not there.
+        if after <= _LONGEST_AFTER:
+            return max(0.0, after)
     return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench.errors import UsageError
-from paraclip_bench.files import ending, parse_json
+from paraclip_bench.files import ending, parse_json, regular
 from paraclip_bench.paraphrasing.answers import AnswerFilter, Chains
 from paraclip_bench.paraphrasing.captions import (
     Caption,
@@ -101,7 +101,7 @@ class ParaphraseJob:
                 stat = file.stat()
                 hasher.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
                 continue
-            with file.open("rb") as content:
+            with regular(file).open("rb") as content:
                 while block := content.read(_BLOCK):
                     hasher.update(block)
         return hasher.hexdigest()

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from paraclip_bench.data.row_files import is_torn
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import parse_json
 from paraclip_bench.paraphrasing.captions import Caption, CaptionFilter, normal
+from paraclip_bench.safe_text import is_torn
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);

@@ -11,14 +11,14 @@ from typing import Any
 
 from paraclip_bench.data.row_files import (
     JSON_LINES,
-    is_torn,
     json_object,
     json_rows,
     parquet_rows,
     wrong_ending,
 )
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import atomic, ending
+from paraclip_bench.files import atomic, ending, regular
+from paraclip_bench.safe_text import is_torn
 
 FORMATS = (".jsonl", ".parquet")
 _AT_ONCE = 4096
@@ -147,7 +147,7 @@ _OBJECTS = ("sampling", "usage", "flags")
 
 def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a jsonl or Parquet file; `DataError` where one has no caption or paraphrase."""
-    if not path.is_file():
+    if not regular(path).is_file():
         raise UsageError(f"{path} does not exist; check the path of the pairs")
     if ending(path) not in (*JSON_LINES, ".parquet"):
         raise wrong_ending(path, FORMATS, "pairs")

@@ -144,7 +144,10 @@ def tables(found: Statistics, *, prices: tuple[float, float] | None = None) -> l
     rows = [("rows", f"{found.rows:,}"), ("rows with an image", f"{found.images:,}")]
     rows += [(f"words of {view}", f"{found.mean_length(i):.1f}") for i, view in enumerate(VIEWS)]
     rows += [(f"words in common, {name}", f"{found.mean_overlap(name):.2f}") for name in OVERLAPS]
-    rows += [(f"no content word in common, {n}", f"{found.unlike[n]:,} rows") for n in PARAPHRASES]
+    rows += [
+        (f"no content word in common, {n}", safe_text.counted(found.unlike[n], "row"))
+        for n in PARAPHRASES
+    ]
     told.append(("Pairs (means)", rows))
     tokens = tokens_of(found)
     if any(tokens.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -17,11 +18,12 @@ from typing import Any
 from paraclip_bench import safe_text
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.training_rows import find_image
-from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.errors import DataError, UsageError, check_name
 from paraclip_bench.files import write_text
 from paraclip_bench.paraphrasing.captions import CaptionFields, normal, read_captions
 from paraclip_bench.paraphrasing.pairs_file import first_text, read_pairs
 from paraclip_bench.paraphrasing.wording import words
+from paraclip_bench.safe_text import counted
 
 _FOLDER = "paraphrased-retrieval"
 
@@ -61,9 +63,10 @@ def build(
     An image is in dev or in test by a digest of its name, whatever else is in the set. Every image
     of a caption is in its split's gallery, also where its caption has no paraphrase. `advance` is
     told of each image that is written. Raises
-    `UsageError` for a folder in the way, `DataError` for images that are not there and for a query
-    that equals its paraphrase.
+    `UsageError` for a folder in the way, `DataError` for images that are not there or damaged and
+    for a query that equals its paraphrase, with all of them counted and the first few named.
     """
+    check_name(out, "the folder")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise UsageError(f"{out} is there and not empty; choose another folder with -o")
     if not source.images.is_dir():
@@ -74,16 +77,19 @@ def build(
             f"no caption has a paraphrase in {source.pairs}; "
             "both must be of the same captions: give paraphrase the file of --captions"
         )
+    new = [parent for parent in out.parents if not parent.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         counts = {}
+        damaged: list[str] = []
         for split in ("test", "dev"):
             of_split = [q for q in queries if _split(q.image, dev_share) == split]
             images = {n: ref for n, ref in gallery.items() if _split(n, dev_share) == split}
             if of_split:
-                _write(temporary / split / _FOLDER, of_split, images, advance)
+                damaged += _write(temporary / split / _FOLDER, of_split, images, advance)
                 counts[split] = {"queries": len(of_split), "images": len(images)}
+        _refuse(damaged, "images cannot be published")
         write_text(temporary / "README.md", _card(source, counts, dev_share, flagged))
         temporary.chmod(0o755)
         try:
@@ -99,7 +105,26 @@ def build(
             ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if not out.exists():
+            for parent in new:
+                # Somebody else may have put something there meanwhile.
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
     return counts
+
+
+# So many of the rows or images that stop a set are named.
+_NAMED = 5
+
+
+def _refuse(problems: Sequence[str], what: str) -> None:
+    """Raise `DataError` where there are problems; each is a sentence that says what to do."""
+    if len(problems) == 1:
+        raise DataError(problems[0])
+    if problems:
+        rest = len(problems) - _NAMED
+        more = f"; and {rest} more" if rest > 0 else ""
+        raise DataError(f"{len(problems)} {what}: " + "; ".join(problems[:_NAMED]) + more)
 
 
 def _queries(source: RetrievalSetInput) -> tuple[dict[str, ImageRef], list[RetrievalQuery], int]:
@@ -116,8 +141,16 @@ def _queries(source: RetrievalSetInput) -> tuple[dict[str, ImageRef], list[Retri
     gallery: dict[str, ImageRef] = {}
     came: dict[str, str] = {}
     queries: dict[tuple[str, str], RetrievalQuery] = {}
+    missing: dict[str, str] = {}
+    same: list[str] = []
     for where, told, text in _with_images(source):
-        ref = _image(source.images, told, where)
+        ref = find_image(source.images, told, where)
+        if ref is None:
+            missing.setdefault(
+                told,
+                f"{where}: the image {source.images / told} does not exist; check --images",
+            )
+            continue
         name = Path(ref.id).name
         place = ref.id if ref.path is None else str(ref.path)
         if came.setdefault(name, place) != place:
@@ -130,8 +163,11 @@ def _queries(source: RetrievalSetInput) -> tuple[dict[str, ImageRef], list[Retri
         if paraphrase is None:
             continue
         if words(paraphrase) == words(text):
-            raise DataError(f"{where}: the paraphrase of {text!r} is the caption itself; drop it")
+            same.append(f"{where}: the paraphrase of {text!r} is the caption itself; drop it")
+            continue
         queries.setdefault((text, name), RetrievalQuery(text, paraphrase, name))
+    _refuse(list(missing.values()), "images are missing")
+    _refuse(same, "queries equal their paraphrase")
     return gallery, list(queries.values()), flagged
 
 
@@ -149,13 +185,6 @@ def _with_images(source: RetrievalSetInput) -> Iterator[tuple[str, str, str]]:
         yield caption.where, caption.image, normal(caption.text)
 
 
-def _image(folder: Path, name: str, where: str) -> ImageRef:
-    found = find_image(folder, name, where)
-    if found is None:
-        raise DataError(f"{where}: the image {folder / name} does not exist; check --images")
-    return found
-
-
 def _split(name: str, dev_share: float) -> str:
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     return "dev" if number < dev_share * 2**64 else "test"
@@ -166,17 +195,25 @@ def _write(
     queries: Sequence[RetrievalQuery],
     images: Mapping[str, ImageRef],
     advance: Callable[[int], None],
-) -> None:
+) -> list[str]:
+    """Write a split; what is wrong with images that cannot be decoded, in their order."""
     (folder / "images").mkdir(parents=True)
 
-    def copy(name: str) -> None:
+    def copy(name: str) -> str | None:
         # What is published is known to be an image, and stays what it is now: never a link.
-        images[name].open()
-        (folder / "images" / name).write_bytes(images[name].encoded())
+        try:
+            images[name].open()
+            content = images[name].encoded()
+        except DataError as error:
+            return str(error)
+        (folder / "images" / name).write_bytes(content)
+        return None
 
+    damaged = []
     pool = ThreadPoolExecutor(max_workers=os.cpu_count())
     try:
-        for _ in pool.map(copy, images):
+        for problem in pool.map(copy, images):
+            damaged += [problem] if problem is not None else []
             advance(1)
     finally:
         # After an error, or a stop, the others need not be copied.
@@ -184,6 +221,7 @@ def _write(
     rows = [{"query": q.query, "paraphrase": q.paraphrase, "image_id": q.image} for q in queries]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(folder / "queries.jsonl", text)
+    return damaged
 
 
 def _card(source: RetrievalSetInput, counts: dict[str, Any], dev_share: float, flagged: int) -> str:
@@ -210,7 +248,7 @@ with theirs.
   {second}, not checked by people.
 - Split: an image is in dev where the first 8 bytes of the sha256 of its file name, as a fraction of
   2^64, are below {dev_share}; so it stays where it is when the set grows.
-- Left out: {flagged} rows whose paraphrases are marked as unfit.
+- Left out: {counted(flagged, "row")} whose paraphrases are marked as unfit.
 - Checked: no query equals its paraphrase (case and punctuation aside), every image is there.
 - Gallery: all images of the captions, also those whose caption has no paraphrase.
 - Licence: that of the images and captions; texts made with a provider's model may have conditions

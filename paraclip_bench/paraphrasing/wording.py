@@ -88,11 +88,12 @@ _FOREIGN, _FOREIGN_LATIN = 0.2, 0.5
 def is_in_another_script(given: str, answer: str) -> bool:
     """Whether an answer is written in letters of scripts that what was given is not written in.
 
-    Digits, signs and emoji do not count, nor do letters that were given themselves. The scripts of
-    Chinese and Japanese are one family.
+    Digits, signs and emoji do not count, nor do letters that were given themselves, nor a name of
+    up to two words in brackets: "Sushi (寿司)". The scripts of Chinese and Japanese are one family.
     """
     if answer.isascii() and given.isascii():
         return False
+    answer = _GLOSS.sub(_without_gloss, answer)
     given, answer = (unicodedata.normalize("NFKC", text) for text in (given, answer))
     asked, said = _scripts(given), _scripts(answer)
     if not asked or not said:
@@ -105,6 +106,44 @@ def is_in_another_script(given: str, answer: str) -> bool:
     latin = foreign.pop("LATIN", 0)
     total = said.total()
     return foreign.total() > _FOREIGN * total or foreign.total() + latin > _FOREIGN_LATIN * total
+
+
+_GLOSS = re.compile(r"(?<=\w)(\s*)[(\uff08]([^()\uff08\uff09]{1,24})[)\uff09]")
+
+
+def _without_gloss(found: re.Match[str]) -> str:
+    return "" if word_count(found[2]) <= 2 else found[0]
+
+
+# Letters of Cyrillic and Greek that are drawn like those of Latin.
+_LOOK_ALIKE = frozenset(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u04bb\u0501\u051b\u051d\u04cf"
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425\u0406\u0408\u0405"
+    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7"
+    "\u03bf"
+)
+
+
+def look_alike(given: str, answer: str) -> str | None:
+    """A word with letters that only look like Latin ones, which was not given; None if none.
+
+    That is a word of Latin and look-alike letters ("dog" with a Cyrillic o), or such a letter
+    alone, in an answer that is mostly Latin. A tokenizer reads neither as what it looks like.
+    """
+    if answer.isascii():
+        return None
+    known = set(_WORD.findall(given))
+    counts = _scripts(answer)
+    is_latin = 2 * counts["LATIN"] > counts.total()
+    found: list[str] = _WORD.findall(unicodedata.normalize("NFC", answer))
+    for word in found:
+        if word.isascii() or word in known or not _LOOK_ALIKE & set(word):
+            continue
+        others = {letter for letter in word if letter.isalpha() and _script(letter) != "LATIN"}
+        is_mixed = any(_script(letter) == "LATIN" for letter in word)
+        if is_latin and others <= _LOOK_ALIKE and (is_mixed or len(word) == 1):
+            return word
+    return None
 
 
 def _scripts(text: str) -> Counter[str]:

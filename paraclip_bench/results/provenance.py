@@ -16,6 +16,7 @@ from typing import Any
 import importlib_metadata
 
 from paraclip_bench.data.images import ImageRef
+from paraclip_bench.data.row_files import refuse_torn
 from paraclip_bench.tasks.base import Examples
 
 _PACKAGES = ("paraclip-bench", "torch", "open_clip_torch", "numpy", "pillow", "transformers")
@@ -43,12 +44,18 @@ def versions() -> dict[str, str]:
 
 
 def examples_sha256(examples: Examples) -> str:
-    """sha256 (hex) over the rows in order, then what they share, images by content; or as given."""
+    """sha256 (hex) over the rows in order, then what they share, images by content; or as given.
+
+    Raises `DataError` for a row with a half of a character, which no result could be written of.
+    """
     if examples.sha256:
         return examples.sha256
     hasher = hashlib.sha256()
-    for row in examples.rows:
-        hasher.update(_line(row).encode() + b"\n")
+    for number, row in enumerate(examples.rows):
+        line = _line(row)
+        if "\\ud" in line:
+            refuse_torn(json.loads(line), f"example {number} of {examples.id or 'the task'}")
+        hasher.update(line.encode() + b"\n")
     for item in examples.shared:
         line = item.content if isinstance(item, ImageRef) else _line(item)
         hasher.update(line.encode() + b"\n")

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from paraclip_bench import registry
 from paraclip_bench.errors import BenchError, DataError, UsageError
-from paraclip_bench.files import atomic, parse_json, slug, write_text
+from paraclip_bench.files import atomic, parse_json, regular, slug, write_text
 from paraclip_bench.metrics.inference import Contributions
 from paraclip_bench.metrics.metric import Metric
 from paraclip_bench.results.contributions import keep
@@ -89,7 +89,7 @@ def outcomes_state(path: Path) -> tuple[int, int] | None:
 def read(path: Path) -> Result:
     """Read one result; `DataError` for a file that is not one, was edited, or of a later schema."""
     try:
-        raw = parse_json(path.read_text(encoding="utf-8"))
+        raw = parse_json(regular(path).read_text(encoding="utf-8"))
         # First of all: a later schema may lack what this one needs, and is not a damaged file.
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -122,7 +122,7 @@ def _first_of(error: ValidationError) -> str:
 def doubt(path: Path, result: Result) -> str | None:
     """Why a result cannot be what run wrote at `path`; None where nothing speaks against it.
 
-    Looks at its name and at the range of each score.
+    Looks at its name and place, and at the range of each score.
     """
     if wrong := misnamed(path, result):
         return wrong
@@ -143,17 +143,28 @@ def doubt(path: Path, result: Result) -> str | None:
 
 
 def misnamed(path: Path, result: Result) -> str | None:
-    """What is wrong with a result's file name, which holds a key of what was measured."""
+    """What is wrong with where a result lies; None where nothing is.
+
+    A file's name holds a key of what was measured. Of a result without digests the folder is that
+    of its model; of others the model's name is in the digest, so that a folder may be called
+    otherwise.
+    """
     fingerprint = result.model.fingerprint or f"unknown:{result.model.spec}"
     dtype, sha256 = result.provenance.dtype, result.data.sha256
     key = result_key(fingerprint, dtype, result.task_version, sha256, result.limit)
     name = f"{slug(result.task)}.{slug(result.protocol)}.{key}.json"
-    if path.name == name:
-        return None
-    return (
-        "its file name is not that of what it says was measured, so one of them was changed; "
-        f"what it says belongs in {name}"
-    )
+    if path.name != name:
+        return (
+            "its file name is not that of what it says was measured, so one of them was changed; "
+            f"what it says belongs in {name}"
+        )
+    folder = slug(result.model.name)
+    if result.digests is None and path.parent.name != folder:
+        return (
+            f"it says that its model is {result.model.name!r}, and lies in the folder of another, "
+            f"so one of them was changed; what it says belongs in {folder}/"
+        )
+    return None
 
 
 @functools.cache
@@ -183,7 +194,7 @@ def has_outcomes(path: Path, result: Result) -> bool:
     if result.digests.outcomes is None or not file.is_file():
         return False
     try:
-        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        found = hashlib.sha256(regular(file).read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror}); check the disk") from error
     if found != result.digests.outcomes:
@@ -202,7 +213,7 @@ def read_outcomes(path: Path) -> dict[str, npt.NDArray[Any]]:
     file = outcomes_path(path)
     columns = {}
     try:
-        table = pq.read_table(file)
+        table = pq.read_table(regular(file))
         for name in table.column_names:
             values = table[name].combine_chunks()
             if pa.types.is_fixed_size_list(values.type):

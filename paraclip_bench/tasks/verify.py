@@ -6,6 +6,7 @@ import dataclasses
 
 from paraclip_bench.data.source import Source
 from paraclip_bench.errors import DataError, MissingData, NotServed, sentence_of
+from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Task
 
 
@@ -62,7 +63,7 @@ def _read(task: Task, source: Source, verdict: Verdict) -> Verdict:
         return dataclasses.replace(verdict, state=state, why=why)
     verdict = dataclasses.replace(verdict, n=n)
     if verdict.expected is not None and n != verdict.expected:
-        why = f"{n:,} examples where the whole set has {verdict.expected:,}"
+        why = f"{counted(n, 'example')} where the whole set has {verdict.expected:,}"
         # A folder may hold a part of a set, or a set of the user's own.
         state = "partial" if n < verdict.expected else "wrong"
         return dataclasses.replace(verdict, state=state, why=why)

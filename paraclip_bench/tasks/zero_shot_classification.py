@@ -18,12 +18,13 @@ import numpy as np
 
 from paraclip_bench.data.data_set import DataSet
 from paraclip_bench.data.images import ImageRef, image_files, left_out, left_out_remark
-from paraclip_bench.data.row_files import is_torn, read_json, read_text
+from paraclip_bench.data.row_files import read_json, read_text
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.metrics.accuracy import macro_mean_of, mean_of
 from paraclip_bench.metrics.metric import Columns, Floats, Metric, Statistic, batched, named
 from paraclip_bench.metrics.ranking import recall_of, retrieve
+from paraclip_bench.safe_text import is_torn
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, Vectors, spread
 
 DEFAULT_TEMPLATE = "a photo of a {}."

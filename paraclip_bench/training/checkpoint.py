@@ -88,6 +88,17 @@ def finish(folder: Path, provenance: dict[str, Any]) -> None:
     _tidy(folder)
 
 
+def give_back(folder: Path) -> None:
+    """Delete a folder that a run made and was refused in, where no step was done yet.
+
+    Left behind, it would ask for `--resume` of a run that cannot go on.
+    """
+    losses = folder / LOSSES
+    is_trained = (folder / STATE).exists() or (losses.is_file() and losses.stat().st_size > 0)
+    if is_unfinished(folder) and not is_trained:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def copy_companions(source: Path | None, folder: Path) -> None:
     """Copy a model folder's tokenizer and tower configs, which another needs to load."""
     for file in sorted(source.iterdir()) if source is not None else ():
@@ -115,8 +126,9 @@ def _finished_identity(folder: Path) -> dict[str, Any]:
             "base": written["base"]["fingerprint"],
             "data": written["data"]["sha256"],
             "world_size": written["world_size"],
+            "exif": written["data"].get("exif", False),
         }
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{folder / PROVENANCE} is not what finetune writes; choose another folder with -o"
         ) from error
@@ -124,7 +136,7 @@ def _finished_identity(folder: Path) -> dict[str, Any]:
 
 def _begun(folder: Path) -> dict[str, Any]:
     written = _read_object(folder / BEGUN)
-    return {key: written.get(key) for key in ("base", "data", "world_size")}
+    return {key: written.get(key) for key in ("base", "data", "world_size", "exif")}
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -142,6 +154,8 @@ def _differences(
 ) -> str:
     """What a run in this folder had another of: base, data, keys of the recipe; or nothing."""
     other = [name for name in ("base", "data") if there[name] != identity[name]]
+    if "data" in other and bool(there["exif"]) != bool(identity.get("exif")):
+        other[-1] = f"data (it was made with{'' if there['exif'] else 'out'} --exif)"
     if there["world_size"] != identity["world_size"]:
         other.append(f"number of processes ({there['world_size']})")
     try:

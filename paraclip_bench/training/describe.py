@@ -135,8 +135,8 @@ base, by [paraclip-bench](https://pypi.org/project/paraclip-bench) in the manner
 al., Findings of EACL 2024, arXiv 2402.15120). It is not a checkpoint of that paper's authors.
 
 - **Base**: {base} (fingerprint `{fingerprint}`), activation {activation}
-- **Data**: {data}, {pairs} pairs, sha256 `{sha256}`
-- **Recipe**: {recipe}, {steps} steps, global batch {batch}, seed {seed}; all of it in `recipe.toml`
+- **Data**: {data}, {pairs}, sha256 `{sha256}`
+- **Recipe**: {recipe}, {steps}, global batch {batch}, seed {seed}; all of it in `recipe.toml`
 - **Loss**: {loss}
 {validation}
 ```python
@@ -164,19 +164,18 @@ def model_card(name: str, provenance: Mapping[str, Any], loss: str, batch: int) 
     validation = ""
     if found:
         scores = ", ".join(f"{key} {100 * value:.1f}" for key, value in found["scores"].items())
-        validation = (
-            f"- **Held out** ({found['pairs']} pairs, x 100, step {found['step']}): {scores}\n"
-        )
+        pairs = safe_text.counted(found["pairs"], "pair")
+        validation = f"- **Held out** ({pairs}, x 100, step {found['step']}): {scores}\n"
     return _CARD.format(
         name=safe_text.markdown(name),
         base=safe_text.code_span(base["spec"]),
         fingerprint=str(base["fingerprint"])[:12],
         activation=base["activation"] or "unknown",
         data=safe_text.markdown(data["id"]),
-        pairs=f"{data['n']:,}",
+        pairs=safe_text.counted(data["n"], "pair"),
         sha256=data["sha256"][:12],
         recipe=safe_text.markdown(json.dumps(provenance["recipe"])),
-        steps=provenance["steps"],
+        steps=safe_text.counted(provenance["steps"], "step"),
         batch=batch,
         seed=provenance["seed"],
         loss=loss,

@@ -21,13 +21,14 @@ from paraclip_bench.data.images import exif_applied
 from paraclip_bench.data.training_rows import BadRow
 from paraclip_bench.distributed import ProcessGroup, local_device, local_world_size, process_group
 from paraclip_bench.encoding.batching import memory_of
-from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import slug, write_text
 from paraclip_bench.models.adapter import SIDES, Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import OpenCLIP
 from paraclip_bench.progress import Progress
 from paraclip_bench.results.provenance import command_line, versions
+from paraclip_bench.safe_text import counted
 from paraclip_bench.training.checkpoint import (
     LOSSES,
     PLOT,
@@ -37,6 +38,7 @@ from paraclip_bench.training.checkpoint import (
     begin,
     copy_companions,
     finish,
+    give_back,
 )
 from paraclip_bench.training.describe import TrainingProgress, model_card, plot_run
 from paraclip_bench.training.prepare import Preparation
@@ -54,8 +56,8 @@ _GRAPH_SHARE = 0.25
 class _Run:
     """One run of fine-tuning: what it is given, and what the steps have made so far.
 
-    folder: where the checkpoint goes. made: the table of tokens and the features, on disk. how:
-    what the provenance says of the training.
+    folder: where the checkpoint goes. is_new: whether this run made it, known to rank 0. made: the
+    table of tokens and the features, on disk. how: what the provenance says of the training.
     """
 
     job: FinetuneJob
@@ -69,8 +71,10 @@ class _Run:
     skip_bad: bool
     tensorboard: bool
     aside: bool
+    exif: bool = False
     table: Table = dataclasses.field(init=False)
     report: RowReport = dataclasses.field(init=False)
+    is_new: bool = dataclasses.field(init=False, default=False)
     how: dict[str, Any] = dataclasses.field(init=False)
 
     @property
@@ -80,6 +84,8 @@ class _Run:
             "base": self.model.fingerprint,
             "data": self.table.sha256,
             "world_size": self.group.size,
+            # Its images are other data; a message can say so.
+            **({"exif": True} if self.exif else {}),
         }
 
     @property
@@ -105,13 +111,16 @@ def finetune(
 
     The very same run, already finished, is not repeated. `aside`: where the folder is taken by
     another run, write beside it, under a name with this run's digest. `skip_bad` leaves out rows
-    that cannot be trained on. `exif`: images are turned as their EXIF orientation says. Raises
+    that cannot be trained on. `exif`: images are rotated as their EXIF orientation says. Raises
     `UsageError` for a base that is not an open_clip model or a folder in the way, `DataError` for
     rows that cannot be trained on.
     """
     if tensorboard:
         _check_tensorboard()
     group = process_group()
+    # First of all: who forgot --data need not wait for the base to hear of it.
+    if job.notice:
+        progress.say(job.notice)
     model, adapter = _load_base(job, workspace, device)
     folder = out or workspace.checkpoints / f"{slug(model.name)}-{slug(job.recipe.name)}"
     made = Preparation(
@@ -126,16 +135,20 @@ def finetune(
     # torchrun starts the same command again after a failure.
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     run = _Run(
-        job, progress, group, model, adapter, folder, made, resume, skip_bad, tensorboard, aside
+        *(job, progress, group, model, adapter, folder, made, resume, skip_bad, tensorboard, aside),
+        exif=exif,
     )
     with exif_applied(exif):
         if not _read_and_claim(run):
             interrupts.note("")
             progress.say(f"{run.folder} is already made by this recipe from this base and data")
             return run.folder
-        if job.notice:
-            progress.say(job.notice)
-        _train(run)
+        try:
+            _train(run)
+        except BenchError:
+            if run.is_new and group.is_first:
+                give_back(run.folder)
+            raise
     interrupts.note("")
     group.barrier()
     return run.folder
@@ -168,8 +181,8 @@ def _read_and_claim(run: _Run) -> bool:
         run.table, run.report = run.made.table(skip_bad=run.skip_bad)
         if len(run.table) < run.batch:
             raise DataError(
-                f"{run.job.data_name} has {len(run.table)} pairs and a batch takes {run.batch}; "
-                "lower batch_size in the recipe or give more pairs"
+                f"{run.job.data_name} has {counted(len(run.table), 'pair')} and a batch takes "
+                f"{run.batch}; lower batch_size in the recipe or give more pairs"
             )
         # Rank 0 looks, and all hear of it.
         run.folder, is_new = run.group.on_first(lambda: _claim(run))
@@ -192,6 +205,7 @@ def _note_start(run: _Run) -> None:
 def _claim(run: _Run) -> tuple[Path, bool]:
     """The folder to write, and whether this run is not finished in it already."""
     recipe = run.job.recipe
+    run.is_new = not run.folder.exists()
     try:
         return run.folder, begin(run.folder, recipe, run.identity, resume=run.resume)
     except UsageError:
@@ -199,6 +213,7 @@ def _claim(run: _Run) -> tuple[Path, bool]:
             raise
     digest = hashlib.sha256(f"{run.identity}{recipe.dump()}".encode()).hexdigest()
     other = run.folder.with_name(f"{run.folder.name}-{digest[:6]}")
+    run.is_new = not other.exists()
     return other, begin(other, recipe, run.identity, resume=run.resume)
 
 
@@ -286,26 +301,28 @@ def _train(run: _Run) -> None:
 def _announce(run: _Run, pairs: int, steps: int) -> None:
     """Say what will be trained on and what is left out; `DataError` where too little is left."""
     recipe, report, progress = run.job.recipe, run.report, run.progress
+    if pairs < run.batch:
+        dropped = f" ({report.summary()})" if report.counts else ""
+        raise DataError(
+            f"{counted(pairs, 'pair')} {'is' if pairs == 1 else 'are'} left to train on{dropped} "
+            f"and a batch takes {run.batch}; lower batch_size or validation.share in the recipe, "
+            "or give more pairs"
+        )
     if report.counts:
         progress.say(f"note: {report.summary()} and are left out; {run.folder / REPORT} names them")
     if run.group.is_first:
         report.write(run.folder / REPORT)
-    if pairs < run.batch:
-        raise DataError(
-            f"{pairs} pairs are left to train on and a batch takes {run.batch}; "
-            "lower batch_size or validation.share in the recipe, or give more pairs"
-        )
     if remark := run.adapter.activation_remark():
         progress.say(f"note: {run.job.base} {remark}")
     progress.say(
-        f"finetune: {run.job.base} on {pairs} pairs of {run.job.data_name}, recipe "
-        f"{recipe.name}, {steps} steps of {run.batch} pairs"
+        f"finetune: {run.job.base} on {counted(pairs, 'pair')} of {run.job.data_name}, recipe "
+        f"{recipe.name}, {counted(steps, 'step')} of {counted(run.batch, 'pair')}"
     )
     if recipe.warmup_steps >= steps:
         progress.say(
-            f"note: the warm-up ({recipe.warmup_steps} steps) is not shorter than the run "
-            f"({steps} steps), so learning_rate is hardly reached; lower warmup_steps "
-            "or batch_size, or raise epochs"
+            f"note: the warm-up ({counted(recipe.warmup_steps, 'step')}) is not shorter than the "
+            f"run ({counted(steps, 'step')}), so learning_rate is hardly reached; lower "
+            "warmup_steps or batch_size, or raise epochs"
         )
 
 
@@ -336,6 +353,7 @@ def _describe(run: _Run, seconds: float) -> None:
             "n": len(run.table),
             "left_out": dict(run.report.counts),
             "sha256": run.table.sha256,
+            **({"exif": True} if run.exif else {}),
         },
         "versions": versions(),
         "device": model.device,

@@ -221,10 +221,12 @@ class _States:
     def __enter__(self) -> _States:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        # Under torchrun a stop may come as a lost connection to another rank.
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Under torchrun a stop may come as a lost connection to another rank; called from Python,
+        # as the interpreter's own KeyboardInterrupt, which `interrupts` knows nothing of.
+        is_stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
         is_new = self._is_whole and self._done > self._saved
-        if interrupts.requested() and is_new and self._group.is_first:
+        if (interrupts.requested() or is_stopped) and is_new and self._group.is_first:
             with interrupts.keeping("the training state"):
                 self.save()
 

@@ -78,8 +78,11 @@ def _encoded(
         try:
             yield part, embed.images(part), {}
             continue
-        except (DataError, RankFailed):
+        except (DataError, RankFailed) as error:
             if not skip_bad:
+                if isinstance(error, DataError):
+                    # The same error, for it knows whether other processes have it.
+                    error.args = (f"{error}, or leave its rows out with --bad-rows skip",)
                 raise
             damaged = {place: said for place, ref in enumerate(part) if (said := _problem(ref))}
             if not damaged:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from paraclip_bench import registry
 from paraclip_bench.data.training_rows import training_files
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.files import ending, parse_toml
+from paraclip_bench.files import ending, parse_toml, regular
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -168,7 +168,7 @@ def find_recipe(name: str) -> Path:
     known = shipped()
     if name in known:
         return known[name]
-    if not (path := Path(name)).is_file():
+    if not (path := regular(Path(name))).is_file():
         if ending(path) == ".toml" or len(path.parts) > 1:
             raise UsageError(f"--recipe {name} does not exist; check the path")
         raise registry.unknown("recipe", name, known)

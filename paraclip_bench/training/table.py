@@ -25,6 +25,7 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.training_rows import TEXTS, BadRow, TrainingRow
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import parse_json, write_text
+from paraclip_bench.safe_text import counted
 
 # So many rows of each kind are named in the report.
 _NAMED = 1000
@@ -66,7 +67,7 @@ class RowReport:
         """Such as "3 rows cannot be trained on (2 empty text, 1 missing image)"."""
         total = self.counts.total()
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.most_common())
-        return f"{total} row{'s' * (total > 1)} cannot be trained on ({kinds})"
+        return f"{counted(total, 'row')} cannot be trained on ({kinds})"
 
     def refuse(self, path: Path) -> None:
         """Raise `DataError` where there are bad rows: the first of them, and how to go on."""

@@ -16,6 +16,7 @@ from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.agreement import average_overlap, jaccard, overlaps
 from paraclip_bench.metrics.ranking import retrieve
+from paraclip_bench.safe_text import counted
 from paraclip_bench.training.recipe import Recipe, Validation
 from paraclip_bench.training.table import Table
 from paraclip_bench.training.trainable import TrainableText
@@ -87,8 +88,8 @@ def split(
     is_held[held[: round(images * recipe.validation.share)]] = True
     if is_held.sum() <= _K:
         raise DataError(
-            f"validation holds out {is_held.sum()} of {images} images and compares rankings of "
-            f"{_K}; raise validation.share in the recipe"
+            f"validation holds out {is_held.sum()} of {counted(images, 'image')} and compares "
+            f"rankings of {_K}; raise validation.share in the recipe"
         )
     held_rows = is_held[table.image[rows]]
     return rows[~held_rows], rows[held_rows]

@@ -14,6 +14,7 @@ from paraclip_bench.plugin import (
     offline_by,
     once_reachable,
     unreachable,
+    without_unusable_variables,
 )
 
 if TYPE_CHECKING:
@@ -118,12 +119,13 @@ class SentenceTransformers:
 
             logging.disable_progress_bar()
             try:
-                self._model = SentenceTransformer(
-                    self.path_or_name,
-                    device=self.device,
-                    local_files_only=self.folder is not None or offline_by() is not None,
-                    model_kwargs={"torch_dtype": self.dtype},
-                )
+                with without_unusable_variables():
+                    self._model = SentenceTransformer(
+                        self.path_or_name,
+                        device=self.device,
+                        local_files_only=self.folder is not None or offline_by() is not None,
+                        model_kwargs={"torch_dtype": self.dtype},
+                    )
             except Exception as error:
                 raise self._explained(error) from error
         return self._model

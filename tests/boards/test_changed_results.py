@@ -79,6 +79,40 @@ def test_an_edited_interval_is_seen_by_its_digest(put: Put, tmp_path: Path) -> N
     assert (len(found), len(damaged)) == (1, 1)
 
 
+def test_an_edited_interval_of_an_old_result_is_not_shown(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.2)
+    path = put("a", VG, 0.6)
+    before = make_board(tmp_path)
+    edit(path, lambda r: r["scores"]["accuracy"].update(low=0.0001, high=0.9999), old=True)
+    after = make_board(tmp_path)
+    assert after.rows == before.rows
+    assert "their intervals computed again" in after.notes[0]
+
+
+def test_an_old_result_under_the_name_of_another_model_is_left_out(
+    put: Put, tmp_path: Path
+) -> None:
+    put("clip", VG, 0.2)
+    good, bad = put("good", VG, 0.9), put("bad", VG, 0.1)
+    edit(good, nothing, old=True)
+    edit(bad, lambda r: r["model"].update(name="good"), old=True)
+    board = make_board(tmp_path)
+    assert [row.name for row in board.rows] == ["clip", "good"]
+    (line,) = board.left_out
+    assert "its model is 'good', and lies in the folder of another" in line
+    contents = good.read_text(), bad.read_text()
+    good.write_text(contents[1])
+    bad.write_text(contents[0])
+    assert len(make_board(tmp_path).left_out) == 2
+
+
+def test_an_old_result_of_a_task_that_is_not_here_is_marked(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.2, version=7)
+    edit(put("a", VG, 0.6, version=7), nothing, old=True)
+    (note,) = make_board(tmp_path).notes
+    assert "nothing could be compared" in note
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -210,6 +244,20 @@ def test_results_show_names_what_was_edited(
         said = capsys.readouterr().err
         assert path.name in said
         assert "was changed after it was written" in said
+
+
+def test_results_show_says_that_an_old_result_has_no_digest(
+    put: Put, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put("a", VG, 0.6)
+    edit(path, nothing, old=True)
+    folder = tmp_path / "w" / "results"
+    shutil.copytree(tmp_path / "paper", folder / "paper")
+    for line in (("--workspace", str(tmp_path / "w")), (str(path),)):
+        monkeypatch.setattr("sys.argv", ["paraclip-bench", "results", "show", *line])
+        with pytest.raises(SystemExit):
+            main()
+        assert "without a digest" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", [-0.5, 1.0001, 1e30])

@@ -153,7 +153,7 @@ def test_what_has_no_equivalent_is_left_out_with_its_reason(tmp_path: Path) -> N
         put(tmp_path, "STS12", sts, n=3): "has 3 examples, and mteb's STS12 3108",
         put(tmp_path, "STS14", sts, source="demo"): "on the demo world",
         put(tmp_path, "STS15", {"spearman": None}): "spearman is undefined",
-        put(tmp_path, "STS16", sts, n=1, limit=1): "first 1 examples",
+        put(tmp_path, "STS16", sts, n=1, limit=1): "first 1 example ",
         put(tmp_path, "STSBenchmark", {"spearman": 0.5}, n=1379): "has no pearson",
         put(tmp_path, "mteb:STS99", sts, scored_by="mteb 9"): "no task 'STS99' in mteb",
     }

@@ -58,3 +58,15 @@ def test_a_bad_device_or_dtype(cli, tiny, data, option, value, part):
 def test_a_folder_that_is_no_finished_checkpoint(cli, tiny, data):
     ended = cli("run", "-m", f"paraclip:{tiny}", *STS, "--data-dir", data)
     ended.fails(2, "not a finished checkpoint", "local-dir:")
+
+
+def test_a_refused_run_leaves_no_folder(cli, tiny, data, tmp_path):
+    """Neither where a name is wrong nor where the model or the data is."""
+    place = tmp_path / "mine" / "deep"
+    where = ("--workspace", place)
+    cli("run", "-m", "clp", *STS, *where).fails(2)
+    cli("run", "-m", f"local-dir:{tiny}", *STS, "--data-dir", tmp_path / "nowhere", *where).fails(2)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x").write_text("")
+    cli("run", "-m", f"local-dir:{tiny}", *STS, "--data-dir", tmp_path / "other", *where).fails(1)
+    assert not (tmp_path / "mine").exists()

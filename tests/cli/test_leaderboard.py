@@ -38,3 +38,11 @@ def test_a_format_that_is_asked_for_wins(measured, tmp_path):
 def test_an_ending_of_no_format_is_a_table_as_before(measured, tmp_path):
     assert measured("leaderboard", "-o", tmp_path / "board.out").code == 0
     assert (tmp_path / "board.out").read_text().startswith("Leaderboard, suite paper")
+
+
+def test_a_folder_is_no_file_to_write(measured, tmp_path):
+    (tmp_path / "boards").mkdir()
+    measured("leaderboard", "-o", tmp_path / "boards").fails(
+        1, f"{tmp_path / 'boards'} is a folder", "name a file in it"
+    )
+    measured("leaderboard", "-o", ".").fails(1, ". is a folder")

@@ -4,15 +4,20 @@ import hashlib
 import io
 import json
 import pickle
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from paraclip_bench.api import evaluate
 from paraclip_bench.data import images
 from paraclip_bench.data.images import FilePart, ImageRef, exif_applied
+from paraclip_bench.errors import DataError
 
 
 def noise(size: tuple[int, int] = (24, 16), seed: int = 0) -> Image.Image:
@@ -87,6 +92,67 @@ def test_pillow_turns_a_tiff_itself(tmp_path: Path) -> None:
     assert np.array_equal(plain.open(), turned.open())
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+
+def metadata_last(form: str, orientation: int) -> bytes:
+    """An image whose orientation stands behind its pixels, as some programs write it."""
+    data = encoded("PNG", noise())
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    text = f'<x tiff:Orientation="{orientation}"/>'.encode()
+    kinds = {
+        "eXIf": chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")),
+        "iTXt": chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text),
+        "zTXt": chunk(
+            b"zTXt",
+            b"Raw profile type exif\0\0"
+            + zlib.compress(b"\nexif\n 34\n" + exif.tobytes().hex().encode() + b"\n"),
+        ),
+    }
+    end = data.index(b"IEND") - 4
+    return data[:end] + kinds[form] + data[end:]
+
+
+@pytest.mark.parametrize("form", ["eXIf", "iTXt", "zTXt"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_an_orientation_behind_the_pixels_is_seen(form: str, orientation: int) -> None:
+    data = metadata_last(form, orientation)
+    turned = ImageRef("a", data=data, exif=True)
+    assert turned.orientation == orientation
+    pil = Image.open(io.BytesIO(data))
+    assert np.array_equal(turned.open(), ImageOps.exif_transpose(pil).convert("RGB"))
+    assert turned.size() == turned.open().size
+
+
+def test_looking_behind_the_pixels_decodes_none_of_them() -> None:
+    data = bytearray(metadata_last("eXIf", 6))
+    start = data.index(b"IDAT") + 4
+    data[start : start + 40] = bytes(40)
+    ref = ImageRef("a", data=bytes(data), exif=True)
+    assert ref.orientation == 6
+    with pytest.raises(DataError, match="damaged"):
+        ref.open()
+
+
+@given(cut=st.integers(0, 2000), put=st.binary(max_size=12), at=st.integers(0, 2000))
+def test_no_bytes_end_the_look_at_a_header(cut: int, put: bytes, at: int) -> None:
+    data = metadata_last("eXIf", 6)
+    data = (data[:at] + put + data[at + len(put) :])[: len(data) - cut]
+    assert ImageRef("a", data=data, exif=True).orientation in range(1, 9)
+
+
+def test_a_tiff_and_a_webp_have_theirs_at_the_end_and_are_read() -> None:
+    tiff, webp = encoded("TIFF", noise(), 6), encoded("WEBP", noise(), 6)
+    place = struct.unpack("<I", tiff[4:8])[0]
+    tags = tiff[place : place + 6 + 12 * int.from_bytes(tiff[place : place + 2], "little")]
+    tiff = tiff[:4] + struct.pack("<I", len(tiff)) + tiff[8:] + tags
+    assert webp.index(b"EXIF") > webp.index(b"VP8 ")
+    assert ImageRef("a", data=tiff).open().size == (16, 24)
+    assert ImageRef("a", data=webp).orientation == 6
+
+
 def palette(**options: object) -> bytes:
     buffer = io.BytesIO()
     noise().convert("P").save(buffer, "PNG", **options)
@@ -132,7 +198,7 @@ def test_the_header_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path.write_bytes(encoded("JPEG", noise(), 3))
     opened = []
     real = images.header_of
-    monkeypatch.setattr(images, "header_of", lambda image: opened.append(1) or real(image))
+    monkeypatch.setattr(images, "header_of", lambda *given: opened.append(1) or real(*given))
     for _ in range(3):
         ref = ImageRef("a", path=path, exif=True)
         assert ref.sha256
@@ -223,7 +289,7 @@ def test_finetune_says_them_and_turns_them(
             exif=exif,
         )
         said = capfd.readouterr().err
-        expected = "3 of 8 images " + ("are turned" if exif else "have an EXIF orientation")
+        expected = "3 of 8 images " + ("are rotated" if exif else "have an EXIF orientation")
         assert f"note: {expected}" in said
         digests.append(json.loads((out / "provenance.json").read_text())["data"]["sha256"])
     assert digests[0] != digests[1]

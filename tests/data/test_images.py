@@ -6,6 +6,7 @@ import io
 import pickle
 import struct
 import unicodedata
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -364,3 +365,42 @@ def test_a_tiff_is_as_bright_as_its_tags_say(bits: int, photometric: int) -> Non
     values = np.rint(given * (2**bits - 1)).astype(int)
     found = ImageRef("x", data=_tiff(bits, photometric, values)).open()
     assert np.asarray(found)[..., 0] == pytest.approx(255 * shares, abs=1)
+
+
+def without_pixels(form: str) -> bytes:
+    """An image of 0 x 20 pixels, as its header says."""
+    data = bytearray(encoded(form))
+    at, size = {
+        "PNG": (16, 4),
+        "BMP": (18, 4),
+        "GIF": (6, 2),
+        "JPEG": (data.find(b"\xff\xc0") + 7, 2),
+        "PPM": (0, 0),
+    }[form]
+    if form == "PPM":
+        return b"P6\n0 20\n255\n"
+    data[at : at + size] = bytes(size)
+    if form == "PNG":
+        data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4)
+    if form == "GIF":
+        frame = data.index(b",", 13 + 3 * 256)
+        data[frame + 5 : frame + 7] = b"\0\0"
+    return bytes(data)
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "GIF", "JPEG", "PPM"])
+def test_an_image_without_pixels_is_called_that(form: str, tmp_path: Path) -> None:
+    data = without_pixels(form)
+    (tmp_path / "x.png").write_bytes(data)
+    of_file, of_bytes = ImageRef("x", path=tmp_path / "x.png"), ImageRef("x", data=data)
+    for image in (of_file, of_bytes):
+        for look in (image.open, image.size, lambda image=image: image.sha256 and image.open()):
+            with pytest.raises(DataError, match=r"x\S* has 0 x 20 pixels, so .* replace the file"):
+                look()
+
+
+def test_an_empty_file_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "x.png").touch()
+    for image in (ImageRef("x", path=tmp_path / "x.png"), ImageRef("x", data=b"")):
+        with pytest.raises(DataError, match=r"is an empty file; replace the file"):
+            image.open()

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip_bench.data import row_files
 from paraclip_bench.errors import DataError
+from paraclip_bench.safe_text import is_torn
 
 COLUMNS = ("score", "sentence1", "sentence2")
 # What may stand in a field: anything but the two characters that end one.
@@ -196,3 +198,107 @@ def test_a_line_without_an_end_takes_no_memory(tmp_path: Path) -> None:
     assert next(found) == (1, {"a": 1})
     with pytest.raises(DataError, match=r"x\.jsonl, line 2: longer than 16,777,216 bytes"):
         next(found)
+
+
+ROW = {"image": "a.png", "caption": "a dog", "more": [{"x": ["y"]}]}
+TORN = {
+    "a text": {**ROW, "caption": "a \ud83d dog"},
+    "inside": {**ROW, "more": [{"x": ["y", "\udfff"]}]},
+    "a key": {**ROW, "\ud800": 1},
+}
+
+
+@pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
+def test_a_half_of_a_character_is_named_where_it_is_read(tmp_path: Path, torn: object) -> None:
+    said = "has a half of a character"
+    pair = {**ROW, "caption": "\U0001f600 \\ud800 is plain text"}
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (pair, torn)))
+    with pytest.raises(DataError, match=rf"a\.jsonl, line 2.*{said}"):
+        list(row_files.read_jsonl(path))
+    rows = [row for _, row in row_files.json_rows(path)]
+    assert rows[0] == pair
+    assert isinstance(rows[1], DataError)
+    path.write_text(json.dumps([pair, torn]))
+    for read in (row_files.read_json, row_files.read_json_list, row_files.read_json_rows):
+        with pytest.raises(DataError, match=rf"a\.jsonl, 1.*{said}"):
+            read(path)
+    (_, first), (where, second) = row_files.json_rows(path)
+    assert (first, where) == (pair, f"{path}, row 1")
+    assert isinstance(second, DataError)
+    assert said in str(second)
+
+
+HALVES = st.characters(min_codepoint=0xD800, max_codepoint=0xDFFF, categories=["Cs"])
+
+
+@given(text=st.text(st.characters(codec="utf-8") | HALVES), deep=st.integers(0, 4000))
+def test_a_text_is_torn_where_utf_8_cannot_hold_it(text: str, deep: int) -> None:
+    def fails() -> bool:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return True
+        return False
+
+    nested: Any = {"a": text}
+    for _ in range(deep):
+        nested = [nested]
+    assert is_torn(text) is fails()
+    if fails():
+        with pytest.raises(DataError, match="a half of a character"):
+            row_files.refuse_torn(nested, "here")
+    else:
+        row_files.refuse_torn(nested, "here")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"a": 1},\n{"a": 2},\n', r"line 1: .*there is a comma behind the object.*drop"),
+        ('[\n{"a": 1},\n{"a": 2}\n]\n', r"line 1: .*this is a JSON list.*one object a line"),
+        ('[{"a": 1}, {"a": 2}]\n', r"line 1: must be an object; this is a JSON list"),
+        ('{"a": 1}\n]\n', r"line 2: .*this is a JSON list"),
+        ('{"a": 1\n', r"line 1: .*may be cut off"),
+        ('{"caption": {"0": "x", "1": "y"}}\n', r'line 1 is a table .*orient="records"'),
+    ],
+)
+def test_what_is_nearly_json_lines_says_what_is_wrong(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    with pytest.raises(DataError, match=said):
+        list(row_files.read_jsonl(path))
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_each_row_with_a_comma_behind_it_is_bad_and_says_so(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    path.write_text('{"a": 1},\n{"a": 2},\n{"a": 3}\n')
+    first, second, third = (row for _, row in row_files.json_rows(path))
+    assert third == {"a": 3}
+    for row in (first, second):
+        assert isinstance(row, DataError)
+        assert "there is a comma behind the object" in str(row)
+
+
+def test_json_lines_where_a_list_is_read_are_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a": 1}\n{"a": 2}\n')
+    with pytest.raises(DataError, match=r"line 2: there is more .* as in JSON lines; write one"):
+        row_files.read_json_list(path)
+
+
+@pytest.mark.parametrize("orient", ["columns", "split", "values"])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_table_of_pandas_by_columns_is_refused(tmp_path: Path, orient: Any, named: bool) -> None:
+    rows = pd.DataFrame({"image": ["a.png", "b.png"], "caption": ["a dog", "a cat"]})
+    path = tmp_path / "a.json"
+    (rows.set_index("image", drop=False) if named else rows).to_json(path, orient=orient)
+    said = r'a\.json(, line 1)? is a table as pandas.* orient="records", lines=True'
+    for read in (row_files.json_rows, row_files.read_json_list, row_files.read_json_rows):
+        with pytest.raises(DataError, match=said):
+            list(read(path))
+    rows.to_json(path, orient="index")
+    assert [key for key, _ in row_files.read_json_rows(path)] == ["0", "1"]

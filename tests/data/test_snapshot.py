@@ -82,7 +82,7 @@ def test_rot_that_leaves_size_and_time_is_found(cache: Path, tmp_path: Path) -> 
 
 def test_what_is_not_whole_is_not_carried_away(cache: Path, tmp_path: Path) -> None:
     write_cache(cache, PIN, {"README.md": b"only that", "test.jsonl": ROWS[:19]})
-    with pytest.raises(DataError, match="has 1 rows where there must be 3"):
+    with pytest.raises(DataError, match="has 1 row where there must be 3"):
         prefetch(PIN, tmp_path / "usb", Progress(quiet=True))
     assert not (tmp_path / "usb").exists()
 

@@ -1,7 +1,9 @@
 """Members of a tar by their place, and tars that cannot be trusted."""
 
+import gzip
 import io
 import pickle
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from paraclip_bench.data.images import IMAGE_SUFFIXES, FilePart, ImageRef
-from paraclip_bench.data.tar_files import PROBLEM, samples, tar_members
+from paraclip_bench.data.tar_files import PROBLEM, image_in_tar, samples, tar_members
 from paraclip_bench.errors import DataError
 
 names = st.text(
@@ -202,3 +204,71 @@ def test_members_behind_an_end_mark_and_headers_of_no_end_are_seen(tmp_path: Pat
                 print(name, read(tmp_path / "b.tar"))
     (tmp_path / "b.tar").write_bytes(whole + bytes(20_480))
     assert len(tar_members(tmp_path / "b.tar")) == 10
+
+
+def test_a_gzipped_text_or_json_of_a_sample_is_read(tmp_path: Path) -> None:
+    packed = gzip.compress(b'{"caption": "a cat"}')
+    members = {
+        "a.json.gz": packed,
+        "b.TXT.GZ": gzip.compress(b"a dog"),
+        "c.json.gz": packed[:-9],
+        "d.txt.gz": b"not gzipped",
+        "e.txt.gz": gzip.compress(bytes(8 << 20)),
+    }
+    found = {f["id"]: f for f, _, _ in samples(tars.write(tmp_path / "s.tar", members))}
+    assert (found["a"]["caption"], found["b"]["caption"]) == ("a cat", "a dog")
+    for key in "cde":
+        assert re.search(rf"{key}\.\w+\.gz is not valid", found[key][PROBLEM])
+    assert "more than 1,048,576 bytes" in found["e"][PROBLEM]
+
+
+def test_what_stands_behind_the_first_dot_is_the_ending_and_that_is_said(tmp_path: Path) -> None:
+    members = {
+        **{"v1.0/a.jpg": b"x", "v1.0/a.caption.txt": b"a dog", "v1.0/a.seg.png": b"x"},
+        **{"b.c.jpg": b"x", "b.txt": b"a cat"},
+        **{"d.jpg": b"x", "d.en.txt": b"ein Hund"},
+    }
+    found = {f["id"]: (f, i, w) for f, i, w in samples(tars.write(tmp_path / "s.tar", members))}
+    fields, image, where = found["v1.0/a"]
+    assert (fields["caption"], image and image.id) == ("a dog", "v1.0/a.jpg")
+    assert where == f"{tmp_path / 's.tar'}, sample v1.0/a"
+    _, image, where = found["b"]
+    assert image is None
+    assert "sample b (its file 'b.c.jpg' has, by WebDataset's rule, the ending 'c.jpg'" in where
+    assert "'d.en.txt' has, by WebDataset's rule, the ending 'en.txt'" in found["d"][2]
+
+
+def with_links(path: Path) -> Path:
+    """A shard of two pictures, a link to each, and a link to a text."""
+    content = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(content, "JPEG")
+    tars.write(path, {"a.jpg": content.getvalue(), "a.txt": b"a dog"})
+    with tarfile.open(path, "a") as tar:
+        for name, kind in (("b.jpg", tarfile.SYMTYPE), ("c.jpg", tarfile.LNKTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "a.jpg"
+            tar.addfile(info)
+            text = tarfile.TarInfo(f"{name[0]}.txt")
+            text.size = 5
+            tar.addfile(text, io.BytesIO(b"a cat"))
+        info = tarfile.TarInfo("d.txt")
+        info.type, info.linkname = tarfile.SYMTYPE, "a.txt"
+        tar.addfile(info)
+    return path
+
+
+def test_a_member_that_is_a_link_is_called_that(tmp_path: Path) -> None:
+    shard = with_links(tmp_path / "s.tar")
+    found = {fields["id"]: (fields, image) for fields, image, _ in samples(shard)}
+    assert list(found) == ["a", "b", "c", "d"]
+    for key in "bc":
+        fields, image = found[key]
+        assert fields["caption"] == "a cat"  # a caption needs no image
+        assert image is not None
+        for ref in (image, image_in_tar(tmp_path, f"s.tar/{key}.jpg")):
+            assert ref is not None
+            for look in (ref.open, ref.encoded, lambda ref=ref: ref.sha256):
+                with pytest.raises(DataError, match=rf"s\.tar: '{key}\.jpg' is a link; write"):
+                    look()
+            pickle.dumps(ref)
+    assert "'d.txt' is a link" in found["d"][0][PROBLEM]

@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,6 +24,7 @@ from paraclip_bench.data.training_rows import (
     training_files,
 )
 from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.training.table import RowReport, make_table
 
 TEXTS = {"caption": "a dog", "paraphrase_1": "one dog", "paraphrase_2": "a hound"}
 ALL = ("image", *TEXTS)
@@ -260,3 +262,47 @@ def test_a_damaged_shard_of_images_is_an_error_and_no_missing_image(tmp_path: Pa
     pairs = write(tmp_path / "p.jsonl", {"image": "s.tar/0.png", **TEXTS})
     with pytest.raises(DataError, match=r"s\.tar is not a whole, uncompressed tar"):
         list(read_rows([pairs], tmp_path, ALL))
+
+
+def test_links_and_endings_in_shards_are_named(tmp_path: Path) -> None:
+    members = {"a.jpg": picture(1, "JPEG"), "a.json": json.dumps(TEXTS).encode()}
+    members |= {"b.c.jpg": picture(2), "b.json": members["a.json"]}
+    members |= {"d.jpg": picture(3), "d.json.gz": gzip.compress(members["a.json"])}
+    members |= {"e.json": members["a.json"]}
+    shard = tars.write(tmp_path / "s.tar", members)
+    with tarfile.open(shard, "a") as tar:
+        info = tarfile.TarInfo("e.jpg")
+        info.type, info.linkname = tarfile.SYMTYPE, "a.jpg"
+        tar.addfile(info)
+    pairs = write(tmp_path / "p.jsonl", {"image": "s.tar/e.jpg", **TEXTS})
+    of_shard = list(read_rows([shard], None, ALL))
+    assert [type(row) for row in of_shard] == [TrainingRow, BadRow, TrainingRow, TrainingRow]
+    assert isinstance(of_shard[1], BadRow)
+    assert "'b.c.jpg' has, by WebDataset's rule, the ending 'c.jpg'" in of_shard[1].sentence
+    assert of_shard[1].sentence.endswith("it has no image")
+    report = RowReport()
+    rows = [of_shard[3], *read_rows([pairs], tmp_path, ALL)]
+    make_table(rows, lambda text: np.array([1, 0]), 0, tmp_path / "t", report, lambda n: None)
+    assert report.counts == {"missing image": 2}
+    with pytest.raises(DataError, match=r"s\.tar: 'e\.jpg' is a link; write the shard with"):
+        report.refuse(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("key", ["id", "image", "caption", "paraphrase_2"])
+def test_a_half_of_a_character_makes_a_bad_row(tmp_path: Path, images: Path, key: str) -> None:
+    torn = {"image": "a.jpg", "id": "1", **TEXTS, key: "a \ud800"}
+    lines = write(tmp_path / "p.jsonl", {"image": "a.jpg", **TEXTS}, torn)
+    listed = write(tmp_path / "p.json", [{"image": "a.jpg", **TEXTS}, torn])
+    shard = tars.write(
+        tmp_path / "s.tar",
+        {"0.jpg": picture(1), "0.json": json.dumps({**torn, "image": "a.jpg"}).encode()},
+    )
+    for path in (lines, listed, shard):
+        *good, bad = read_rows([path], images, ALL)
+        if path == shard and key == "image":
+            assert isinstance(bad, TrainingRow)
+            continue
+        assert all(isinstance(row, TrainingRow) for row in good)
+        assert isinstance(bad, BadRow)
+        assert bad.kind == "unreadable row"
+        assert re.search(rf"{path.name}.*'a \\ud800' has a half of a character", bad.sentence)

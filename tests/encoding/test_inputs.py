@@ -137,7 +137,7 @@ class Raises(Simple):
     [
         (Simple, None, None),
         (Says, 47, "47 of 50 texts are longer than the model's context of 20 tokens and were cut"),
-        (Wrong, None, "Wrong cannot say which texts it cuts (ValueError: cut_texts gave 1 answers"),
+        (Wrong, None, "Wrong cannot say which texts it cuts (ValueError: cut_texts gave 1 answer"),
         (Raises, None, "Raises cannot say which texts it cuts (KeyError: 'vocab')"),
     ],
 )

@@ -1,10 +1,12 @@
 """What encoders give: any finite scale, and nothing that depends on the batch."""
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +67,53 @@ def test_zero_and_what_is_not_finite_are_refused(bad, kind):
     rows = np.array([[1, 2], [bad, 0]], dtype=kind)
     with pytest.raises(UnusableVectors, match="zero or not finite for 'b'"):
         unit(as_float32(rows), ["a", "b"])
+
+
+TENSOR = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+NO_NUMBERS = {
+    "texts of numbers": ([["1", "2"], ["3", "4"]], "it gave text, not numbers"),
+    "an array of texts": (np.array([["1", "2"]]), "it gave text"),
+    "bytes": (np.array([[b"1", b"2"]]), "it gave bytes"),
+    "objects": (np.array([[1.0, 2.0]], dtype=object), "it gave Python objects"),
+    "Decimals": ([[Decimal(1), Decimal(2)]], "it gave Python objects"),
+    "nothing": (None, "it gave Python objects"),
+    "truth values": (np.array([[True, False]]), "it gave truth values"),
+    "truth values of torch": (TENSOR > 2, "it gave truth values"),
+    "dates": (np.array([["2020-01-01"]], dtype="datetime64[D]"), "it gave dates"),
+    "records": (np.zeros((1, 2), dtype="f4,f4"), "it gave records"),
+    "masked": (np.ma.masked_greater(np.ones((2, 2)) * [1, 9], 5), "with masked values"),
+    "masked rows": ([np.ma.masked_equal([1.0, 2.0], 2), [3.0, 4.0]], "with masked values"),
+    "sparse": (scipy.sparse.csr_array(np.eye(2)), "it gave a sparse matrix"),
+    "sparse of torch": (TENSOR.to_sparse(), "it gave a sparse tensor"),
+    "meta": (TENSOR.to("meta"), "it gave a tensor of the meta device"),
+    "a list with a gradient": (
+        [torch.nn.Parameter(TENSOR[0]), torch.nn.Parameter(TENSOR[1])],
+        "it gave no array of numbers",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_what_is_no_array_of_numbers_is_named(kind):
+    raw, said = NO_NUMBERS[kind]
+    with pytest.raises(UnusableVectors, match=said):
+        as_float32(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        np.array([[3, 4]], dtype=np.int8),
+        torch.tensor([[3, 4]]),
+        [[3, 4]],
+        np.ma.array([[3.0, 4.0]]),
+        [torch.tensor([3.0, 4.0])],
+        torch.nn.Parameter(torch.tensor([[3.0, 4.0]])),
+    ],
+)
+def test_whole_numbers_and_lists_have_a_direction(raw):
+    assert unit(as_float32(raw), ["a"])[0] == pytest.approx([0.6, 0.8])
 
 
 class Complex:
@@ -185,6 +234,29 @@ class Half:
 @pytest.mark.parametrize("normalises", [False, True])
 def test_rounding_in_half_precision_is_no_dependence(dtype, normalises):
     assert embed(Half(dtype, normalises=normalises)).shape == (40, 64)
+
+
+class Slightly:
+    """A little of the batch's length in every vector, as padding that is nearly masked gives."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def encode_texts(self, texts):
+        rows = bag(texts)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        rows[:, 0] += self.share * (len(texts) % 7)
+        return rows
+
+
+@pytest.mark.parametrize(
+    ("share", "is_said"), [(0, False), (1e-6, False), (3e-4, True), (1e-3, True)]
+)
+def test_a_small_dependence_on_the_batch_is_said_and_is_no_error(share, is_said, capsys):
+    model = Model("mine.py:Mine", Slightly(share))
+    Embedder(model, Spaces(print), Progress()).texts(TEXTS)
+    said = "the text encoder of mine.py:Mine gives an item vectors that lie 0.0"
+    assert (said in capsys.readouterr().err.replace("\n", " ")) is is_said
 
 
 def test_a_model_is_checked_once_a_run_and_side():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import json_lines
 import pytest
 import tiny_clip
 from PIL import Image
+from readers import READERS
 
 from paraclip_bench.cli.results import result_text
 from paraclip_bench.data.source import FolderSource
@@ -23,7 +25,9 @@ from paraclip_bench.paraphrasing.captions import CaptionFields
 from paraclip_bench.paraphrasing.endpoint import UNREADABLE, read_completion
 from paraclip_bench.paraphrasing.pairs_report import statistics
 from paraclip_bench.paraphrasing.retrieval_set import RetrievalSetInput, build
+from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.results.store import list_results
+from paraclip_bench.tasks.base import Examples
 from paraclip_bench.tasks.catalog import load_task
 from paraclip_bench.training.recipe import read_recipe
 
@@ -227,3 +231,48 @@ def test_a_result_s_foreign_text_is_safe_in_a_terminal(tmp_path: Path) -> None:
     shown = result_text(path, result.model_copy(update={"model": model}))
     assert "\x1b" not in shown
     assert "\u202e" not in shown
+
+
+def torn(value: Any, at: int) -> tuple[Any, int]:
+    """The value with its text number `at` torn, and how many texts are left to count."""
+    if isinstance(value, str):
+        return (f"{value}\ud800" if at == 0 else value), at - 1
+    if isinstance(value, list):
+        several = []
+        for item in value:
+            item, at = torn(item, at)
+            several.append(item)
+        return several, at
+    if isinstance(value, dict):
+        fields = {}
+        for key, item in value.items():
+            item, at = torn(item, at)
+            fields[key] = item
+        return fields, at
+    return value, at
+
+
+OF_JSON = [name for name in READERS if re.search(r"^(?!training|captions).*: .*\.jsonl?$", name)]
+
+
+@pytest.mark.parametrize("name", OF_JSON)
+def test_a_half_of_a_character_in_any_text_is_bad_data(name: str, tmp_path: Path) -> None:
+    path = READERS[name].make(tmp_path)
+    whole = path.read_text()
+    lines = path.suffix == ".jsonl"
+    document = [json.loads(line) for line in whole.splitlines()] if lines else json.loads(whole)
+    for at in range(40):
+        bad, left = torn(document, at)
+        if left >= 0:
+            assert at > 0
+            return
+        path.write_text("\n".join(map(json.dumps, bad)) if lines else json.dumps(bad))
+        with pytest.raises(DataError, match=rf"{path.name}, .*has a half of a character"):
+            READERS[name].read(path)
+
+
+def test_a_half_of_a_character_in_a_plugin_s_rows_is_bad_data() -> None:
+    examples = Examples([{"text": "a"}, {"text": "\U0001f600 \ud800"}], id="mine")
+    with pytest.raises(DataError, match=r"example 1 of mine, 'text': .* a half of a character"):
+        examples_sha256(examples)
+    assert examples_sha256(Examples([{"text": "\U0001f600 \\ud800"}]))

@@ -3,6 +3,8 @@
 import argparse
 import gzip
 import json
+import os
+import pickle
 import random
 import re
 import tarfile
@@ -15,7 +17,7 @@ import tiny_clip
 import torch
 from safetensors.torch import save_file
 
-from paraclip_bench.errors import BenchError, ModelError
+from paraclip_bench.errors import BenchError, DataError, ModelError
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import weights
 from paraclip_bench.models.open_clip.model_files import model_files_of
@@ -49,6 +51,10 @@ def wrapped_towers(state):
         ): value
         for name, value in state.items()
     }
+
+
+def cast(state, dtype):
+    return {name: value.to(dtype) for name, value in state.items()}
 
 
 OPTIMIZER = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}
@@ -92,6 +98,22 @@ def test_a_state_is_found_wherever_it_lies(folder, tiny, context, state, kind):
     network = found.adapter.network()
     assert torch.equal(network.model.visual.conv1.weight, state["visual.conv1.weight"])
     assert torch.equal(network.model.token_embedding.weight, state["token_embedding.weight"])
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["open_clip_pytorch_model.bin", WEIGHTS])
+def test_weights_of_any_precision_load(folder, context, state, kind, name):
+    write = save_file if name == WEIGHTS else torch.save
+    write(cast(state, kind), folder / name)
+    network = loaded(folder, context)
+    expected = state["visual.conv1.weight"].to(kind).float()
+    assert torch.equal(network.model.visual.conv1.weight, expected)
+
+
+def test_safetensors_of_whole_numbers_are_no_weights(folder, context, state):
+    save_file(cast(state, torch.int8), folder / WEIGHTS)
+    with pytest.raises(ModelError, match="as I8, which is no weight"):
+        loaded(folder, context)
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod."])
@@ -225,8 +247,36 @@ REFUSED = {
     ),
     "two prefixes": (
         lambda p, s: torch.save({**prefixed(s, "student."), **prefixed(s, "teacher.")}, p),
-        "another architecture",
+        r"several states of this network side by side \('student\.', 'teacher\.'\)",
     ),
+    "EMA beside the plain one": (
+        lambda p, s: torch.save({**s, **prefixed(s, "ema.")}, p),
+        r"side by side \(without a prefix, 'ema\.'\).*save the one that you mean",
+    ),
+    "complex": (
+        lambda p, s: torch.save(cast(s, torch.complex64), p),
+        "as complex64, which is no weight",
+    ),
+    "whole numbers": (lambda p, s: torch.save(cast(s, torch.int8), p), "as int8, which"),
+    "bits": (lambda p, s: torch.save(cast(s, torch.bool), p), "as bool, which"),
+    "a sparse tensor": (
+        lambda p, s: torch.save({**s, "text_projection": s["text_projection"].to_sparse()}, p),
+        "'text_projection' as a sparse tensor",
+    ),
+    "without values": (
+        lambda p, s: torch.save({**s, "text_projection": s["text_projection"].to("meta")}, p),
+        "'text_projection' as a tensor without values",
+    ),
+    **{
+        f"a pickle of arrays, protocol {protocol}": (
+            lambda p, s, protocol=protocol: p.write_bytes(
+                pickle.dumps({n: t.numpy() for n, t in s.items()}, protocol)
+            ),
+            "is a plain pickle, which is not read.*save_file",
+        )
+        for protocol in (2, 4, 5)
+    },
+    "a pipe": (lambda p, s: os.mkfifo(p), "is a pipe and not a file; write its content"),
     "transformers' names": (
         lambda p, s: torch.save(
             {"text_model.embeddings.token_embedding.weight": s["ln_final.bias"]}, p
@@ -251,7 +301,7 @@ REFUSED = {
 def test_what_cannot_be_loaded_is_named(folder, context, state, kind, name):
     write, said = REFUSED[kind]
     write(folder / name, state)
-    with pytest.raises(ModelError, match=said) as error:
+    with pytest.raises((ModelError, DataError), match=said) as error:
         loaded(folder, context)
     assert str(folder / name) in str(error.value)
     assert ";" in str(error.value)

@@ -2,8 +2,10 @@
 
 import os
 import socket
+import subprocess
 import sys
 
+import hub_cache
 import pytest
 
 from paraclip_bench.data import hub
@@ -112,3 +114,50 @@ def test_a_dry_run_says_what_a_run_would_fetch():
     assert error.fetchable
     hub.go_offline()
     assert not hub.unreachable("set X", FileNotFoundError("gone"), DataError).fetchable
+
+
+_LOAD = """
+import os
+from paraclip_bench.data import hub
+from paraclip_bench.data.data_set import Pin
+from paraclip_bench.errors import DataError
+
+before = dict(os.environ)
+print(hub.load(Pin("org/cached", "a" * 40))[0]["text"])
+try:
+    hub.load(Pin("org/absent", "b" * 40))
+except DataError as error:
+    print(error)
+# What is known to be put offline alone; libraries add variables of their own.
+ours = {"HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"}
+changed = {k for k, v in before.items() if k not in ours and os.environ.get(k) != v}
+assert not changed, changed
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ALL_PROXY", "http://host:port", "the environment variable ALL_PROXY (http://host:port)"),
+        ("https_proxy", "foo://h:1", "the environment variable https_proxy (foo://h:1)"),
+        ("SSL_CERT_FILE", "/nope", "the environment variable SSL_CERT_FILE (/nope)"),
+        ("HTTPS_PROXY", "http://127.0.0.1:9", "the proxy http://127.0.0.1:9 of HTTPS_PROXY"),
+        ("HF_HUB_OFFLINE", "1", "HF_HUB_OFFLINE"),
+    ],
+)
+def test_the_cache_serves_a_library_s_user_and_the_environment_stays(tmp_path, name, value, said):
+    hub_cache.put(tmp_path, "org/cached", "a" * 40, {"test": [{"text": "a dog in the snow"}]})
+    environment = {**os.environ, "HF_HOME": str(tmp_path)}
+    for other in (*OFFLINE, "HF_DATASETS_CACHE", "HF_HUB_CACHE"):
+        environment.pop(other, None)
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD],
+        env={**environment, name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    row, error = done.stdout.splitlines()
+    assert row == "a dog in the snow"
+    assert said in error

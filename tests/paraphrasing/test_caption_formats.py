@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -53,6 +54,11 @@ def read(path: Path, **fields: str) -> list[tuple[str | None, object]]:
         ("c.csv", f"image;caption\n1000268201.jpg;{A}\n1001773457.jpg;{B}\n"),
         ("c.csv", f"image\tcaption\n1000268201.jpg\t{A}\n1001773457.jpg\t{B}\n"),
         ("c.tsv", f'image,caption\n1000268201.jpg,"{A}"\n1001773457.jpg,{B}\n'),
+        ("c.csv", f'sep=;\nimage;caption\n1000268201.jpg;"{A}"\n1001773457.jpg;{B}\n'),
+        ("c.csv", f'"sep=,"\r\nimage,caption\r\n1000268201.jpg,"{A}"\r\n1001773457.jpg,{B}'),
+        ("c.tsv", f"sep=\t\nimage\tcaption\n1000268201.jpg\t{A}\n1001773457.jpg\t{B}\n"),
+        ("c.txt", f"SEP=|\nimage|caption\n1000268201.jpg|{A}\n1001773457.jpg|{B}\n"),
+        ("c.csv", f'image,caption_1,caption_2\n1000268201.jpg,"{A}",\n1001773457.jpg,,{B}\n'),
         ("C.CSV", f'image,caption\n1000268201.jpg,"{A}"\n1001773457.jpg,{B}\n'),
         ("C.TSV", f"image\tcaption\n1000268201.jpg\t{A}\n1001773457.jpg\t{B}\n"),
     ],
@@ -343,3 +349,54 @@ def test_an_image_behind_each_line_and_ends_of_old_macs_are_refused(tmp_path: Pa
         (tmp_path / "c.txt").write_bytes(content.encode())
         with pytest.raises(BenchError, match=said):
             list(read_captions(caption_files(tmp_path / "c.txt"), CaptionFields()))
+
+
+def test_numbered_columns_are_several_captions(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("image,Caption 1,caption_2,paraphrase_1\nx.jpg,A red dog,A cat,A hound\n")
+    assert read(path) == [("x.jpg", "A red dog"), ("x.jpg", "A cat")]
+    assert read(path, caption="caption_2") == [("x.jpg", "A cat")]
+
+
+def test_the_line_of_a_row_behind_sep_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("sep=;\nimage;caption\nx.jpg\n")
+    (row,) = read_captions([path], CaptionFields())
+    assert row.problem == f"{path}, line 3: 1 fields where the header has 2"
+
+
+def test_captions_behind_a_tab_are_captions(tmp_path: Path) -> None:
+    path = tmp_path / "c.txt"
+    for content in (f"\t{A}\n\t{B}\n\t{A}\n", f"{A}\t\n{B}\t\n\t{A}\n"):
+        path.write_text(content)
+        assert [str(text).strip() for _, text in read(path)] == [A, B, A]
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.tsv", "c.txt", "c.jsonl", "c.json", "c.csv.gz"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-be"])
+def test_another_encoding_is_named(tmp_path: Path, name: str, encoding: str) -> None:
+    text = "image,caption\nx.jpg,Un caf\xe9 noir\n"
+    if "json" in name:
+        text = json.dumps({"image": "x.jpg", "caption": "Un caf\xe9"}, ensure_ascii=False) + "\n"
+    bom = b"\xfe\xff" if encoding == "utf-16-be" else b""
+    content = bom + text.encode(encoding)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    said = "cp1252" if encoding == "cp1252" else "is UTF-16"
+    with pytest.raises(DataError, match=rf"{name}.*{said}.*iconv -f {encoding[:6].upper()}"):
+        read(path)
+
+
+def test_a_table_by_columns_of_pandas_says_how_to_write_it(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"image": ["x.jpg", "y.jpg"], "caption": [A, B]})
+    path = tmp_path / "c.json"
+    for frame in (rows, rows.set_index(pd.Index([3, 5])), rows.set_index("image", drop=False)):
+        for orient in ("columns", "split", "values"):
+            frame.to_json(path, orient=orient)
+            with pytest.raises(DataError, match=r'c\.json .*orient="records", lines=True'):
+                read(path)
+    rows.to_json(path, orient="records", lines=True)
+    assert len(read(path)) == 2
+    for orient in ("records", "table", "index"):
+        rows.to_json(path, orient=orient)
+        assert read(path) == [("x.jpg", A), ("y.jpg", B)]

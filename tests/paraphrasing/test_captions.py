@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -196,3 +197,14 @@ def test_every_row_is_counted_once(tmp_path_factory, given_rows) -> None:
     assert len(rows) == found.kept
     assert [row.place for row in rows] == sorted(row.place for row in rows)
     journal.close()
+
+
+@pytest.mark.parametrize("key", ["id", "image"])
+def test_a_half_of_a_character_in_a_name_says_so(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "c.jsonl"
+    row = {"id": "1", "image": "a.jpg", "caption": "a dog"}
+    path.write_text("".join(json.dumps(r) + "\n" for r in (row, {**row, key: "x\ud800"})))
+    good, bad = read_captions([path], CaptionFields())
+    assert good.problem is None
+    assert bad.problem is not None
+    assert re.search(r"c\.jsonl, line 2.*has a half of a character", bad.problem)

@@ -2,7 +2,10 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +266,72 @@ def test_odd_usage_and_reports_end_no_command(usage: Any, tmp_path: Path) -> Non
         (work / "report.json").write_text(json.dumps(report))
         with pytest.raises(DataError, match=r"report\.json is damaged"):
             statistics(tmp_path / "p.jsonl")
+
+
+@pytest.fixture
+def build_set(tmp_path, monkeypatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`data build` of so many images, of which `spoil` is told the folder."""
+
+    def run(count: int, spoil: Callable[[Path], None] = lambda folder: None):
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        rows = []
+        for i in range(count):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / f"{i:02}.png")
+            text = f"view {i} of it"
+            rows.append({"image": f"{i:02}.png", "caption": text, "paraphrase_1": "x"})
+            rows[-1]["paraphrase_2"] = f"another {i}"
+        spoil(folder)
+        pairs = json_lines.write(tmp_path / "made.jsonl", rows)
+        program = [sys.executable, "-m", "paraclip_bench", "data", "build", "paraphrased-retrieval"]
+        given = ["--captions", pairs, "--pairs", pairs, "--images", folder, "--dev-share", "0"]
+        return subprocess.run(
+            [*program, *map(str, given), "-o", "new/folder/set"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["damaged", "missing"])
+def test_all_images_that_stop_a_set_are_told_at_once(build_set, tmp_path, kind) -> None:
+    def spoil(folder: Path) -> None:
+        for i in range(3, 10):
+            path = folder / f"{i:02}.png"
+            path.write_bytes(path.read_bytes()[:40]) if kind == "damaged" else path.unlink()
+
+    before = {*tmp_path.iterdir()}
+    ended = build_set(12, spoil)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert f"7 images {'cannot be published' if kind == 'damaged' else 'are missing'}: " in line
+    assert [f"{i:02}.png" in line for i in range(12)] == [2 < i < 8 for i in range(12)]
+    assert line.endswith("; and 2 more")
+    assert {*tmp_path.iterdir()} - before == {tmp_path / "photos", tmp_path / "made.jsonl"}
+
+
+def test_a_set_of_fewer_images_than_places_are_compared_says_so(build_set) -> None:
+    ended = build_set(3)
+    assert ended.returncode == 0, ended.stderr
+    assert "note: new/folder/set/test cannot be measured" in ended.stderr
+    assert "at least 10 images" in ended.stderr
+
+
+def test_a_set_of_ten_images_is_said_nothing_of(build_set) -> None:
+    ended = build_set(10)
+    assert ended.returncode == 0, ended.stderr
+    assert "note:" not in ended.stderr
+
+
+def test_all_queries_that_are_their_paraphrase_are_counted(captions, images, tmp_path) -> None:
+    rows = [
+        {"caption": f"view {i} of it", "paraphrase_1": "x", "paraphrase_2": f"View {i} of it."}
+        for i in (1, 2)
+    ]
+    pairs = json_lines.write(tmp_path / "p.jsonl", rows)
+    source = RetrievalSetInput([captions], pairs, images, CaptionFields())
+    with pytest.raises(DataError, match=r"2 queries equal .*'view 1 of it'.*'view 2 of it'"):
+        build(source, tmp_path / "set", dev_share=0.2)

@@ -253,10 +253,9 @@ def test_answers_of_no_end_take_no_time(answer: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        "A canine sprints. (Note: I kept it short.)",
+        "A canine sprints. Note: I kept it short.",
         "A canine sprints. Let me know if you need more!",
         "A canine sprints. I hope this helps.",
-        "A canine sprints (28 characters)",
         "Here you go: a canine sprints",
         "Sure - a canine sprints",
         "A paraphrase could be a canine sprints",

@@ -61,3 +61,19 @@ def test_task_names_are_case_blind_and_model_names_are_not():
 )
 def test_a_reason_is_one_line(error, reason):
     assert errors.reason_of(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("sts-b", "STSBenchmark"),
+        ("stsb", "STSBenchmark"),
+        ("sickr", "SICK-R"),
+        ("vg rel", "vg-relation"),
+    ],
+)
+def test_how_a_name_begins_is_a_suggestion(name: str, meant: str) -> None:
+    from paraclip_bench.tasks.catalog import choose_tasks
+
+    with pytest.raises(UsageError, match=f"did you mean {meant}"):
+        choose_tasks([name], "paper")

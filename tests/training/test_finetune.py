@@ -12,9 +12,11 @@ import pytest
 import tiny_clip
 import torch
 from fine_tuning import WEIGHTS, losses, run
+from PIL import Image
 from safetensors.torch import load_file
 
-from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.api import finetune_job as job_of
+from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.models.open_clip import OpenCLIP, linear
 from paraclip_bench.models.open_clip.network import save_folder
 from paraclip_bench.progress import Progress
@@ -286,3 +288,69 @@ def test_a_damaged_provenance_is_named(
     (folder / "provenance.json").write_text(content)
     with pytest.raises(UsageError, match=r"provenance\.json is "):
         run(base, pairs, recipe, folder)
+
+
+def turned(pairs: tuple[Path, Path]) -> None:
+    """Give an image an orientation, as a camera does."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(pairs[1] / "0.png") as image:
+        image.save(pairs[1] / "0.png", exif=exif)
+
+
+def test_exif_on_a_finished_run_is_named_where_it_changes_the_images(
+    base: Path, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    job = job_of(
+        base=f"local-dir:{base}", data=pairs[0], images=pairs[1], recipe=recipe_file(tmp_path)
+    )
+    place, progress, out = Workspace(tmp_path), Progress(quiet=True), tmp_path / "out"
+    finetune_job(job, place, progress, out=out)
+    # No image has an orientation: --exif turns nothing, and the run is the same.
+    assert finetune_job(job, place, progress, out=out, exif=True) == out
+    turned(pairs)
+    other = tmp_path / "other"
+    finetune_job(job, place, progress, out=other)
+    with pytest.raises(UsageError, match=r"another data \(it was made without --exif\)"):
+        finetune_job(job, place, progress, out=other, exif=True)
+    third = tmp_path / "third"
+    finetune_job(job, place, progress, out=third, exif=True)
+    with pytest.raises(UsageError, match=r"another data \(it was made with --exif\)"):
+        finetune_job(job, place, progress, out=third)
+
+
+def recipe_file(folder: Path) -> Path:
+    path = folder / "quick.toml"
+    path.write_text("batch_size = 8\nsteps = 1\nwarmup_steps = 1\n")
+    return path
+
+
+def test_a_run_that_is_refused_leaves_no_folder(
+    base: Path, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    broken = pairs[1] / "3.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:60])
+    out = tmp_path / "out"
+    with pytest.raises(BenchError, match=r"3\.png"):
+        run(base, pairs, recipe_file(tmp_path), out)
+    assert not out.exists()
+    recipe = "batch_size = 8\nsteps = 2\n[validation]\nshare = 0.5\nevery = 1\n"
+    broken.write_bytes(whole)
+    with pytest.raises(BenchError, match=r"left to train on|holds out"):
+        run(base, pairs, recipe, out)
+    assert not out.exists()
+    # What is there already is not this run's to delete.
+    (out / "mine").mkdir(parents=True)
+    with pytest.raises(BenchError):
+        run(base, pairs, recipe, out)
+    assert (out / "mine").is_dir()
+
+
+def test_who_forgot_the_data_hears_of_it_before_the_base_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = job_of(base=f"local-dir:{tmp_path / 'nowhere'}")
+    with pytest.raises(BenchError):
+        finetune_job(job, Workspace(tmp_path), Progress())
+    assert "demo" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fine_tuning import WEIGHTS, run
+from safetensors import safe_open
 
 from paraclip_bench.errors import BenchError
 
@@ -73,3 +74,52 @@ def test_a_write_that_stops_midway_leaves_the_state_before_it(
     assert b'"step":"2"' in kept[:100_000]
     made = run(base, pairs, RECIPE, tmp_path / "out", resume=True)
     assert (made / WEIGHTS).read_bytes() == (wanted / WEIGHTS).read_bytes()
+
+
+SCRIPT = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from paraclip_bench import finetune
+
+base, data, images, recipe, out = sys.argv[1:]
+
+
+def stop():
+    log = Path(out) / "losses.jsonl"
+    while not log.is_file() or log.read_text().count("\\n") < 3:
+        time.sleep(0.002)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+threading.Thread(target=stop, daemon=True).start()
+try:
+    finetune(base=base, data=data, images=images, recipe=recipe, out=out, quiet=True)
+except KeyboardInterrupt:
+    unblocked = signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    print("stopped", unblocked and usual)
+"""
+
+
+def test_ctrl_c_in_a_script_of_a_user_s_saves_the_last_whole_step(
+    base: Path, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Called from Python, the interpreter's own KeyboardInterrupt ends a run."""
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(RECIPE.replace("save_every = 2", "save_every = 1000") + 'name = "s"\n')
+    recipe.write_text(recipe.read_text().replace("steps = 6", "steps = 200"))
+    out = tmp_path / "out"
+    files = [f"local-dir:{base}", *map(str, pairs), str(recipe), str(out)]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *files],
+        env={**os.environ, "PARACLIP_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.stdout == "stopped True\n", done.stderr
+    with safe_open(out / STATE, framework="pt") as state:
+        step = int(state.metadata()["step"])
+    assert step >= 3
+    assert step == (out / "losses.jsonl").read_text().count("\n")

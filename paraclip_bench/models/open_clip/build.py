@@ -67,6 +67,8 @@ class BuiltNetwork:
 
 def whole(plan: ModelFiles) -> BuiltNetwork:
     """Build and load as open_clip does, and verify; `ModelError` says what is wrong."""
+    if plan.pretrained is None:
+        _refuse_giant(plan)
     with _quietly():
         try:
             model = _create(plan, load_weights=False, pretrained_text=False)
@@ -80,6 +82,23 @@ def whole(plan: ModelFiles) -> BuiltNetwork:
         except Exception as error:
             raise load_error(plan, error) from error
     return _described(model)
+
+
+# Position embeddings are resized, and a file may have its numbers packed: so far a network may be
+# larger than its file.
+_ROOM = 1 << 24
+
+
+def _refuse_giant(plan: ModelFiles) -> None:
+    """`ModelError`, before any memory is taken, where a config's network cannot be its file's."""
+    built = skeleton(plan)
+    files = [f for f in plan.files if f.suffix != ".json"]
+    numbers = sum(weight.numel() for weight in built.model.parameters()) if built else 0
+    if numbers > sum(file.stat().st_size for file in files) + _ROOM:
+        raise ModelError(
+            f"{plan.files[0]} describes a network of {numbers:,} weights, and the weights files "
+            f"({plan.weights}) are too small for it; copy the config that belongs to them"
+        )
 
 
 def _stored(model: Any, plan: ModelFiles, *, resized: bool) -> dict[str, torch.Tensor]:

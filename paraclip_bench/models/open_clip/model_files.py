@@ -19,16 +19,16 @@ import open_clip
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
 from paraclip_bench import registry
-from paraclip_bench.data.hub import once_reachable, unreachable
+from paraclip_bench.data.hub import once_reachable, unreachable, without_unusable_variables
 from paraclip_bench.errors import BenchError, ModelError
-from paraclip_bench.files import ending, parse_json
+from paraclip_bench.files import ending, parse_json, regular
+from paraclip_bench.models.open_clip.model_config import check_tower_config, read_config
 from paraclip_bench.models.open_clip.weights import (
     INDEX,
     check_weights,
     damaged,
     index_of,
     parts_of,
-    refuse_placeholder,
 )
 
 CONFIG = "open_clip_config.json"
@@ -95,7 +95,8 @@ def model_files_of(argument: str) -> ModelFiles:
     config["quick_gelu"] = bool(config.get("quick_gelu")) or bool(tag_config.get("quick_gelu"))
     once_reachable()
     try:
-        weights = Path(download_pretrained(tag_config))
+        with without_unusable_variables():
+            weights = Path(download_pretrained(tag_config))
     except Exception as error:
         raise unreachable(f"weights {argument}", error, ModelError, local=_LOCAL) from error
     return ModelFiles(argument, architecture, tag, config, weights, (weights,))
@@ -110,9 +111,9 @@ def _built_in(architecture: str) -> dict[str, Any]:
 
 def _folder_plan(argument: str, folder: Path) -> ModelFiles:
     path = folder / CONFIG
-    if not path.is_file():
+    if not regular(path).is_file():
         raise ModelError(f"{folder} has no {CONFIG}{_of_others(folder)}")
-    config = _read_config(path)
+    config = read_config(path)
     found = sorted(f for f in folder.iterdir() if f.suffix in _LOADABLE)  # its own case
     # open_clip's own order of preference, so that the file that is checked is the one it loads.
     # It logs a warning for every name that is not one of its own.
@@ -136,7 +137,12 @@ def _folder_plan(argument: str, folder: Path) -> ModelFiles:
     tokens = [f for f in texts if "token" in f.name or "vocab" in f.name or f.name == "config.json"]
     parts = _parts(weights)
     tokens = [token for token in tokens if token not in parts]
-    return ModelFiles(argument, argument, None, config, weights, (path, *parts, *sorted(tokens)))
+    files = (path, *parts, *sorted(tokens))
+    for file in files:
+        regular(file)
+    if (tower := folder / "config.json").is_file():
+        check_tower_config(tower)
+    return ModelFiles(argument, argument, None, config, weights, files)
 
 
 def _parts(weights: Path) -> list[Path]:
@@ -189,11 +195,12 @@ def _hub_plan(argument: str) -> ModelFiles:
     name = argument.removeprefix("hf-hub:")
     once_reachable()
     try:
-        config_path = Path(download_pretrained_from_hf(name, filename=CONFIG))
-        weights = Path(download_pretrained_from_hf(name))
+        with without_unusable_variables():
+            config_path = Path(download_pretrained_from_hf(name, filename=CONFIG))
+            weights = Path(download_pretrained_from_hf(name))
     except Exception as error:
         raise unreachable(f"model {argument}", error, ModelError, local=_LOCAL) from error
-    config = _read_config(config_path)
+    config = read_config(config_path)
     known = _known_activation(lambda published: _hub_repository(published) == name)
     config["quick_gelu"] = bool(config.get("quick_gelu")) or known is True
     _refuse_mismatch(argument, known, config["quick_gelu"], str(config_path))
@@ -253,20 +260,6 @@ def activation_remark(argument: str) -> str:
         f"runs with {names[plan.quick_gelu]}, as {architecture} says and the file does not; if it "
         f"was trained with {names[not plan.quick_gelu]}{origin}, name it open_clip:{other}@{file}"
     )
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        refuse_placeholder(path)
-        written = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{path} is not JSON ({error}); it must be open_clip's own config"
-        ) from error
-    config = written.get("model_cfg") if isinstance(written, dict) else None
-    if not isinstance(config, dict):
-        raise ModelError(f"{path} has no model_cfg; it must be open_clip's own config")
-    return dict(config)
 
 
 def _known_activation(is_it: Callable[[dict[str, Any]], bool]) -> bool | None:

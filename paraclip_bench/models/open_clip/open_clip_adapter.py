@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from paraclip_bench.data import digest_cache
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import ModelError, UsageError
-from paraclip_bench.files import parse_json
+from paraclip_bench.files import parse_json, regular
 from paraclip_bench.models.adapter import SIDES, Adapter, Encoder, lazy_attribute
 from paraclip_bench.models.open_clip.pixels import Pixels
 
@@ -58,7 +58,7 @@ class OpenCLIP(Adapter):
             self.base = provenance.get("base", {}).get("spec")
         elif not argument.startswith("hf-hub:"):
             architecture, at, file = argument.partition("@")
-            if at and not Path(file).is_file():
+            if at and not regular(Path(file)).is_file():
                 raise UsageError(f"the checkpoint file {file} does not exist")
             if not at and Path(argument).is_file():
                 raise UsageError(

@@ -19,7 +19,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 from safetensors import SafetensorError, safe_open
 
 from paraclip_bench.errors import ModelError
-from paraclip_bench.files import ending, parse_json
+from paraclip_bench.files import ending, parse_json, regular
 
 Read = Callable[[str], torch.Tensor]
 INDEX = ".index.json"
@@ -37,9 +37,13 @@ _PART = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.(?P<kind>safetensors|bin)")
 
 @dataclasses.dataclass(frozen=True)
 class _Stored:
-    """Tensors of one file, by the file's own names: shapes, and how each is read."""
+    """Tensors of one file, by the file's own names: shapes, dtypes, and how each is read.
+
+    dtypes are "float32" and the like, or in words what keeps a tensor from holding weights.
+    """
 
     shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
     read: Read
     is_lazy: bool = True
 
@@ -90,13 +94,15 @@ class Weights:
 def open_weights(path: Path, model: Any) -> Weights:
     """Open a weights file, or the index of its parts, for a network of this class.
 
-    Raises `ModelError` where the file holds several states that fit, and whatever safetensors or
-    torch do for a file that is none of theirs; nothing is unpickled but tensors.
+    Raises `ModelError` where the file holds several states that fit, or numbers that are no
+    weights, and whatever safetensors or torch do for a file that is none of theirs; nothing is
+    unpickled but tensors.
     """
-    expected = frozenset(model.state_dict())
+    own_state = model.state_dict()
+    expected = frozenset(own_state)
     stored = _sharded(path) if path.name.endswith(INDEX) else _opened(path)
     states = stored if isinstance(stored, dict) else {"": stored}
-    named = {key: _network_names(part.shapes, model, expected) for key, part in states.items()}
+    named = {key: _network_names(path, s.shapes, model, expected) for key, s in states.items()}
     fitting = [key for key, names in named.items() if _is_whole(names, expected)]
     # What open_clip takes itself comes first; else there must be one, and no choice.
     own = [key for key in ("state_dict", "") if key in states]
@@ -113,16 +119,24 @@ def open_weights(path: Path, model: Any) -> Weights:
             + "; save the network's state_dict alone, best as safetensors"
         )
     key = chosen[0]
+    for name, own_name in named[key].items():
+        is_weight = name in own_state and own_state[name].is_floating_point()
+        if is_weight and (found := states[key].dtypes[own_name]) not in _DTYPES:
+            raise ModelError(
+                f"{path} holds {own_name!r} as {found}, which is no weight of a network; save the "
+                "state_dict in float32, bfloat16 or float16"
+            )
     return Weights(named[key], states[key].shapes, states[key].read, states[key].is_lazy)
 
 
 def _network_names(
-    shapes: Mapping[str, Any], model: Any, expected: frozenset[str]
+    path: Path, shapes: Mapping[str, Any], model: Any, expected: frozenset[str]
 ) -> dict[str, str]:
     """The network's names of a state's tensors, each with the file's own.
 
     A prefix is taken away where exactly one makes all names fit; otherwise names stay as open_clip
-    would have them.
+    would have them. Raises `ModelError` where several copies lie side by side, each of which fits
+    under a prefix of its own.
     """
     plain = {_WRAPPERS.sub("", name): name for name in shapes}
     if len(plain) < len(shapes):  # two copies, one of them wrapped
@@ -136,12 +150,33 @@ def _network_names(
         if len(names) == len(plain) and _is_whole(names, expected):
             found.append(names)
     if len(found) != 1:
+        copies = _copies(plain, model, expected)
+        if len(copies) > 1:
+            under = ", ".join(repr(copy) if copy else "without a prefix" for copy in copies)
+            raise ModelError(
+                f"{path} holds several states of this network side by side ({under}), such as the "
+                "trained weights and their moving average (EMA); save the one that you mean alone"
+            )
         if next(iter(plain), "").startswith("module."):  # as open_clip does, whatever is in it
             plain = {name.removeprefix("module."): own for name, own in plain.items()}
         found = [_as_custom(plain, model)]
     names = found[0]
     passed_over = {*_NO_WEIGHTS, "logit_bias"} - expected
     return {name: own for name, own in names.items() if name not in passed_over}
+
+
+def _copies(plain: dict[str, str], model: Any, expected: frozenset[str]) -> list[str]:
+    """The prefixes, "" among them, under which some of the names are a whole network's."""
+    found: list[str] = []
+    for prefix in sorted(_prefixes(plain), key=len, reverse=True):
+        names = {
+            name[len(prefix) :]: own
+            for name, own in plain.items()
+            if name.startswith(prefix) and not name.startswith(tuple(found))
+        }
+        if _is_whole(_as_custom(names, model), expected):
+            found.append(prefix)
+    return sorted(found)
 
 
 def _prefixes(names: Iterable[str]) -> set[str]:
@@ -166,8 +201,9 @@ def _is_whole(names: Iterable[str], expected: frozenset[str]) -> bool:
 
 def _opened(path: Path) -> _Stored | dict[str, _Stored]:
     """What one file holds, by its content: a name may say another format."""
-    with path.open("rb") as file:
-        head = file.read(16)
+    with regular(path).open("rb") as file:
+        head = file.read(64)
+    _refuse_pickle(path, head)
     is_torch = head[:2] in (b"PK", b"\x80\x02")
     if head[8:9] == b"{" or (ending(path) == ".safetensors" and not is_torch):
         return _safetensors(path)
@@ -183,8 +219,10 @@ def _safetensors(path: Path) -> _Stored:
 
     with safe_open(str(path), framework="pt") as file:
         names = file.keys()
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-    return _Stored(shapes, read)
+        slices = {name: file.get_slice(name) for name in names}
+        shapes = {name: tuple(found.get_shape()) for name, found in slices.items()}
+        dtypes = {name: found.get_dtype() for name, found in slices.items()}
+    return _Stored(shapes, {n: _DTYPE_OF.get(d, d) for n, d in dtypes.items()}, read)
 
 
 def _of_torch(path: Path) -> dict[str, _Stored]:
@@ -198,9 +236,28 @@ def _of_torch(path: Path) -> dict[str, _Stored]:
         with path.open("rb") as file:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     return {
-        key: _Stored({n: tuple(t.shape) for n, t in state.items()}, state.__getitem__, can_map)
+        key: _Stored(
+            {name: tuple(tensor.shape) for name, tensor in state.items()},
+            {name: _dtype_of(tensor) for name, tensor in state.items()},
+            state.__getitem__,
+            can_map,
+        )
         for key, state in _states(loaded, "", 3)
     }
+
+
+# As safetensors writes them, and as torch does; what is named otherwise holds no weights.
+_DTYPE_OF = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_DTYPES = frozenset(_DTYPE_OF.values())
+
+
+def _dtype_of(tensor: torch.Tensor) -> str:
+    """A tensor's dtype, or in words why it holds no weights."""
+    if tensor.is_meta:
+        return "a tensor without values"
+    if tensor.layout != torch.strided:
+        return "a sparse tensor"
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _states(found: Any, key: str, depth: int) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
@@ -268,8 +325,9 @@ def _sharded(index: Path) -> _Stored:
             )
         parts[path] = opened
     shapes = {tensor: parts[place].shapes[tensor] for tensor, place in places.items()}
+    dtypes = {tensor: parts[place].dtypes[tensor] for tensor, place in places.items()}
     is_lazy = all(part.is_lazy for part in parts.values())
-    return _Stored(shapes, lambda name: parts[places[name]].read(name), is_lazy)
+    return _Stored(shapes, dtypes, lambda name: parts[places[name]].read(name), is_lazy)
 
 
 _ARCHIVES = {
@@ -302,6 +360,7 @@ def check_weights(path: Path) -> None:
                 f"{path} is a file of {what}, which open_clip does not load; "
                 "name weights of PyTorch or safetensors"
             )
+    _refuse_pickle(path, head)
     if head[257:262] == b"ustar":
         raise ModelError(f"{path} is a tar archive; unpack it and name the weights in it")
     if head.startswith(b"PK") and zipfile.is_zipfile(path) and not _is_torch_zip(path):
@@ -318,7 +377,7 @@ def check_weights(path: Path) -> None:
 
 def refuse_placeholder(path: Path) -> None:
     """`ModelError` where a file stands for another that was not fetched: a pointer, a web page."""
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         head = file.read(512)
     if head.startswith((b"version https://git-lfs", b"version http://git-media")):
         raise ModelError(
@@ -339,6 +398,21 @@ def refuse_placeholder(path: Path) -> None:
         first = text.strip().splitlines()[0][:60] if text.strip() else text[:60]
         raise ModelError(
             f"{path} is text and not weights (it begins with {first!r}); download the file again"
+        )
+
+
+# What torch.save wrote before 1.6 begins with, in any protocol of pickle.
+_TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+def _refuse_pickle(path: Path, head: bytes) -> None:
+    """`ModelError` where a file is a pickle that torch.save did not write."""
+    is_pickle = len(head) > 2 and head[0] == 0x80 and 1 <= head[1] <= 5
+    if is_pickle and _TORCH_MAGIC not in head[:32]:
+        raise ModelError(
+            f"{path} is a plain pickle, which is not read, because it can run foreign code; where "
+            "you trust it, unpickle it in Python and save its arrays by name with "
+            "safetensors.numpy.save_file"
         )
 
 
