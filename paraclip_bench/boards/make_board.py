@@ -26,6 +26,7 @@ from paraclip_bench.boards.selection import (
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.metrics.metric import Metric
 from paraclip_bench.results.schema import Result
+from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Group, Task, UnknownScore
 from paraclip_bench.tasks.catalog import all_metrics, all_tasks, load_task
 
