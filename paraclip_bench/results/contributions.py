@@ -46,17 +46,17 @@ class Kept:
         """The contributions to a score; None where there are none, or they are damaged."""
         if (row := self._rows.get(name)) is None:
             return None
-        shares, sizes = (self._numbers(row[part], "<f4") for part in ("shares", "sizes"))
+        shares, sizes = (self._numbers(row[part], "<f8") for part in ("shares", "sizes"))
         right = None if row["right"] is None else self._numbers(row["right"], "u1")
         if shares is None or sizes is None or (row["right"] is not None and right is None):
             return None
         value = float(row["value"])
-        shares = shares.astype(np.float64)
+        shares = np.asarray(shares, np.float64)
         return Contributions(
             value,
             shares,
             shares - value * sizes,
-            sizes.astype(np.float64),
+            np.asarray(sizes, np.float64),
             (len(shares),),
             row["n"],
             row["digest"],
@@ -107,8 +107,8 @@ def keep(
             "digest": each.digest,
             "is_rate": each.is_rate,
             "is_mean": each.is_mean,
-            "shares": put(each.shares.astype("<f4")),
-            "sizes": put(each.sizes.astype("<f4")),
+            "shares": put(each.shares.astype("<f8")),
+            "sizes": put(each.sizes.astype("<f8")),
             "right": None if each.right is None else put(each.right),
         }
         for name, each in scores.items()
