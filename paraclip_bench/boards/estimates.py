@@ -86,8 +86,8 @@ class Estimates:
             if column.scored_by or not entries[0].has_outcomes:
                 return Estimate(score.value, None, None)
             # Without a digest of it an interval may be anybody's.
-            known = score.method is not None and entries[0].result.digests is not None
-            if known or score.value is None or not self._can_compute(entries[0]):
+            has_digest = score.method is not None and entries[0].result.digests is not None
+            if has_digest or score.value is None or not self._can_compute(entries[0]):
                 return Estimate(score.value, score.low, score.high, score.method)
         if column.is_computed:
             value, parts = self._computed(entries[0], column.score)
