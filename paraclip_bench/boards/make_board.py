@@ -11,7 +11,7 @@ from typing import TypeGuard
 
 from paraclip_bench import registry
 from paraclip_bench.boards.board import Board, BoardRow, Cell
-from paraclip_bench.boards.estimates import Adjust, Estimates
+from paraclip_bench.boards.estimates import ADJUST, Adjust, Estimates
 from paraclip_bench.boards.published_rows import check_which, published_rows
 from paraclip_bench.boards.selection import (
     BASELINE,
@@ -58,6 +58,8 @@ def make_board(
     """
     if reference is not None:
         check_which(reference)
+    if adjust not in ADJUST:
+        raise registry.unknown("adjustment", adjust, ADJUST, "of p-values")
     if all_scores and scores:
         raise UsageError("--all shows every score and --score some; give one of them")
     suite = choose_board_suite(results, suite)

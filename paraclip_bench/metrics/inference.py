@@ -180,12 +180,13 @@ def contributions(statistic: Statistic, columns: Columns, blocks: Blocks) -> Con
         without[some] = evaluate(statistic, columns, weights)
     if not np.isfinite(without).all():
         return None
-    deviations = (g - 1) / g * (without.mean() - without)
+    sizes = np.full(g, 1 / g)
+    shares = value * sizes + (g - 1) / g * (without.mean() - without)
     return Contributions(
         value,
-        value / g + deviations,
-        deviations,
-        np.full(g, 1 / g),
+        shares,
+        shares - value * sizes,
+        sizes,
         (g,),
         len(blocks.of),
         blocks.digest,

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from paraclip_bench.errors import BenchError
 from paraclip_bench.files import atomic
 from paraclip_bench.metrics.inference import Contributions
 
@@ -46,11 +47,13 @@ class Kept:
         """The contributions to a score; None where there are none, or they are damaged."""
         if (row := self._rows.get(name)) is None:
             return None
-        shares, sizes = (self._numbers(row[part], "<f8") for part in ("shares", "sizes"))
-        right = None if row["right"] is None else self._numbers(row["right"], "u1")
-        if shares is None or sizes is None or (row["right"] is not None and right is None):
+        try:
+            shares, sizes = (self._numbers(row[part], "<f8") for part in ("shares", "sizes"))
+            right = None if row["right"] is None else self._numbers(row["right"], "u1")
+            value = float(row["value"])
+        # A damaged file may hold anything.
+        except (ValueError, KeyError, TypeError):
             return None
-        value = float(row["value"])
         shares = np.asarray(shares, np.float64)
         return Contributions(
             value,
@@ -65,10 +68,12 @@ class Kept:
             right,
         )
 
-    def _numbers(self, place: tuple[str, int], dtype: str) -> npt.NDArray[Any] | None:
+    def _numbers(self, place: tuple[str, int], dtype: str) -> npt.NDArray[Any]:
         name, crc32 = place
         found = self._tensors[name]
-        return np.frombuffer(found, dtype) if zlib.crc32(found) == crc32 else None
+        if zlib.crc32(found) != crc32:
+            raise ValueError(name)
+        return np.frombuffer(found, dtype)
 
 
 def contributions_path(path: Path) -> Path:
@@ -123,7 +128,7 @@ def keep(
     written = json.dumps(about)
     crc32 = str(zlib.crc32(written.encode()))
     data = save(tensors, {"about": written, "crc32": crc32})
-    with contextlib.suppress(OSError), atomic(contributions_path(path)) as temporary:
+    with contextlib.suppress(OSError, BenchError), atomic(contributions_path(path)) as temporary:
         temporary.write_bytes(data)
     return Kept(about, {name: memoryview(values.tobytes()) for name, values in tensors.items()})
 
