@@ -223,7 +223,7 @@ def finetune_job(
 
 def embedded_service(llm: str) -> EmbeddedService | None:
     """Who paraphrases in place of a service behind an endpoint: the demo grammar for `demo`."""
-    from paraclip_bench.demo.paraphraser import LLM, DemoGrammar
+    from paraclip_bench.demo.grammar import LLM, DemoGrammar
 
     return DemoGrammar() if llm == LLM else None
 

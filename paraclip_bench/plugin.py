@@ -42,8 +42,7 @@ from paraclip_bench.metrics.metric import (
     derived,
     named,
 )
-from paraclip_bench.metrics.ranking import Ranking, recall_of, retrieve
-from paraclip_bench.metrics.similarity import row_dot, unit_cosine
+from paraclip_bench.metrics.ranking import Ranking, recall_of, retrieve, row_dot, unit_cosine
 from paraclip_bench.models.adapter import (
     Adapter,
     Alias,

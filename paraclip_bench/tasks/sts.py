@@ -22,7 +22,7 @@ from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.correlation import pearson_of, spearman_of
 from paraclip_bench.metrics.metric import Metric, Statistic, named
-from paraclip_bench.metrics.similarity import unit_cosine
+from paraclip_bench.metrics.ranking import unit_cosine
 from paraclip_bench.tasks.base import Embed, Examples, Group, Protocol, Task
 
 MTEB_SCORES = {"spearman": "cosine_spearman", "pearson": "cosine_pearson"}
