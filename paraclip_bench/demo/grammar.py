@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
-from typing import ClassVar, Literal
+from typing import Literal
 
 from paraclip_bench.demo.scenes import OPPOSITE, Content, Scene, Thing, content
 from paraclip_bench.paraphrasing.prompts import Prompt
@@ -384,7 +384,7 @@ class DemoGrammar:
     # What rows are marked with.
     MODEL = "demo-grammar (not an LLM)"
     # In the place of prompts, so that rows say what made them.
-    prompts: ClassVar[Mapping[int, Prompt]] = {
+    prompts: Mapping[int, Prompt] = {
         1: Prompt("the demo world's grammar, step1: {text}"),
         2: Prompt("the demo world's grammar, step2: {text}"),
     }
