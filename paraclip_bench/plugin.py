@@ -35,6 +35,7 @@ from paraclip_bench.metrics.correlation import pearson_of, spearman_of
 from paraclip_bench.metrics.metric import (
     Columns,
     Floats,
+    MeanOf,
     Metric,
     Statistic,
     TooShallow,
@@ -87,6 +88,7 @@ __all__ = [
     "Group",
     "HubSource",
     "ImageRef",
+    "MeanOf",
     "Metric",
     "ModelError",
     "MtebEquivalent",

@@ -40,7 +40,7 @@ def mean_of(column: str) -> Statistic:
 def mean_within(column: str, group: str, name: str) -> Statistic:
     """The mean over the examples of one group; use it to show a group beside the whole.
 
-    NaN where there is none, or where a resample drew none.
+    NaN where there is none, or none has weight.
     """
 
     def each(columns: Columns) -> tuple[Floats, Floats]:
@@ -53,8 +53,8 @@ def mean_within(column: str, group: str, name: str) -> Statistic:
 def macro_mean_of(column: str, group: str) -> Statistic:
     """The mean over groups of the group means; use it when groups differ in size but not in rank.
 
-    Examples whose group is the empty string count in no group. A group that a resample left
-    empty drops out of that resample's mean; the groups are always those of the full data.
+    Examples whose group is the empty string count in no group. A group without
+    weight drops out of the mean; the groups are always those of the full data.
     """
 
     @batched

@@ -1,7 +1,6 @@
 """What a metric is: a pure function of outcome columns and example weights, under a name.
 
-The weights carry the bootstrap, its clusters and the paired tests: an example drawn three times
-weighs three, one that was not drawn weighs nothing.
+The weights carry intervals and paired tests: an example that is left out weighs nothing.
 """
 
 from __future__ import annotations

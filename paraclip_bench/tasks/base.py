@@ -223,7 +223,7 @@ class Task(ABC):
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Measure every example: columns of equal length, one row an example.
 
-        `example_id` and `cluster_id` (what a resample draws whole) are the row numbers where a
+        `example_id` and `cluster_id` (what varies as a whole) are the row numbers where a
         task leaves them out.
         """
 
