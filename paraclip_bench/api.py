@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from paraclip_bench.errors import UsageError
 from paraclip_bench.progress import Progress
@@ -172,6 +172,7 @@ def leaderboard(
     scores: str | Sequence[str] = (),
     reference: str | None = None,
     tasks: Sequence[Task] = (),
+    adjust: Literal["holm", "bh", "none"] = "holm",
     workspace: str | Path = ".",
 ) -> Board:
     """The board of a workspace; print(board) shows it as the command does.
@@ -179,7 +180,8 @@ def leaderboard(
     `scores` are shown in place of the tasks' own; one that the results lack, such as "ao@20", is
     computed from their outcomes. `reference` adds published numbers in rows apart
     (`board.published`): "matching" for those of the measured models, "all" for every one that is of
-    a column. `tasks` are tasks of yours that are not entry points.
+    a column. `tasks` are tasks of yours that are not entry points. `adjust`: what better and worse
+    hold for, all differences together, all but 5% of those called so, or each alone.
     """
     from paraclip_bench.boards.make_board import make_board
 
@@ -192,6 +194,7 @@ def leaderboard(
         scores=(scores,) if isinstance(scores, str) else tuple(scores),
         reference=reference,
         tasks=tasks,
+        adjust=adjust,
     )
 
 
@@ -220,7 +223,7 @@ def finetune_job(
 
 def embedded_service(llm: str) -> EmbeddedService | None:
     """Who paraphrases in place of a service behind an endpoint: the demo grammar for `demo`."""
-    from paraclip_bench.demo.paraphraser import LLM, DemoGrammar
+    from paraclip_bench.demo.grammar import LLM, DemoGrammar
 
     return DemoGrammar() if llm == LLM else None
 

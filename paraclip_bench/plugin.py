@@ -35,6 +35,7 @@ from paraclip_bench.metrics.correlation import pearson_of, spearman_of
 from paraclip_bench.metrics.metric import (
     Columns,
     Floats,
+    MeanOf,
     Metric,
     Statistic,
     TooShallow,
@@ -42,8 +43,7 @@ from paraclip_bench.metrics.metric import (
     derived,
     named,
 )
-from paraclip_bench.metrics.ranking import Ranking, recall_of, retrieve
-from paraclip_bench.metrics.similarity import row_dot, unit_cosine
+from paraclip_bench.metrics.ranking import Ranking, recall_of, retrieve, row_dot, unit_cosine
 from paraclip_bench.models.adapter import (
     Adapter,
     Alias,
@@ -88,6 +88,7 @@ __all__ = [
     "Group",
     "HubSource",
     "ImageRef",
+    "MeanOf",
     "Metric",
     "ModelError",
     "MtebEquivalent",

@@ -12,15 +12,21 @@ from rich.table import Table
 from rich.text import Text
 
 from paraclip_bench import safe_text
+from paraclip_bench.boards.estimates import BETTER, WORSE, Difference
 from paraclip_bench.boards.published_rows import PublishedRow
 from paraclip_bench.boards.selection import Column
-from paraclip_bench.metrics.resampling import Estimate
+from paraclip_bench.metrics.inference import FEWEST, Estimate
 
 DEMO_NOTICE = "Demo world: small drawn scenes, not photographs."
 PUBLISHED_NOTICE = (
     "Published rows are the runs of others, not measured here; their data's revision and text may "
     "differ."
 )
+_HOLDS = {
+    "holm": "Better and worse hold over all differences shown together (Holm, 5%).",
+    "bh": "Of all that is called better or worse, 5% may be false (Benjamini-Hochberg).",
+    "none": "Better and worse hold for each difference alone (5%), not for all of them together.",
+}
 _PADDING = 3
 _PIPE_WIDTH = 160
 _REMARKS = 6
@@ -31,7 +37,7 @@ class Cell:
     """A value with its interval, and the difference to the baseline with its own."""
 
     estimate: Estimate
-    difference: Estimate | None
+    difference: Difference | None
     best: bool
 
 
@@ -52,7 +58,7 @@ class Board:
     sources are the kinds of data that its results are on: hub, folder, demo. partial names sets of
     another size than the published ones. published are rows
     of others' numbers, apart from `rows`; None where they were not asked for. notes are sentences
-    on results that are shown.
+    on results that are shown. adjust: how the verdicts hold, see `estimates.ADJUST`.
     """
 
     suite: str
@@ -64,6 +70,7 @@ class Board:
     published: tuple[PublishedRow, ...] | None = None
     partial: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    adjust: str = "holm"
 
     def __str__(self) -> str:
         return text(self)
@@ -179,11 +186,9 @@ def _cell(cell: Cell | None, plain: bool) -> Text:
 
 
 def _colour(cell: Cell) -> str:
-    """Green or red where the interval of the difference leaves out zero."""
-    change = cell.difference
-    if change is None or change.low is None or change.high is None:
-        return "default"
-    return "green" if change.low > 0 else "red" if change.high < 0 else "default"
+    """Green where the difference is for the better, red for the worse."""
+    verdict = cell.difference.verdict if cell.difference else ""
+    return {BETTER: "green", WORSE: "red"}.get(verdict, "default")
 
 
 def _width(board: Board, index: int, plain: bool) -> int:
@@ -193,6 +198,10 @@ def _width(board: Board, index: int, plain: bool) -> int:
         if (cell := row.cells[index]) is not None:
             lines += _cell(cell, plain).plain.split("\n")
     return max(len(line) for line in lines)
+
+
+def _is_bare(cell: Cell) -> bool:
+    return cell.estimate.value is not None and cell.estimate.low is None
 
 
 def percent(value: float | None) -> str:
@@ -216,13 +225,17 @@ def difference(cell: Cell) -> str:
 
 def legend(board: Board, best: str = "bold") -> str:
     """What the numbers of a table are."""
-    parts = [f"Scores x 100 with 95% bootstrap intervals; {best} is the best value of a column."]
+    parts = [f"Scores x 100 with 95% intervals; {best} is the best value of a column."]
+    cells = [cell for row in board.rows for cell in row.cells if cell is not None]
+    if any(_is_bare(cell) for cell in cells):
+        parts.append(f"No interval from fewer than {FEWEST} clusters, or where none can be had.")
     if len(board.rows) > 1:
         parts.append(
             "No baseline to compare with: --baseline MODEL names one."
             if board.baseline is None
             else f"Signed numbers are paired differences to {board.baseline}."
         )
+        parts += [_HOLDS[board.adjust]] * (board.baseline is not None)
     elsewhere: dict[str, list[str]] = {}
     for column in board.columns:
         if column.scored_by and column.title not in elsewhere.setdefault(column.scored_by, []):
@@ -255,18 +268,15 @@ def published_notice(columns: Sequence[Column], rows: Sequence[PublishedRow]) ->
 
 
 def verdict(board: Board) -> list[str]:
-    """A sentence for each model: on which scores its difference to the baseline is clear."""
+    """A sentence for each model: on which scores it is better or worse than the baseline."""
     sentences = []
     for row in board.rows:
         sides: dict[str, dict[str, list[str]]] = {}
         for column, cell in zip(board.columns, row.cells, strict=True):
             change = cell.difference if cell else None
-            if change is None or change.low is None or change.high is None:
+            if change is None or not change.verdict:
                 continue
-            side = "no clear difference"
-            if change.low > 0 or change.high < 0:
-                side = "better" if (change.low > 0) != column.lower_is_better else "worse"
-            sides.setdefault(side, {}).setdefault(column.title, []).append(column.score)
+            sides.setdefault(change.verdict, {}).setdefault(column.title, []).append(column.score)
         said = [
             f"{side} on " + ", ".join(f"{title} {', '.join(s)}" for title, s in scores.items())
             for side, scores in sorted(sides.items())

@@ -84,7 +84,10 @@ def as_csv(board: Board) -> str:
         fields: list[object] = [board.suite, name, *about]
         for cell in row.cells:
             for estimate in (None, None) if cell is None else (cell.estimate, cell.difference):
-                fields += ["", "", ""] if estimate is None else dataclasses.astuple(estimate)
+                if estimate is None:
+                    fields += ["", "", ""]
+                else:
+                    fields += [estimate.value, estimate.low, estimate.high]
         writer.writerow([*fields, ""] if with_source else fields)
     for published in board.published or ():
         fields = [board.suite, safe_text.csv_cell(published.name), "", ""]

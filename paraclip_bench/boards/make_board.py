@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeGuard
 
-import numpy as np
-import numpy.typing as npt
-
 from paraclip_bench import registry
 from paraclip_bench.boards.board import Board, BoardRow, Cell
+from paraclip_bench.boards.estimates import ADJUST, Adjust, Estimates
 from paraclip_bench.boards.published_rows import check_which, published_rows
 from paraclip_bench.boards.selection import (
     BASELINE,
     Column,
-    Entry,
     Measure,
     RowKey,
     Selection,
@@ -28,11 +23,9 @@ from paraclip_bench.boards.selection import (
     is_recomputed,
     select,
 )
-from paraclip_bench.errors import BenchError, DataError, UsageError, reason_of
-from paraclip_bench.metrics.metric import Metric, TooShallow
-from paraclip_bench.metrics.resampling import Estimate, estimate, interval, replicates
+from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.metrics.metric import Metric
 from paraclip_bench.results.schema import Result
-from paraclip_bench.results.store import read_outcomes
 from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Group, Task, UnknownScore
 from paraclip_bench.tasks.catalog import all_metrics, all_tasks, load_task
@@ -51,6 +44,7 @@ def make_board(
     scores: Sequence[str] = (),
     reference: str | None = None,
     tasks: Sequence[Task] = (),
+    adjust: Adjust = "holm",
 ) -> Board:
     """Build the board of a results folder.
 
@@ -59,11 +53,13 @@ def make_board(
     every task instead of those that tasks show by themselves. scores: these alone, of every task
     that has them; one that the results lack is computed from their outcomes. reference: published
     numbers too, "matching" for those of measured models, or "all". tasks: besides the registered
-    ones. Raises `UsageError` for an unknown suite, baseline, score or reference, or where there is
-    nothing to show.
+    ones. adjust: how p is adjusted over all differences that are shown. Raises `UsageError` for an
+    unknown suite, baseline, score or reference, or where there is nothing to show.
     """
     if reference is not None:
         check_which(reference)
+    if adjust not in ADJUST:
+        raise registry.unknown("adjustment", adjust, ADJUST, "of p-values")
     if all_scores and scores:
         raise UsageError("--all shows every score and --score some; give one of them")
     suite = choose_board_suite(results, suite)
@@ -80,10 +76,11 @@ def make_board(
         columns = _columns(selection, known, all_scores)
     base = _baseline(selection, baseline)
     order = sorted(selection.names, key=lambda row: (row != base, selection.names[row].casefold()))
-    table = _Estimates(selection, known, base)
+    table = Estimates(selection, known, base)
     values = {row: [table.cell(column, row) for column in columns] for row in order}
     if scores and table.not_computed and not any(any(cells) for cells in values.values()):
         raise UsageError(next(iter(table.not_computed)))
+    differences = table.differences(columns, order, adjust)
     rows = []
     for row in order:
         cells: list[Cell | None] = []
@@ -97,7 +94,7 @@ def make_board(
             cells.append(
                 Cell(
                     estimate,
-                    table.difference(column, row),
+                    differences.get((index, row)),
                     best=len(rivals) > 1 and estimate.value == best,
                 )
             )
@@ -112,6 +109,7 @@ def make_board(
         None if reference is None else published_rows(selection, columns, reference),
         _partial(selection, known),
         _notes(selection, known),
+        adjust,
     )
 
 
@@ -160,7 +158,7 @@ def _partial(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
 
 
 def _made_by_prefixes(selection: Selection) -> dict[str, Task]:
-    """The PREFIX:ARG tasks whose outcomes are resampled here; without one, values stand alone."""
+    """The PREFIX:ARG tasks whose outcomes are scored here; without one, values stand alone."""
     tasks = {}
     for name in {measure.task for measure in selection.measures if ":" in measure.task}:
         measure = next(m for m in selection.measures if m.task == name)
@@ -323,124 +321,3 @@ def _title(selection: Selection, measure: Measure, task: Task | None) -> str:
     if sum(other[:2] == measure[:2] for other in selection.measures) > 1:
         tags += [f"n={result.n}"] * (not tags) + [f"data {measure.sha256[:6]}"]
     return f"{title} [{', '.join(tags)}]" if tags else title
-
-
-class _Estimates:
-    """Cells of the board; every result is resampled at most once."""
-
-    def __init__(
-        self, selection: Selection, tasks: dict[str, Task], baseline: RowKey | None
-    ) -> None:
-        self._selection = selection
-        self._tasks = tasks
-        self._baseline = baseline
-        self.not_computed: dict[str, None] = {}
-        self._made: dict[tuple[Path, str], Estimate | None] = {}
-        self._outcomes = functools.lru_cache(maxsize=64)(read_outcomes)
-        self._draws = functools.lru_cache(maxsize=4096)(self._replicates)
-
-    def cell(self, column: Column, row: RowKey) -> Estimate | None:
-        """Value and interval, or None where this model has no such result."""
-        entries = column.entries(self._selection, row)
-        if entries is None:
-            return None
-        if column.is_computed:
-            return self._computed(column, entries[0])
-        if not column.is_group:
-            score = entries[0].result.scores[column.score]
-            if not entries[0].has_outcomes and not column.scored_by:
-                return Estimate(score.value, None, None)
-            if is_recomputed(entries[0], self._tasks.get(entries[0].result.task)):
-                # Its value was compared when it was chosen; an interval takes long.
-                again = self._computed(column, entries[0])
-                return again and Estimate(score.value, again.low, again.high)
-            return Estimate(score.value, score.low, score.high)
-        value = _mean(entries, column.score)
-        draws = None if value is None else self._mean_draws(column, entries)
-        return Estimate(value, *(interval(draws) if draws is not None else (None, None)))
-
-    def difference(self, column: Column, row: RowKey) -> Estimate | None:
-        """Difference to the baseline under the same draws, where both have outcomes."""
-        if self._baseline is None or row == self._baseline:
-            return None
-        entries = column.entries(self._selection, row)
-        others = column.entries(self._selection, self._baseline)
-        if entries is None or others is None:
-            return None
-        value, base = self._value(column, row), self._value(column, self._baseline)
-        if value is None or base is None:
-            return None
-        draws, base_draws = self._mean_draws(column, entries), self._mean_draws(column, others)
-        if draws is None or base_draws is None:
-            return Estimate(value - base, None, None)
-        return Estimate(value - base, *interval(draws - base_draws))
-
-    def _value(self, column: Column, row: RowKey) -> float | None:
-        found = self.cell(column, row)
-        return None if found is None else found.value
-
-    def _computed(self, column: Column, entry: Entry) -> Estimate | None:
-        """A score that the result lacks, from its outcomes; None where these keep too little."""
-        key = (entry.path, column.score)
-        if key not in self._made:
-            self._made[key] = self._compute(column.score, entry)
-        return self._made[key]
-
-    def _compute(self, score: str, entry: Entry) -> Estimate | None:
-        try:
-            metric = self._tasks[entry.result.task].metric(score)
-            return estimate(metric, self._outcomes(entry.path), seed=entry.result.provenance.seed)
-        except TooShallow as error:
-            self.not_computed[f"{entry.shown}: {score} {_too_shallow(entry, error)}"] = None
-        except DataError as error:
-            self.not_computed[str(error)] = None
-        # A plugin's metric may raise anything.
-        except Exception as error:
-            said = f"{entry.shown}: {score} cannot be computed from the outcomes"
-            self.not_computed[f"{said} ({reason_of(error)})"] = None
-        return None
-
-    def _mean_draws(self, column: Column, entries: list[Entry]) -> npt.NDArray[np.float64] | None:
-        """Replicates of the mean over a column's tasks, which are resampled independently.
-
-        A measure has the same examples in every row (the selection's rule), and a task the same
-        seed, so that rows are paired. None where outcomes or their task are not to be had: the
-        value stands without an interval.
-        """
-        if column.scored_by:
-            return None
-        try:
-            draws = [
-                self._draws(entry.path, entry.result.task, column.score, seed)
-                for seed, entry in enumerate(entries)
-            ]
-        # A plugin's statistic may raise anything.
-        except Exception:
-            return None
-        return np.asarray(np.mean(draws, axis=0))
-
-    def _replicates(self, path: Path, task: str, score: str, seed: int) -> npt.NDArray[np.float64]:
-        return replicates(self._tasks[task].metric(score), self._outcomes(path), seed=seed)
-
-
-def _too_shallow(entry: Entry, error: TooShallow) -> str:
-    """What outcomes lack, with the command that measures the result again and keeps enough."""
-    result = entry.result
-    if result.provenance.depth is not None and error.kept < result.provenance.depth:
-        return f"looks at {counted(error.needed, 'place')}, and the whole gallery has {error.kept}"
-    words = ["run", "--model", result.model.spec, "--task", result.task]
-    words += ["--protocol", result.protocol, "--suite", result.suite]
-    if result.data.source == "folder":
-        words += ["--data-dir", result.data.id.rpartition(":")[0]]
-    if result.limit is not None:
-        words += ["--limit", str(result.limit)]
-    if result.provenance.dtype != "float32":
-        words += ["--dtype", result.provenance.dtype]
-    words += ["--depth", str(error.needed), "--force"]
-    return f"{error}; make it again with `{shlex.join(['paraclip-bench', *words])}`"
-
-
-def _mean(entries: list[Entry], score: str) -> float | None:
-    values = [entry.result.scores[score].value for entry in entries]
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else None

@@ -9,10 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from paraclip_bench.errors import BenchError, UsageError, reason_of
-from paraclip_bench.metrics.resampling import point
+from paraclip_bench.metrics.inference import point
+from paraclip_bench.results.contributions import Kept, read_contributions
 from paraclip_bench.results.schema import Result
-from paraclip_bench.results.store import doubt, has_outcomes, read, read_outcomes
+from paraclip_bench.results.store import (
+    doubt,
+    has_outcomes,
+    misnamed,
+    outcomes_state,
+    read,
+    read_outcomes,
+)
 from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Task
 from paraclip_bench.tasks.catalog import all_tasks, find_suite, suite_names
@@ -37,11 +47,16 @@ class Measure(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A result and where it lies. has_outcomes: whether its outcomes are there to be resampled."""
+    """A result and where it lies.
+
+    has_outcomes: whether its outcomes are there. kept: what is kept of its contributions, where
+    that fits. Such a result was checked when they were written, and lacks its parts here.
+    """
 
     path: Path
     result: Result
     has_outcomes: bool = True
+    kept: Kept | None = None
 
     @property
     def row(self) -> RowKey:
@@ -159,13 +174,18 @@ def select(
     entries = []
     for path in sorted((results / suite).glob("*/*.json")):
         try:
-            entry = Entry(path, read(path))
+            if (entry := _known(path)) is None:
+                entry = Entry(path, read(path))
         except BenchError as error:
             left_out.append(str(error))
             continue
         try:
-            entry = dataclasses.replace(entry, has_outcomes=has_outcomes(path, entry.result))
-            wrong = doubt(path, entry.result) or _does_not_fit(entry, tasks.get(entry.result.task))
+            if entry.kept is not None:
+                wrong = misnamed(path, entry.result)
+            else:
+                entry = dataclasses.replace(entry, has_outcomes=has_outcomes(path, entry.result))
+                task = tasks.get(entry.result.task)
+                wrong = doubt(path, entry.result) or _does_not_fit(entry, task)
         except BenchError as error:
             wrong = str(error)
         if wrong:
@@ -202,6 +222,18 @@ def select(
             if entry.row not in rows:
                 rows.append(entry.row)
     return Selection(suite, cells, _distinct(names), dict(aliases), _ordered(cells), left_out)
+
+
+def _known(path: Path) -> Entry | None:
+    """A result that is as it was when its contributions were written, and so are its outcomes."""
+    try:
+        kept = read_contributions(path, path.read_bytes())
+        if kept is None or kept.outcomes != outcomes_state(path):
+            return None
+        result = Result.model_validate_json(kept.header)
+    except (OSError, ValidationError):
+        return None
+    return Entry(path, result, kept.outcomes is not None, kept)
 
 
 def _does_not_fit(entry: Entry, task: Task | None) -> str | None:

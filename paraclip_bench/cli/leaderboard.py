@@ -21,6 +21,14 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class Adjustment(StrEnum):
+    """How p-values are adjusted for all differences that a board shows."""
+
+    HOLM = "holm"
+    BH = "bh"
+    NONE = "none"
+
+
 class Reference(StrEnum):
     """Which published rows a leaderboard shows."""
 
@@ -93,6 +101,14 @@ def leaderboard(
             show_default="none; matching where no word follows",
         ),
     ] = None,
+    adjust: Annotated[
+        Adjustment,
+        typer.Option(
+            "--adjust",
+            help="What better and worse hold for: all differences together (holm), all but 5% of "
+            "those called so (bh), each alone (none).",
+        ),
+    ] = Adjustment.HOLM,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -113,6 +129,7 @@ def leaderboard(
         with_limits=with_limits,
         scores=score or (),
         reference=reference,
+        adjust=adjust.value,
     )
     progress = Progress()
     if form is Format.TABLE and out is None:

@@ -43,7 +43,12 @@ def run(
         str | None,
         typer.Option("--dtype", help="float32, bfloat16 or float16.", show_default="float32"),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", min=0, help="Kept for older scripts: intervals are computed, not drawn."
+        ),
+    ] = 0,
     allow_truncated: Annotated[
         bool,
         typer.Option("--allow-truncated", help="Decode cut-off image files as far as they go."),

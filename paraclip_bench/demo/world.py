@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from paraclip_bench.demo import grammar, similarity_sets
-from paraclip_bench.demo.paraphraser import LLM, DemoGrammar
+from paraclip_bench.demo.grammar import LLM, DemoGrammar
 from paraclip_bench.demo.render import Picture, render
 from paraclip_bench.demo.scenes import DIRECTIONS, Scene, Thing, contents, sample
 from paraclip_bench.paraphrasing.export import work_folder

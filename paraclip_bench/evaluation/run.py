@@ -244,9 +244,9 @@ class _Run:
         if not self.group.is_first:
             return
         with self.waiting(f"{model.name} on {work.title}: scoring"):
-            scored = score(work.task, found, seed=self.options.seed)
+            scored = score(work.task, found)
         result = self.result(model, work, embed, scored, time.perf_counter() - start)
-        result = write(path, result, scored.columns)
+        result = write(path, result, scored.columns, scored.contributions)
         if embed.cut_off:
             files = counted(len(set(embed.cut_off)), "image file")
             self.progress.say(

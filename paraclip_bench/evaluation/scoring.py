@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.errors import BenchError
+from paraclip_bench.metrics.inference import Contributions, Estimate, estimates
 from paraclip_bench.metrics.metric import Columns, Statistic
-from paraclip_bench.metrics.resampling import estimates
 from paraclip_bench.results.schema import Part, Score
 from paraclip_bench.tasks.base import (
     Embed,
@@ -22,23 +22,19 @@ from paraclip_bench.tasks.base import (
     Task,
 )
 
-MIN_CLUSTERS = 10
-"""Parts of fewer clusters (images, say) have no interval.
-
-With c clusters a mean's percentile interval is too narrow by about sqrt((c - 1) / c) x 1.96 / t, t
-Student's with c - 1 degrees of freedom: a fifth at 10, nearly two fifths at 5. Nor is there reason
-to draw thousands of times for each of VG-Attribution's pairs, most of which have one case or two.
-"""
-
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """What a result says of a task; columns are the outcomes, None where there are none."""
+    """What a result says of a task; columns are the outcomes, None where there are none.
+
+    contributions: what each block of clusters adds to a score, of those that have an interval.
+    """
 
     scores: dict[str, Score]
     details: dict[str, list[Part]]
     columns: Columns | None
     scored_by: str = ""
+    contributions: Mapping[str, Contributions] = dataclasses.field(default_factory=dict)
 
 
 def measure(task: Task, examples: Examples, embed: Embed) -> Columns | ExternallyMeasured:
@@ -48,8 +44,8 @@ def measure(task: Task, examples: Examples, embed: Embed) -> Columns | Externall
     return _columns(task.outcomes(examples, embed), len(examples))
 
 
-def score(task: Task, found: Columns | ExternallyMeasured, *, seed: int = 0) -> Scored:
-    """The scores of what `measure` found; outcomes are resampled with `seed`."""
+def score(task: Task, found: Columns | ExternallyMeasured) -> Scored:
+    """The scores of what `measure` found, with intervals where there are outcomes."""
     if isinstance(found, ExternallyMeasured):
         if task.main_score not in found.scores:
             raise BenchError(f"{task.name}: its scores lack {task.main_score}, the main one")
@@ -62,11 +58,17 @@ def score(task: Task, found: Columns | ExternallyMeasured, *, seed: int = 0) -> 
             None,
             task.scored_by if isinstance(task, ExternallyScoredTask) else "",
         )
-    scores = {
-        name: Score(**dataclasses.asdict(each))
-        for name, each in estimates(task.scores, found, seed=seed).items()
-    }
-    return Scored(scores, details(task, found, seed=seed), found)
+    scores, contributions, _ = estimates(task.scores, found)
+    return Scored(
+        {name: _score(each) for name, each in scores.items()},
+        details(task, found),
+        found,
+        contributions=contributions,
+    )
+
+
+def _score(found: Estimate) -> Score:
+    return Score(**dataclasses.asdict(found))
 
 
 def _plain(scores: ExternalScores) -> dict[str, Score]:
@@ -85,12 +87,11 @@ def _columns(raw: Mapping[str, Any], n: int) -> dict[str, npt.NDArray[Any]]:
     return {name: columns[name] for name in (*first, *(c for c in columns if c not in first))}
 
 
-def details(task: Task, columns: Columns, *, seed: int = 0) -> dict[str, list[Part]]:
+def details(task: Task, columns: Columns) -> dict[str, list[Part]]:
     """For each column of `task.breakdown`, its values by name: how many examples, which scores.
 
-    A part's scores are those of its examples alone, as if they were the whole set, but for the
-    interval, which takes `MIN_CLUSTERS`. A column with one value (no subsets are named) has no
-    table; the empty value is nobody's.
+    A part's scores are those of its examples alone, as if they were the whole set. A column with
+    one value (no subsets are named) has no table; the empty value is nobody's.
     """
     tables = {}
     for column, names in task.breakdown.items():
@@ -102,16 +103,16 @@ def details(task: Task, columns: Columns, *, seed: int = 0) -> dict[str, list[Pa
             continue
         statistics = {name: task.scores[name] for name in names}
         tables[column] = [
-            _part(name, {key: held[rows] for key, held in columns.items()}, statistics, seed)
+            _part(name, {key: held[rows] for key, held in columns.items()}, statistics)
             for name, rows in parts.items()
         ]
     return tables
 
 
-def _part(name: str, columns: Columns, statistics: dict[str, Statistic], seed: int) -> Part:
-    found = estimates(statistics, columns, seed=seed, min_clusters=MIN_CLUSTERS)
+def _part(name: str, columns: Columns, statistics: dict[str, Statistic]) -> Part:
+    found, _, _ = estimates(statistics, columns)
     return Part(
         name=name,
         n=len(columns["cluster_id"]),
-        scores={score: Score(**dataclasses.asdict(each)) for score, each in found.items()},
+        scores={score: _score(each) for score, each in found.items()},
     )

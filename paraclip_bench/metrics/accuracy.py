@@ -10,6 +10,7 @@ import numpy.typing as npt
 from paraclip_bench.metrics.metric import (
     Columns,
     Floats,
+    MeanOf,
     Metric,
     Statistic,
     batched,
@@ -18,7 +19,10 @@ from paraclip_bench.metrics.metric import (
 
 
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
-    """Mean over the last axis of values [n] under weights [..., n]; NaN where no weight is left."""
+    """Mean over the last axis of values [n] under weights [..., n]; NaN where no weight is left.
+
+    For a statistic of one's own. `mean_of` a column has an exact paired test besides.
+    """
     total = weights.sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((weights @ values) / total)
@@ -27,34 +31,30 @@ def weighted_mean(values: Floats, weights: Floats) -> Floats:
 def mean_of(column: str) -> Statistic:
     """The plain mean of one outcome column; use it when every example counts alike."""
 
-    @batched
-    def mean(columns: Columns, weights: Floats) -> Floats:
-        return weighted_mean(_floats(columns, column), weights)
+    def each(columns: Columns) -> tuple[Floats, Floats]:
+        return _floats(columns, column), np.ones(len(columns[column]))
 
-    return mean
+    return MeanOf(each)
 
 
 def mean_within(column: str, group: str, name: str) -> Statistic:
     """The mean over the examples of one group; use it to show a group beside the whole.
 
-    NaN where there is none, or where a resample drew none.
+    NaN where there is none, or none has weight.
     """
 
-    @batched
-    def mean(columns: Columns, weights: Floats) -> Floats:
-        inside = derived(
-            columns, ("within", group, name), lambda: np.flatnonzero(_names(columns, group) == name)
-        )
-        return weighted_mean(_floats(columns, column)[inside], weights[..., inside])
+    def each(columns: Columns) -> tuple[Floats, Floats]:
+        inside = (_names(columns, group) == name).astype(np.float64)
+        return _floats(columns, column) * inside, inside
 
-    return mean
+    return MeanOf(each)
 
 
 def macro_mean_of(column: str, group: str) -> Statistic:
     """The mean over groups of the group means; use it when groups differ in size but not in rank.
 
-    Examples whose group is the empty string count in no group. A group that a resample left
-    empty drops out of that resample's mean; the groups are always those of the full data.
+    Examples whose group is the empty string count in no group. A group without
+    weight drops out of the mean; the groups are always those of the full data.
     """
 
     @batched

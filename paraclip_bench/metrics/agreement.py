@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.metrics.metric import (
-    Columns,
     Floats,
+    MeanOf,
     Metric,
     Statistic,
     TooShallow,
-    batched,
 )
 
 Ints = npt.NDArray[np.integer[Any]]
@@ -120,8 +119,4 @@ def _first(overlap: Ints, k: int) -> Ints:
 
 
 def _mean_of(column: str, each: Any) -> Statistic:
-    @batched
-    def statistic(columns: Columns, weights: Floats) -> Floats:
-        return np.asarray((weights @ each(columns[column])) / weights.sum(axis=-1))
-
-    return statistic
+    return MeanOf(lambda columns: (each(columns[column]), np.ones(len(columns[column]))))

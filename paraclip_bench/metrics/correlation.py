@@ -1,6 +1,6 @@
 """Pearson's and Spearman's correlation under example weights.
 
-scipy has both without weights; bootstrap needs them with weights, many resamples at once.
+scipy has both without weights; intervals need them with weights, many at once.
 """
 
 from __future__ import annotations

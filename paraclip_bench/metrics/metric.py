@@ -1,7 +1,6 @@
 """What a metric is: a pure function of outcome columns and example weights, under a name.
 
-The weights carry the bootstrap, its clusters and the paired tests: an example drawn three times
-weighs three, one that was not drawn weighs nothing.
+The weights carry intervals and paired tests: an example that is left out weighs nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -193,6 +192,35 @@ def evaluate(statistic: Statistic, columns: Columns, weights: Floats) -> npt.NDA
     if getattr(statistic, "batched", False):
         return np.asarray(statistic(columns, weights), dtype=np.float64)
     return np.asarray([statistic(columns, row) for row in weights], dtype=np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanOf:
+    """A statistic that is a mean over examples: the sum of totals by the sum of counts.
+
+    each: columns -> (totals [n], counts [n]) as float64. A count is how many cases an example
+    stands for: 1, or 0 where it does not count. NaN where no case has weight. What is known to be a
+    mean has an exact paired test.
+    """
+
+    each: Callable[[Columns], tuple[Floats, Floats]]
+    batched: ClassVar[bool] = True
+
+    def __call__(self, columns: Columns, weights: Floats) -> Floats:
+        """The mean under weights [..., n] -> [...]."""
+        totals, counts = self.of_examples(columns)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((weights @ totals) / (weights @ counts))
+
+    def of_examples(self, columns: Columns) -> tuple[Floats, Floats]:
+        """`each` of the columns, made once."""
+        return derived(columns, ("mean", self.each), lambda: self.each(columns))
+
+
+def as_mean(statistic: Statistic) -> MeanOf | None:
+    """The mean over examples that a statistic is, or None where it is no such mean."""
+    plain = statistic.statistic if isinstance(statistic, Metric) else statistic
+    return plain if isinstance(plain, MeanOf) else None
 
 
 def mean_over(statistics: Sequence[Statistic]) -> Statistic:

@@ -1,4 +1,4 @@
-"""Rankings of a gallery for queries, and recall of a target in them."""
+"""Similarities of vectors, rankings of a gallery for queries, and recall of a target in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.metrics.metric import Columns, Floats, Statistic, batched
+from paraclip_bench.metrics.metric import Columns, Floats, MeanOf, Statistic
 
 # Scores held at once, 256 MB of them: a gallery of a million is scored 64 queries at a time.
 _SCORES = 1 << 26
@@ -154,12 +154,31 @@ def recall_of(column: str, k: int) -> Statistic:
     queries. NaN where no query has a target.
     """
 
-    @batched
-    def statistic(columns: Columns, weights: Floats) -> Floats:
+    def each(columns: Columns) -> tuple[Floats, Floats]:
         ranks = columns[column].reshape(len(columns[column]), -1)
         queries = (ranks > 0).sum(axis=1).astype(np.float64)
         found = ((ranks > 0) & (ranks <= k)).sum(axis=1).astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray((weights @ found) / (weights @ queries))
+        return found, queries
 
-    return statistic
+    return MeanOf(each)
+
+
+def row_dot(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Dot products [n] of rows a, b [n, d] in float32; equal rows give equal bits."""
+    result = np.empty(len(a), dtype=np.float32)
+    # Not a matrix product: its rounding depends on where a row stands, and makes or breaks ties.
+    for start in range(0, len(a), 4096):
+        block = slice(start, start + 4096)
+        result[block] = (a[block] * b[block]).sum(axis=1, dtype=np.float32)
+    return result
+
+
+def unit_cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Cosine [n] of unit float32 vectors a, b [n, d], as 1 - |a - b|^2 / 2.
+
+    This form (that of sklearn's paired distances) gives identical vectors exactly 1, so that
+    identical sentences tie.
+    """
+    difference = a - b
+    one, half = np.float32(1), np.float32(0.5)
+    return np.asarray(one - half * (difference * difference).sum(axis=1, dtype=np.float32))

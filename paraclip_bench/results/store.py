@@ -20,7 +20,9 @@ from pydantic import ValidationError
 from paraclip_bench import registry
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import atomic, parse_json, regular, slug, write_text
+from paraclip_bench.metrics.inference import Contributions
 from paraclip_bench.metrics.metric import Metric
+from paraclip_bench.results.contributions import keep
 from paraclip_bench.results.schema import SCHEMA_VERSION, Digests, Result
 from paraclip_bench.tasks.base import ExternallyScoredTask, UnknownScore
 from paraclip_bench.tasks.catalog import all_tasks
@@ -46,10 +48,16 @@ def outcomes_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + OUTCOMES)
 
 
-def write(path: Path, result: Result, columns: Mapping[str, npt.NDArray[Any]] | None) -> Result:
+def write(
+    path: Path,
+    result: Result,
+    columns: Mapping[str, npt.NDArray[Any]] | None,
+    contributions: Mapping[str, Contributions] | None = None,
+) -> Result:
     """Write the outcomes, where there are any, then the result; each whole or not at all.
 
-    Returns the result as it was written, with the digests by which both are known again.
+    contributions: kept beside them, where they are known already. Returns the result as it was
+    written, with the digests by which it and its outcomes are known again.
     """
     digests = Digests(scores=result.scores_digest)
     if columns is not None:
@@ -57,8 +65,25 @@ def write(path: Path, result: Result, columns: Mapping[str, npt.NDArray[Any]] | 
         sha256 = _write_outcomes(outcomes_path(path), columns)
         digests = Digests(scores=result.scores_digest, outcomes=sha256, rows=rows)
     result = result.model_copy(update={"digests": digests})
-    write_text(path, result.model_dump_json(indent=1) + "\n")
+    text = result.model_dump_json(indent=1) + "\n"
+    write_text(path, text)
+    if contributions is not None:
+        keep(path, text.encode(), header_of(result), contributions, outcomes_state(path))
     return result
+
+
+def header_of(result: Result) -> str:
+    """A result without its parts, as JSON: what a board needs of it."""
+    return result.model_copy(update={"details": {}}).model_dump_json()
+
+
+def outcomes_state(path: Path) -> tuple[int, int] | None:
+    """Size and time of change (ns) of a result's outcomes; None where there are none."""
+    try:
+        found = outcomes_path(path).stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def read(path: Path) -> Result:
@@ -97,25 +122,10 @@ def _first_of(error: ValidationError) -> str:
 def doubt(path: Path, result: Result) -> str | None:
     """Why a result cannot be what run wrote at `path`; None where nothing speaks against it.
 
-    Looks at its name, which holds a key of what was measured, of a result without digests at its
-    folder, and at the range of each score.
+    Looks at its name and place, and at the range of each score.
     """
-    fingerprint = result.model.fingerprint or f"unknown:{result.model.spec}"
-    dtype, sha256 = result.provenance.dtype, result.data.sha256
-    key = result_key(fingerprint, dtype, result.task_version, sha256, result.limit)
-    name = f"{slug(result.task)}.{slug(result.protocol)}.{key}.json"
-    if path.name != name:
-        return (
-            "its file name is not that of what it says was measured, so one of them was changed; "
-            f"what it says belongs in {name}"
-        )
-    # Of later results the name is in the digest, so that a folder may be called otherwise.
-    folder = slug(result.model.name)
-    if result.digests is None and path.parent.name != folder:
-        return (
-            f"it says that its model is {result.model.name!r}, and lies in the folder of another, "
-            f"so one of them was changed; what it says belongs in {folder}/"
-        )
+    if wrong := misnamed(path, result):
+        return wrong
     known = _tasks().get(result.task)
     if result.provenance.scored_by:
         if known is None or isinstance(known, ExternallyScoredTask):
@@ -129,6 +139,31 @@ def doubt(path: Path, result: Result) -> str | None:
             for value in (values.value, values.low, values.high):
                 if value is not None and not least - 1e-9 <= value <= most + 1e-9:
                     return f"its {score}{part} of {value:g} is not within {least:g} to {most:g}"
+    return None
+
+
+def misnamed(path: Path, result: Result) -> str | None:
+    """What is wrong with where a result lies; None where nothing is.
+
+    A file's name holds a key of what was measured. Of a result without digests the folder is that
+    of its model; of others the model's name is in the digest, so that a folder may be called
+    otherwise.
+    """
+    fingerprint = result.model.fingerprint or f"unknown:{result.model.spec}"
+    dtype, sha256 = result.provenance.dtype, result.data.sha256
+    key = result_key(fingerprint, dtype, result.task_version, sha256, result.limit)
+    name = f"{slug(result.task)}.{slug(result.protocol)}.{key}.json"
+    if path.name != name:
+        return (
+            "its file name is not that of what it says was measured, so one of them was changed; "
+            f"what it says belongs in {name}"
+        )
+    folder = slug(result.model.name)
+    if result.digests is None and path.parent.name != folder:
+        return (
+            f"it says that its model is {result.model.name!r}, and lies in the folder of another, "
+            f"so one of them was changed; what it says belongs in {folder}/"
+        )
     return None
 
 

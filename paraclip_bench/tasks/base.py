@@ -22,6 +22,7 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.metrics.metric import Metric, Statistic
+from paraclip_bench.metrics.ranking import row_dot
 
 Side = Literal["text", "image"]
 Vectors = npt.NDArray[np.float32]
@@ -222,7 +223,7 @@ class Task(ABC):
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Measure every example: columns of equal length, one row an example.
 
-        `example_id` and `cluster_id` (what a resample draws whole) are the row numbers where a
+        `example_id` and `cluster_id` (what varies as a whole) are the row numbers where a
         task leaves them out.
         """
 
@@ -299,3 +300,28 @@ def spread(rows: Sequence[Any], parts: Sequence[Hashable], n: int) -> list[Any]:
         turns.append((seen[part], first.setdefault(part, len(first)), index))
         seen[part] += 1
     return [rows[index] for index in sorted(index for _, _, index in sorted(turns)[:n])]
+
+
+def compare_captions(
+    images: Sequence[ImageRef],
+    captions: Sequence[str],
+    false_captions: Sequence[str],
+    embed: Embed,
+    *,
+    tie_is_right: bool,
+) -> dict[str, npt.NDArray[Any]]:
+    """Does an image prefer its caption to a false one? What several benchmarks measure.
+
+    Outcome columns of n cases: both similarities [n], float32, and `correct` and `tie` [n].
+    """
+    n = len(images)
+    seen = embed.images(images)
+    # One request, so that equal captions are one vector and tie.
+    texts = embed.texts([*captions, *false_captions])
+    true, false = row_dot(seen, texts[:n]), row_dot(seen, texts[n:])
+    return {
+        "similarity_true": true,
+        "similarity_false": false,
+        "correct": true >= false if tie_is_right else true > false,
+        "tie": true == false,
+    }

@@ -92,7 +92,7 @@ class _CaptionedRetrieval(Task):
         """Rank all images for each caption, and all captions for each image.
 
         A row is an image: the ranks of its image by each of its captions (0 where others have more
-        captions), and the best rank of its captions. So whole rows are what a resample draws.
+        captions), and the best rank of its captions. So whole rows are what varies.
         """
         rows: list[CaptionedImage] = list(examples)
         captions = [caption for row in rows for caption in row.captions]

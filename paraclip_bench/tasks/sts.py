@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from paraclip_bench.data.data_set import DataSet, MtebEquivalent, Pin
 from paraclip_bench.data.row_files import read_tsv
@@ -21,7 +22,7 @@ from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.correlation import pearson_of, spearman_of
 from paraclip_bench.metrics.metric import Metric, Statistic, named
-from paraclip_bench.metrics.similarity import unit_cosine
+from paraclip_bench.metrics.ranking import unit_cosine
 from paraclip_bench.tasks.base import Embed, Examples, Group, Protocol, Task
 
 MTEB_SCORES = {"spearman": "cosine_spearman", "pearson": "cosine_pearson"}
@@ -112,6 +113,7 @@ class _STS(Task):
         # One request, so that every distinct text is encoded once and equal texts tie.
         vectors = embed.texts([p.sentence1 for p in pairs] + [p.sentence2 for p in pairs])
         return {
+            "cluster_id": _components(pairs),
             "cosine": unit_cosine(vectors[: len(pairs)], vectors[len(pairs) :]),
             "gold": np.array([p.score for p in pairs]),
             "subset": np.array([p.subset for p in pairs], dtype=object),
@@ -147,6 +149,25 @@ class _STS(Task):
             if not isinstance(row[key], str) or not row[key].strip():
                 raise DataError(f"{where}: {key} is empty; fix that row")
         return SentencePair(row["sentence1"], row["sentence2"], score, str(row.get("subset") or ""))
+
+
+def _components(pairs: Sequence[SentencePair]) -> npt.NDArray[np.object_]:
+    """A name for each pair [n], the same for pairs that share a sentence, or are so connected.
+
+    Such pairs are not independent: a sentence that a model misreads is misread in all of them.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ids = dict[str, int]()
+    first, second = (
+        [ids.setdefault(text, len(ids)) for text in texts]
+        for texts in ([p.sentence1 for p in pairs], [p.sentence2 for p in pairs])
+    )
+    shape = (len(ids), len(ids))
+    graph = coo_array((np.ones(len(pairs)), (first, second)), shape=shape)
+    _, component = connected_components(graph, directed=False)
+    return np.array([str(component[sentence]) for sentence in first], dtype=object)
 
 
 class STS12(_STS):

@@ -23,8 +23,7 @@ from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.accuracy import ACCURACY_MICRO, TIE_RATE, macro_mean_of, mean_within
 from paraclip_bench.metrics.metric import Metric, Statistic, named
-from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, spread
-from paraclip_bench.tasks.pairwise import compare
+from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, compare_captions, spread
 
 SUBSETS = (
     "add_obj",
@@ -112,7 +111,7 @@ class SugarCrepe(Task):
         return {
             "example_id": np.array([case.id for case in cases], dtype=object),
             "cluster_id": np.array([case.image.sha256 for case in cases], dtype=object),
-            **compare(
+            **compare_captions(
                 [case.image for case in cases],
                 [case.caption for case in cases],
                 [case.negative_caption for case in cases],

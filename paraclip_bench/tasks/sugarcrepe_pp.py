@@ -21,7 +21,7 @@ from paraclip_bench.data.row_files import text_field
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.metrics.accuracy import ACCURACY_MICRO, macro_mean_of
 from paraclip_bench.metrics.metric import Metric, Statistic, named
-from paraclip_bench.metrics.similarity import row_dot
+from paraclip_bench.metrics.ranking import row_dot
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, spread
 from paraclip_bench.tasks.sugarcrepe import (
     missing_subsets,

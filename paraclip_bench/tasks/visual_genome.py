@@ -26,8 +26,7 @@ from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError, NotServed
 from paraclip_bench.metrics.accuracy import ACCURACY_MICRO, TIE_RATE, macro_mean_of
 from paraclip_bench.metrics.metric import Metric, Statistic, named
-from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task
-from paraclip_bench.tasks.pairwise import compare
+from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task, compare_captions
 
 _BOX_FIELDS = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 # The authors average over attribute pairs with at least 25 cases.
@@ -109,7 +108,7 @@ class _VisualGenome(Task):
             )
         return {
             "cluster_id": np.array([case.image.sha256 for case in cases], dtype=object),
-            **compare(
+            **compare_captions(
                 [case.image for case in cases],
                 [case.true_caption for case in cases],
                 [case.false_caption for case in cases],

@@ -27,7 +27,7 @@ from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.accuracy import TIE_RATE, mean_of
 from paraclip_bench.metrics.metric import Metric, Statistic, named
-from paraclip_bench.metrics.similarity import row_dot
+from paraclip_bench.metrics.ranking import row_dot
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
 
 OPTIONS = 5

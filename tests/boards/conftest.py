@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paraclip_bench.metrics.resampling import estimate
+from paraclip_bench.metrics.inference import estimate
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import result_key, result_path, write
 from paraclip_bench.tasks.catalog import load_task

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from paraclip_bench.boards import make_board as make_board_module
 from paraclip_bench.boards.board import Board, Cell
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.errors import UsageError
-from paraclip_bench.metrics.resampling import Estimate, estimate, interval, point, replicates
+from paraclip_bench.metrics.inference import estimate, point
 from paraclip_bench.results.store import outcomes_path
 from paraclip_bench.tasks.base import Group
 from paraclip_bench.tasks.catalog import all_tasks, load_task
@@ -26,6 +27,11 @@ def cells(board: Board) -> dict[tuple[str, str, str], Cell | None]:
         for row in board.rows
         for column, cell in zip(board.columns, row.cells, strict=True)
     }
+
+
+def kept_but(columns: dict[str, np.ndarray], cluster: str) -> dict[str, np.ndarray]:
+    rows = columns["cluster_id"].astype(str) != cluster
+    return {name: values[rows] for name, values in columns.items()}
 
 
 def test_values_best_and_paired_differences(
@@ -49,9 +55,23 @@ def test_values_best_and_paired_differences(
             assert cell.difference is None
         else:
             value = point(statistic, made(VG, skill)) - point(statistic, made(VG, 0.2))
-            draws = [replicates(statistic, made(VG, s)) for s in (skill, 0.2)]
-            assert cell.difference == Estimate(value, *interval(draws[0] - draws[1]))
-            assert cell.difference.low <= value <= cell.difference.high
+            # Delete-one-cluster jackknife of the difference, 20 clusters.
+            columns = [made(VG, s) for s in (skill, 0.2)]
+            without = np.array(
+                [
+                    point(statistic, kept_but(columns[0], name))
+                    - point(statistic, kept_but(columns[1], name))
+                    for name in np.unique(columns[0]["cluster_id"].astype(str))
+                ]
+            )
+            error = np.sqrt(19 / 20 * np.sum((without - without.mean()) ** 2))
+            reach = stats.t.ppf(0.975, 19) * error
+            found_here = (cell.difference.value, cell.difference.low, cell.difference.high)
+            assert found_here == pytest.approx((value, value - reach, value + reach), abs=1e-6)
+            assert cell.difference.p == pytest.approx(
+                2 * stats.t.sf(abs(value) / error, 19), rel=1e-4
+            )
+            assert cell.difference.verdict == "better"
 
 
 def test_ties_are_all_best_and_one_alone_is_not(put: Put, tmp_path: Path) -> None:
@@ -135,8 +155,10 @@ def test_group_mean(put: Put, tmp_path: Path) -> None:
         - found["clip", title, "spearman"].estimate.value
     )
     assert change.low < change.value < change.high
-    # The same outcomes under the same draws do not differ at all.
-    assert found["twin", title, "spearman"].difference == Estimate(0, 0, 0)
+    # The same outcomes do not differ at all, and nothing is said of how sure that is.
+    twin = found["twin", title, "spearman"].difference
+    assert (twin.value, twin.low, twin.high, twin.p) == (0, None, None, 1)
+    assert twin.verdict == "no clear difference"
 
 
 def test_only_groups_that_say_so_have_a_mean(

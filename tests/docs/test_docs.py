@@ -16,7 +16,7 @@ import typer
 
 from paraclip_bench.cli.app import app
 from paraclip_bench.evaluation.plan import read_examples
-from paraclip_bench.metrics.resampling import estimate, point
+from paraclip_bench.metrics.inference import estimate, point
 from paraclip_bench.models.adapter import Adapter, Encoder
 from paraclip_bench.training.recipe import Recipe
 

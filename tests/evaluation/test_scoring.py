@@ -10,10 +10,10 @@ import scipy.stats
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from paraclip_bench.evaluation.scoring import MIN_CLUSTERS, details
+from paraclip_bench.evaluation.scoring import details
 from paraclip_bench.metrics.accuracy import mean_of
 from paraclip_bench.metrics.correlation import spearman_of
-from paraclip_bench.metrics.resampling import estimate
+from paraclip_bench.metrics.inference import FEWEST, estimate
 from paraclip_bench.tasks.base import Protocol, Task
 
 
@@ -66,11 +66,11 @@ def table(rows: list[Row]) -> dict[str, np.ndarray]:
 
 
 @given(rows_of_few_values, st.integers(0, 3))
-@example([("a", "x", i, i % 4, i % 6) for i in range(MIN_CLUSTERS)] + [("b", "", 0, 1, 1)], 0)
-@example([("a", "x", i, i % 4, i % 6) for i in range(MIN_CLUSTERS - 1)] + [("b", "", 0, 1, 1)], 0)
+@example([("a", "x", i, i % 4, i % 6) for i in range(FEWEST)] + [("b", "", 0, 1, 1)], 0)
+@example([("a", "x", i, i % 4, i % 6) for i in range(FEWEST - 1)] + [("b", "", 0, 1, 1)], 0)
 def test_parts_are_statistics_of_their_rows(rows: list[Row], seed: int) -> None:
     columns = table(rows)
-    tables = details(Parted(), columns, seed=seed)
+    tables = details(Parted(), columns)
     parts = sorted({row[0] for row in rows} - {""})
     assert "other" not in tables  # one name is not a breakdown
     assert ("part" in tables) == (len(parts) > 1)
@@ -88,9 +88,9 @@ def test_parts_are_statistics_of_their_rows(rows: list[Row], seed: int) -> None:
             assert part.scores["spearman"].value == pytest.approx(rho, abs=1e-12)
         else:
             assert part.scores["spearman"].value is None
-        enough = len({row[2] for row in inside}) >= MIN_CLUSTERS
+        enough = len({row[2] for row in inside}) >= FEWEST
         for name, found in part.scores.items():
-            alone = estimate(Parted.scores[name], table(inside), seed=seed)
+            alone = estimate(Parted.scores[name], table(inside))
             assert found.value == alone.value
             interval = (alone.low, alone.high) if enough else (None, None)
             assert (found.low, found.high) == interval

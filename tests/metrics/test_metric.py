@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from paraclip_bench.errors import UsageError
 from paraclip_bench.metrics.agreement import AO, JS, RBO
+from paraclip_bench.metrics.inference import point
 from paraclip_bench.metrics.metric import Metric, TooShallow, named
-from paraclip_bench.metrics.resampling import point
 from paraclip_bench.tasks.catalog import all_tasks
 from paraclip_bench.tasks.paraphrased_retrieval import RECALL
 

@@ -17,7 +17,7 @@ import numpy as np
 from compare_results import differences
 from hub_stand_in import serve
 
-from paraclip_bench.metrics.resampling import estimates
+from paraclip_bench.metrics.inference import estimates
 from paraclip_bench.results import store
 from paraclip_bench.results.schema import Score
 from paraclip_bench.tasks.catalog import load_task
@@ -143,7 +143,7 @@ def put_whole_set(folder: Path) -> None:
     kept = store.read(next(folder.glob("STS12.all.8*.json")))
     scores = {
         name: Score(**dataclasses.asdict(found))
-        for name, found in estimates(load_task("STS12").scores, columns).items()
+        for name, found in estimates(load_task("STS12").scores, columns)[0].items()
     }
     data = kept.data.model_copy(update={"sha256": "ab" * 32})
     result = kept.model_copy(update={"n": n, "scores": scores, "details": {}, "data": data})

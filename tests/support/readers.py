@@ -31,6 +31,8 @@ from paraclip_bench.data.training_rows import read_rows, training_files
 from paraclip_bench.errors import BenchError
 from paraclip_bench.evaluation.plan import read_examples
 from paraclip_bench.files import parse_json
+from paraclip_bench.metrics.accuracy import mean_of
+from paraclip_bench.metrics.inference import estimates
 from paraclip_bench.models.adapter import Context
 from paraclip_bench.models.load import load_model
 from paraclip_bench.paraphrasing.captions import CaptionFields, caption_files, read_captions
@@ -40,6 +42,7 @@ from paraclip_bench.paraphrasing.pairs_file import read_pairs
 from paraclip_bench.paraphrasing.pairs_report import statistics
 from paraclip_bench.paraphrasing.prompts import prompts
 from paraclip_bench.results import store
+from paraclip_bench.results.contributions import contributions_path, keep, read_contributions
 from paraclip_bench.tasks.catalog import load_task
 from paraclip_bench.training.recipe import read_recipe, shipped
 
@@ -257,6 +260,21 @@ def _model(path: Path) -> None:
         model.adapter.release()
 
 
+def _make_contributions(folder: Path) -> Path:
+    result = folder / "STS12.all.00000000.json"
+    result.write_text("{}")
+    columns = {"value": np.arange(12.0), "cluster_id": np.arange(12)}
+    _, found, _ = estimates({"mean": mean_of("value")}, columns)
+    keep(result, b"{}", "{}", found, (1, 2))
+    return contributions_path(result)
+
+
+def _contributions(path: Path) -> None:
+    kept = read_contributions(path.with_name("STS12.all.00000000.json"), b"{}")
+    if kept is not None:
+        kept.score("mean")
+
+
 def _outcomes(path: Path) -> None:
     store.read_outcomes(path.with_name(path.name.replace(".outcomes.parquet", ".json")))
 
@@ -366,6 +384,7 @@ def _readers() -> Iterator[Reader]:
     yield _kept(str(result.relative_to(KEPT)), store.read)
     outcomes = store.outcomes_path(result)
     yield _kept(str(outcomes.relative_to(KEPT)), _outcomes)
+    yield Reader("contributions", _make_contributions, _contributions)
     yield _kept("reworded.jsonl.work/journal.sqlite", _journal)
     for file in ("provenance.json", "open_clip_config.json"):
         yield _kept(f"checkpoint/{file}", _model, slow=True)

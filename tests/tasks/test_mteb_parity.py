@@ -10,7 +10,7 @@ import pytest
 
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.evaluation.plan import read_examples
-from paraclip_bench.metrics.resampling import point
+from paraclip_bench.metrics.inference import point
 from paraclip_bench.tasks.sts import STS12
 from paraclip_bench.tasks.sugarcrepe import SugarCrepe
 from paraclip_bench.tasks.visual_genome import VGRelation, VisualGenomeCase

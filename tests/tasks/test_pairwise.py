@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.tasks.pairwise import compare
+from paraclip_bench.tasks.base import compare_captions
 
 
 @pytest.mark.parametrize("tie_is_right", [True, False])
@@ -16,7 +16,7 @@ def test_against_loops(given: Callable[..., Any], tie_is_right: bool) -> None:
     images = [ImageRef(id=f"image {rng.integers(40)}", data=b"") for _ in range(200)]
     true, false = ([f"{word} {i}" for i in rng.integers(0, 60, 200)] for word in "ab")
     embed = given()
-    found = compare(images, true, false, embed, tie_is_right=tie_is_right)
+    found = compare_captions(images, true, false, embed, tie_is_right=tie_is_right)
     ties = 0
     for i, (image, one, other) in enumerate(zip(images, true, false, strict=True)):
         own, wrong = (np.dot(embed.of_image(image), embed.of_text(text)) for text in (one, other))

@@ -10,7 +10,7 @@ import pytest
 
 from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.resampling import estimate, point
+from paraclip_bench.metrics.inference import estimate, point
 from paraclip_bench.tasks.paraphrased_retrieval import ParaphrasedRetrieval
 
 TASK = ParaphrasedRetrieval()

@@ -15,7 +15,7 @@ import tars
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.resampling import point
+from paraclip_bench.metrics.inference import point
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.tasks.paraphrased_retrieval import ParaphrasedRetrieval
 

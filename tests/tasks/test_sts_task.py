@@ -12,7 +12,7 @@ import scipy.stats
 from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.correlation import pearson
-from paraclip_bench.metrics.resampling import point
+from paraclip_bench.metrics.inference import point
 from paraclip_bench.tasks.sts import SICKR, STS12, STS13, STS14, STSBenchmark, unit_cosine
 
 HEADER = "score\tsentence1\tsentence2\n"

@@ -13,7 +13,7 @@ import pytest
 from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError
 from paraclip_bench.evaluation.plan import read_examples
-from paraclip_bench.metrics.resampling import estimate, point
+from paraclip_bench.metrics.inference import estimate, point
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.tasks.sugarcrepe import SUBSETS, SugarCrepe
 

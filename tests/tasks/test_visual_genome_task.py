@@ -14,7 +14,7 @@ from PIL import Image
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError
 from paraclip_bench.evaluation.plan import read_examples
-from paraclip_bench.metrics.resampling import point
+from paraclip_bench.metrics.inference import point
 from paraclip_bench.tasks.visual_genome import (
     VGAttribution,
     VGRelation,

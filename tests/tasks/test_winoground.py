@@ -14,7 +14,7 @@ from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError
 from paraclip_bench.evaluation.plan import read_examples
 from paraclip_bench.evaluation.scoring import details
-from paraclip_bench.metrics.resampling import point
+from paraclip_bench.metrics.inference import point
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.tasks.winoground import Winoground
 

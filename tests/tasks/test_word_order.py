@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError
 from paraclip_bench.evaluation.plan import read_examples
-from paraclip_bench.metrics.resampling import point
+from paraclip_bench.metrics.inference import point
 from paraclip_bench.tasks.word_order import CocoOrder, Flickr30kOrder, clean_caption
 
 TASKS = [CocoOrder(), Flickr30kOrder()]

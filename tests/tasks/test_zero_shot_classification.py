@@ -16,7 +16,7 @@ from paraclip_bench.data.source import FolderSource, HubSource
 from paraclip_bench.errors import DataError, ModelError
 from paraclip_bench.evaluation.plan import read_examples
 from paraclip_bench.evaluation.scoring import details
-from paraclip_bench.metrics.resampling import Estimate, estimate, point
+from paraclip_bench.metrics.inference import Estimate, estimate, point
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.tasks.zero_shot_classification import (
     ZeroShotClassification,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paraclip_bench.metrics.similarity import row_dot
+from paraclip_bench.metrics.ranking import row_dot
 
 
 def test_equal_rows_have_equal_products() -> None:

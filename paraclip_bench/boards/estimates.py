@@ -1,0 +1,268 @@
+"""Values, intervals, differences and verdicts of a board, from what is kept beside each result."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from paraclip_bench.boards.selection import Column, Entry, Measure, RowKey, Selection
+from paraclip_bench.errors import DataError, reason_of
+from paraclip_bench.metrics.comparison_tests import hochberg, holm, paired, smallest_difference
+from paraclip_bench.metrics.inference import (
+    ANY,
+    Contributions,
+    Estimate,
+    bounds_of,
+    estimates,
+    mean_of_tasks,
+    score_with_interval,
+    spread,
+    with_interval,
+)
+from paraclip_bench.metrics.metric import Resampled, Statistic, TooShallow
+from paraclip_bench.results.contributions import Kept, keep
+from paraclip_bench.results.schema import Result
+from paraclip_bench.results.store import header_of, outcomes_state, read_outcomes
+from paraclip_bench.safe_text import counted
+from paraclip_bench.tasks.base import Task
+
+Adjust = Literal["holm", "bh", "none"]
+ADJUST: tuple[Adjust, ...] = ("holm", "bh", "none")
+ALPHA = 0.05
+BETTER, WORSE, UNCLEAR = "better", "worse", "no clear difference"
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference(Estimate):
+    """A paired difference to the baseline, and what is said of it.
+
+    p: two-sided, of this difference alone. adjusted: over all differences that are shown. verdict:
+    better, worse or no clear difference, by the adjusted p at 0.05; empty without a test.
+    smallest: the difference that the test would have shown in four of five such sets.
+    """
+
+    p: float | None = None
+    adjusted: float | None = None
+    verdict: str = ""
+    smallest: float | None = None
+
+
+class Estimates:
+    """Cells of a board; what is not kept yet is computed from outcomes once, and kept."""
+
+    def __init__(
+        self, selection: Selection, tasks: Mapping[str, Task], baseline: RowKey | None
+    ) -> None:
+        self._selection = selection
+        self._tasks = tasks
+        self._baseline = baseline
+        self.not_computed: dict[str, None] = {}
+        self._kept: dict[Path, Kept] = {}
+        self._newest: dict[Measure, Entry] = {}
+        for entry in selection.cells.values():
+            if entry.has_outcomes:
+                older = self._newest.setdefault(entry.measure, entry)
+                if entry.result.provenance.time > older.result.provenance.time:
+                    self._newest[entry.measure] = entry
+        # By path: an entry holds what cannot be a key.
+        self._found: dict[tuple[Path, str], Contributions | None] = {}
+        self._made: dict[tuple[Path, str], tuple[float | None, Contributions | None]] = {}
+        self._outcomes = functools.lru_cache(maxsize=8)(read_outcomes)
+
+    def cell(self, column: Column, row: RowKey) -> Estimate | None:
+        """Value and interval, or None where this model has no such result."""
+        entries = column.entries(self._selection, row)
+        if entries is None:
+            return None
+        if not column.is_group and not column.is_computed:
+            score = entries[0].result.scores[column.score]
+            if column.scored_by or not entries[0].has_outcomes:
+                return Estimate(score.value, None, None)
+            # Without a digest of it an interval may be anybody's.
+            has_digest = score.method is not None and entries[0].result.digests is not None
+            if has_digest or score.value is None or not self._can_compute(entries[0]):
+                return Estimate(score.value, score.low, score.high, score.method)
+        if column.is_computed:
+            value, parts = self._computed(entries[0], column.score)
+            if value is None or parts is None:
+                return None if value is None else Estimate(value, None, None)
+            return self._estimate(column, value, parts)
+        parts = self.contributions(column, row)
+        values = [entry.result.scores[column.score].value for entry in entries]
+        known = [value for value in values if value is not None]
+        value = float(np.mean(known)) if len(known) == len(values) else None
+        if value is None or parts is None:
+            return Estimate(value, None, None)
+        return self._estimate(column, value, parts)
+
+    def _estimate(self, column: Column, value: float, parts: Contributions) -> Estimate:
+        return score_with_interval(value, parts, self._bounds(column))
+
+    def _bounds(self, column: Column) -> tuple[float, float]:
+        statistic = self._statistic(column.measures[0].task, column.score)
+        return bounds_of(statistic) if statistic is not None else ANY
+
+    def contributions(self, column: Column, row: RowKey) -> Contributions | None:
+        """What each block of clusters adds to a column's score; None where that is not known."""
+        entries = column.entries(self._selection, row)
+        if entries is None or column.scored_by:
+            return None
+        found = [self._once(entry, column.score) for entry in entries]
+        known = [each for each in found if each is not None]
+        if len(known) < len(found):
+            return None
+        return mean_of_tasks(known) if column.is_group else known[0]
+
+    def differences(
+        self, columns: Sequence[Column], rows: Sequence[RowKey], adjust: Adjust
+    ) -> dict[tuple[int, RowKey], Difference]:
+        """By index of a column and row: differences to the baseline, adjusted together."""
+        found: dict[tuple[int, RowKey], Difference] = {}
+        tested: list[tuple[tuple[int, RowKey], Contributions, Contributions]] = []
+        if self._baseline is None:
+            return found
+        for index, column in enumerate(columns):
+            base, base_parts = self._value(column, self._baseline)
+            if base is None:
+                continue
+            for row in rows:
+                value, parts = self._value(column, row)
+                if row == self._baseline or value is None:
+                    continue
+                found[index, row] = Difference(value - base, None, None)
+                if parts and base_parts and parts.digest == base_parts.digest:
+                    tested.append(((index, row), parts, base_parts))
+        if not tested:
+            return found
+        p = paired([((one,), (two,)) for _, one, two in tested])
+        adjusted = holm(p) if adjust == "holm" else hochberg(p) if adjust == "bh" else p
+        for (key, one, two), own, among in zip(tested, p, adjusted, strict=True):
+            apart = spread((one,), (two,))
+            value = found[key].value
+            assert value is not None
+            interval = with_interval(value, apart, ANY, one)
+            is_lower = columns[key[0]].lower_is_better
+            verdict = UNCLEAR
+            if among < ALPHA and value != 0:
+                verdict = BETTER if (value > 0) != is_lower else WORSE
+            found[key] = Difference(
+                value,
+                interval.low,
+                interval.high,
+                interval.method,
+                float(own),
+                float(among),
+                verdict,
+                smallest_difference(apart),
+            )
+        return found
+
+    def _value(self, column: Column, row: RowKey) -> tuple[float | None, Contributions | None]:
+        found = self.cell(column, row)
+        value = None if found is None else found.value
+        return value, None if value is None else self.contributions(column, row)
+
+    def _statistic(self, task: str, score: str) -> Statistic | None:
+        try:
+            return self._tasks[task].metric(score)
+        # A plugin's task may raise anything.
+        except Exception:
+            return None
+
+    def _can_compute(self, entry: Entry) -> bool:
+        """Whether there are outcomes, and this version's task knows what they mean."""
+        task = self._tasks.get(entry.result.task)
+        if task is None or task.version != entry.result.task_version:
+            return False
+        return entry.has_outcomes and not entry.result.provenance.scored_by
+
+    def _once(self, entry: Entry, score: str) -> Contributions | None:
+        key = (entry.path, score)
+        if key not in self._found:
+            self._found[key] = self._contributions(entry, score)
+        return self._found[key]
+
+    def _computed(self, entry: Entry, score: str) -> tuple[float | None, Contributions | None]:
+        key = (entry.path, score)
+        if key not in self._made:
+            self._made[key] = self._compute(entry, score)
+        return self._made[key]
+
+    def _contributions(self, entry: Entry, score: str) -> Contributions | None:
+        """Those of one result; for a score that it lacks from its outcomes, and not kept."""
+        if not self._can_compute(entry):
+            return None
+        if score not in entry.result.scores:
+            return self._computed(entry, score)[1]
+        newest = self._newest[entry.measure]
+        found = self._kept_score(entry, score)
+        if found is None or entry is newest:
+            return found
+        # Clusters of an earlier version may be others; those of the newest result count.
+        of_newest = self._kept_score(newest, score)
+        if of_newest is not None and of_newest.digest != found.digest:
+            return self._computed(entry, score)[1]
+        return found
+
+    def _kept_score(self, entry: Entry, score: str) -> Contributions | None:
+        kept = self._kept.get(entry.path) or entry.kept
+        found = None if kept is None else kept.score(score)
+        if kept is None or (found is None and score in kept):
+            self._kept[entry.path] = kept = self._keep(entry)
+            found = kept.score(score)
+        return found
+
+    def _keep(self, entry: Entry) -> Kept:
+        """Compute what is kept of a result from its outcomes, and write it beside it."""
+        raw, state = entry.path.read_bytes(), outcomes_state(entry.path)
+        columns = Resampled(self._outcomes(entry.path))
+        found = dict[str, Contributions]()
+        for name in entry.result.scores:
+            with contextlib.suppress(Exception):  # a plugin's statistic may raise anything
+                metric = self._tasks[entry.result.task].metric(name)
+                _, parts, _ = estimates({name: metric}, columns)
+                found |= parts
+        return keep(entry.path, raw, header_of(entry.result), found, state)
+
+    def _compute(self, entry: Entry, score: str) -> tuple[float | None, Contributions | None]:
+        """A score and its contributions from the outcomes, under the newest result's clusters."""
+        newest = self._newest[entry.measure]
+        try:
+            columns = self._outcomes(entry.path)
+            if entry is not newest:
+                columns = {**columns, "cluster_id": self._outcomes(newest.path)["cluster_id"]}
+            metric = self._tasks[entry.result.task].metric(score)
+            found, parts, _ = estimates({score: metric}, columns)
+            return found[score].value, parts.get(score)
+        except TooShallow as error:
+            self.not_computed[f"{entry.shown}: {score} {too_shallow(entry.result, error)}"] = None
+        except DataError as error:
+            self.not_computed[str(error)] = None
+        # A plugin's metric may raise anything.
+        except Exception as error:
+            said = f"{entry.shown}: {score} cannot be computed from the outcomes"
+            self.not_computed[f"{said} ({reason_of(error)})"] = None
+        return None, None
+
+
+def too_shallow(result: Result, error: TooShallow) -> str:
+    """What outcomes lack, with the command that measures the result again and keeps enough."""
+    if result.provenance.depth is not None and error.kept < result.provenance.depth:
+        return f"looks at {counted(error.needed, 'place')}, and the whole gallery has {error.kept}"
+    words = ["run", "--model", result.model.spec, "--task", result.task]
+    words += ["--protocol", result.protocol, "--suite", result.suite]
+    if result.data.source == "folder":
+        words += ["--data-dir", result.data.id.rpartition(":")[0]]
+    if result.limit is not None:
+        words += ["--limit", str(result.limit)]
+    if result.provenance.dtype != "float32":
+        words += ["--dtype", result.provenance.dtype]
+    words += ["--depth", str(error.needed), "--force"]
+    return f"{error}; make it again with `{shlex.join(['paraclip-bench', *words])}`"
