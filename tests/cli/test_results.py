@@ -10,7 +10,7 @@ import pytest
 def shown(cli, tiny, data):
     """Two STS sets, of which STS13 names subsets, and a limited one."""
     rows = ["score\tsentence1\tsentence2\tsubset"]
-    rows += [f"{i % 6}\ta {'dog' * (i % 4)}\tthe cat {i}\t{'ab'[i % 2]}" for i in range(20)]
+    rows += [f"{i % 6}\ta {'dog' * (i % 4)} {i}\tthe cat {i}\t{'ab'[i % 2]}" for i in range(20)]
     (data / "sts" / "STS13.tsv").write_text("\n".join(rows) + "\n")
     line = ("run", "-m", f"local-dir:{tiny}", "--data-dir", data, "-t")
     assert cli(*line, "STS12", "-t", "STS13").code == 0

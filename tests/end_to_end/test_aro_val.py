@@ -125,8 +125,8 @@ def check(result: Result, expected: Expected) -> None:
         assert score.low is not None
         assert score.high is not None
         assert score.low <= (score.value or 0) <= score.high
-        # Resamples of nothing but zeros (no ties) do not vary.
-        assert (score.low < score.high) == (0 < (score.value or 0) < 1)
+        # Without one tie there may be some among other cases.
+        assert score.low < score.high
     table = {part.name: part for part in result.details["group"]}
     assert table.keys() == expected.parts.keys()
     for name, (n, right, ties) in expected.parts.items():
