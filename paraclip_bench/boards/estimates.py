@@ -12,7 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from paraclip_bench.boards.selection import Column, Entry, Measure, RowKey, Selection
+from paraclip_bench.boards.selection import (
+    Column,
+    Entry,
+    Measure,
+    RowKey,
+    Selection,
+    can_compute,
+)
 from paraclip_bench.errors import DataError, reason_of
 from paraclip_bench.metrics.comparison_tests import hochberg, holm, paired, smallest_difference
 from paraclip_bench.metrics.inference import (
@@ -177,11 +184,7 @@ class Estimates:
             return None
 
     def _can_compute(self, entry: Entry) -> bool:
-        """Whether there are outcomes, and this version's task knows what they mean."""
-        task = self._tasks.get(entry.result.task)
-        if task is None or task.version != entry.result.task_version:
-            return False
-        return entry.has_outcomes and not entry.result.provenance.scored_by
+        return can_compute(entry, self._tasks.get(entry.result.task))
 
     def _once(self, entry: Entry, score: str) -> Contributions | None:
         key = (entry.path, score)
@@ -222,7 +225,7 @@ class Estimates:
     def _keep(self, entry: Entry) -> Kept:
         """Compute what is kept of a result from its outcomes, and write it beside it."""
         raw, state = entry.path.read_bytes(), outcomes_state(entry.path)
-        columns = Resampled(self._outcomes(entry.path))
+        columns = Resampled.of(self._outcomes(entry.path))
         found = dict[str, Contributions]()
         for name in entry.result.scores:
             with contextlib.suppress(Exception):  # a plugin's statistic may raise anything

@@ -271,10 +271,14 @@ def _does_not_fit(entry: Entry, task: Task | None) -> str | None:
 
 def is_recomputed(entry: Entry, task: Task | None) -> bool:
     """Whether a result has no digests, and is compared with its outcomes instead."""
-    result = entry.result
-    if result.digests is not None or not entry.has_outcomes or result.provenance.scored_by:
+    return entry.result.digests is None and can_compute(entry, task)
+
+
+def can_compute(entry: Entry, task: Task | None) -> bool:
+    """Whether a result has outcomes of ours, and this version's task knows what they mean."""
+    if task is None or task.version != entry.result.task_version:
         return False
-    return task is not None and task.version == result.task_version
+    return entry.has_outcomes and not entry.result.provenance.scored_by
 
 
 def _newest_versions(entries: list[Entry], left_out: list[str]) -> list[Entry]:

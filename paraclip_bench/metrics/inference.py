@@ -11,6 +11,7 @@ but which clusters lie in one block.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from paraclip_bench.metrics.metric import (
     Resampled,
     Statistic,
     as_mean,
+    derived,
     evaluate,
 )
 
@@ -76,10 +78,9 @@ class Blocks:
 class Contributions:
     """A score as a sum over blocks of clusters.
 
-    value: the score. shares [g]: what each block adds; their sum is the value. deviations [g]: what
-    it adds above what its size alone would, of sum 0. sizes [g]: which share of a task's examples
-    lies in it. strata: how many blocks each task has, one
-    after another; a mean over tasks has several. n: examples that count. is_rate: whether each
+    value: the score. shares [g]: what each block adds; their sum is the value. sizes [g]: which
+    share of a task's examples lies in it. strata: how many blocks each task has, one after another;
+    a mean over tasks has several. n: examples that count. is_rate: whether each
     example is right or wrong. is_mean: whether it is a mean over examples. digest: of which
     clusters lie in which block. right: of a rate over independent examples, which of them are right
     [n], as packed bits; None otherwise.
@@ -87,7 +88,6 @@ class Contributions:
 
     value: float
     shares: npt.NDArray[np.float64]
-    deviations: npt.NDArray[np.float64]
     sizes: npt.NDArray[np.float64]
     strata: tuple[int, ...]
     n: int
@@ -96,13 +96,19 @@ class Contributions:
     is_mean: bool = False
     right: npt.NDArray[np.uint8] | None = None
 
+    @functools.cached_property
+    def deviations(self) -> npt.NDArray[np.float64]:
+        """What each block adds above what its size alone would [g], of sum 0 in each task."""
+        starts = np.cumsum((0, *self.strata[:-1]))
+        totals = np.add.reduceat(self.shares, starts)
+        return np.asarray(self.shares - np.repeat(totals, self.strata) * self.sizes)
+
     def minus(self, other: Contributions) -> Contributions:
         """The difference of two scores of the same blocks."""
         return dataclasses.replace(
             self,
             value=self.value - other.value,
             shares=self.shares - other.shares,
-            deviations=self.deviations - other.deviations,
             is_mean=self.is_mean and other.is_mean,
             is_rate=False,
             right=None,
@@ -150,17 +156,13 @@ def contributions(statistic: Statistic, columns: Columns, blocks: Blocks) -> Con
         whole = float(counts.sum())
         if not whole or not np.isfinite(totals).all():
             return None
-        value = float(totals.sum()) / whole
-        shares = np.bincount(blocks.of, totals, g) / whole
-        sizes = np.bincount(blocks.of, counts, g) / whole
         is_rate = bool(np.all((totals == 0) | (totals == counts)))
         # Independent cases, one a cluster, have McNemar's test.
         alone = is_rate and blocks.clusters == len(totals) and bool((counts == 1).all())
         return Contributions(
-            value,
-            shares,
-            shares - value * sizes,
-            sizes,
+            float(totals.sum()) / whole,
+            np.bincount(blocks.of, totals, g) / whole,
+            np.bincount(blocks.of, counts, g) / whole,
             (g,),
             round(whole),
             blocks.digest,
@@ -168,7 +170,7 @@ def contributions(statistic: Statistic, columns: Columns, blocks: Blocks) -> Con
             is_mean=True,
             right=np.packbits(totals > 0) if alone else None,
         )
-    columns = columns if isinstance(columns, Resampled) else Resampled(columns)
+    columns = Resampled.of(columns)
     value = point(statistic, columns)
     if not math.isfinite(value):
         return None
@@ -182,15 +184,7 @@ def contributions(statistic: Statistic, columns: Columns, blocks: Blocks) -> Con
         return None
     sizes = np.full(g, 1 / g)
     shares = value * sizes + (g - 1) / g * (without.mean() - without)
-    return Contributions(
-        value,
-        shares,
-        shares - value * sizes,
-        sizes,
-        (g,),
-        len(blocks.of),
-        blocks.digest,
-    )
+    return Contributions(value, shares, sizes, (g,), len(blocks.of), blocks.digest)
 
 
 def point(statistic: Statistic, columns: Columns) -> float:
@@ -204,7 +198,6 @@ def mean_of_tasks(found: Sequence[Contributions]) -> Contributions:
     return Contributions(
         float(np.mean([each.value for each in found])),
         np.concatenate([each.shares for each in found]) / k,
-        np.concatenate([each.deviations for each in found]) / k,
         np.concatenate([each.sizes for each in found]),
         tuple(count for each in found for count in each.strata),
         sum(each.n for each in found),
@@ -221,7 +214,6 @@ def mean_of_seeds(runs: Sequence[Contributions]) -> Contributions:
         runs[0],
         value=float(np.mean([run.value for run in runs])),
         shares=np.mean([run.shares for run in runs], axis=0),
-        deviations=np.mean([run.deviations for run in runs], axis=0),
         is_mean=all(run.is_mean for run in runs),
         is_rate=False,
         right=None,
@@ -319,20 +311,20 @@ def bounds_of(statistic: Statistic) -> tuple[float, float]:
 
 
 def estimates(
-    statistics: Mapping[str, Statistic], columns: Columns, *, fewest: int = FEWEST
+    statistics: Mapping[str, Statistic], columns: Columns
 ) -> tuple[dict[str, Estimate], dict[str, Contributions], Blocks]:
     """Values and 95% intervals of statistics of outcome columns, and what they were made of.
 
-    The clusters are those of column `cluster_id`. Of fewer than `fewest` nothing but the values is
+    The clusters are those of column `cluster_id`. Of fewer than `FEWEST` nothing but the values is
     had.
     """
-    columns = Resampled(columns)
-    blocks = Blocks.of_clusters(columns["cluster_id"])
+    columns = Resampled.of(columns)
+    blocks = derived(columns, "blocks", lambda: Blocks.of_clusters(columns["cluster_id"]))
     found, kept = dict[str, Estimate](), dict[str, Contributions]()
     for name, statistic in statistics.items():
         value = point(statistic, columns)
         found[name] = Estimate(value if math.isfinite(value) else None, None, None)
-        if not math.isfinite(value) or blocks.clusters < fewest:
+        if not math.isfinite(value) or blocks.clusters < FEWEST:
             continue
         parts = contributions(statistic, columns, blocks)
         if parts is not None:

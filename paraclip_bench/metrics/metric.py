@@ -167,6 +167,11 @@ class Resampled(dict[str, npt.NDArray[Any]]):
         super().__init__(columns)
         self.made: dict[Hashable, Any] = {}
 
+    @classmethod
+    def of(cls, columns: Columns) -> Resampled:
+        """The columns as such; what was made of them already is kept."""
+        return columns if isinstance(columns, cls) else cls(columns)
+
 
 def derived(columns: Columns, key: Hashable, make: Callable[[], T]) -> T:
     """What `make` gives of the columns alone, made once where they are `Resampled`.

@@ -54,12 +54,10 @@ class Kept:
         # A damaged file may hold anything.
         except (ValueError, KeyError, TypeError):
             return None
-        shares = np.asarray(shares, np.float64)
         return Contributions(
             value,
             shares,
-            shares - value * sizes,
-            np.asarray(sizes, np.float64),
+            sizes,
             (len(shares),),
             row["n"],
             row["digest"],
