@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.errors import BenchError, DataError
+from filelock import FileLock, Timeout
+
+from paraclip_bench.errors import BenchError, DataError, UsageError
 
 
 @contextlib.contextmanager
@@ -79,6 +81,22 @@ def write_tensors(
         # It wraps what the system said: a full disk, a quota.
         except SafetensorError as error:
             raise OSError(str(error)) from error
+
+
+@contextlib.contextmanager
+def only_process(lock: Path, busy: str) -> Iterator[None]:
+    """Be the only process of this machine in the block, which `lock`, a file, stands for.
+
+    The system releases it when a process dies; the file stays. Raises `UsageError` with `busy`
+    where another process is in the block.
+    """
+    try:
+        with FileLock(lock, thread_local=False).acquire(timeout=0):
+            yield
+    except Timeout as error:
+        if error.lock_file != str(lock):
+            raise
+        raise UsageError(busy) from error
 
 
 def parse_json(

@@ -16,7 +16,7 @@ import numpy as np
 
 from paraclip_bench import interrupts
 from paraclip_bench.errors import BenchError, DataError, UsageError
-from paraclip_bench.files import ending
+from paraclip_bench.files import ending, only_process
 from paraclip_bench.models.adapter import Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.paraphrasing.answers import Chains
@@ -56,8 +56,6 @@ def open_output(job: ParaphraseJob, progress: Progress) -> Iterator[OpenOutput]:
     Raises `UsageError` for an output that another process writes, that paraphrase did not make,
     or that was made with other settings.
     """
-    from filelock import FileLock, Timeout
-
     check_format(job.output)
     file = journal_file(job.output)
     if job.output.exists() and not file.exists():
@@ -66,16 +64,12 @@ def open_output(job: ParaphraseJob, progress: Progress) -> Iterator[OpenOutput]:
             "choose another output with -o, or delete that one"
         )
     journal = Journal(file)
-    lock = FileLock(file.with_suffix(".lock"))
+    busy = f"another process is writing {job.output}; wait for it, or choose another with -o"
     try:
-        with lock.acquire(timeout=0):
+        with only_process(file.with_suffix(".lock"), busy):
             journal.settle(job.settings.identity())
             selected = _select(job, journal, progress)
             yield OpenOutput(job, journal, selected)
-    except Timeout as error:
-        raise UsageError(
-            f"another process is writing {job.output}; wait for it, or choose another with -o"
-        ) from error
     finally:
         journal.close()
 

@@ -6,6 +6,7 @@ what came of it. Each step is a function of one `_Run`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -22,7 +23,7 @@ from paraclip_bench.data.training_rows import BadRow
 from paraclip_bench.distributed import ProcessGroup, local_device, local_world_size, process_group
 from paraclip_bench.encoding.batching import memory_of
 from paraclip_bench.errors import BenchError, DataError, UsageError
-from paraclip_bench.files import slug, write_text
+from paraclip_bench.files import only_process, slug, write_text
 from paraclip_bench.models.adapter import SIDES, Context, Model
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import OpenCLIP
@@ -138,8 +139,10 @@ def finetune(
         *(job, progress, group, model, adapter, folder, made, resume, skip_bad, tensorboard, aside),
         exif=exif,
     )
-    with exif_applied(exif):
-        if not _read_and_claim(run):
+    with exif_applied(exif), contextlib.ExitStack() as held:
+        # No rank of its own run is another process: rank 0 holds it for all.
+        group.on_first(lambda: _hold(folder, held))
+        if not _read_and_claim(run, held):
             interrupts.note("")
             progress.say(f"{run.folder} is already made by this recipe from this base and data")
             return run.folder
@@ -169,7 +172,14 @@ def _load_base(
     return model, adapter
 
 
-def _read_and_claim(run: _Run) -> bool:
+def _hold(folder: Path, held: contextlib.ExitStack) -> None:
+    """Keep other processes out of a folder until `held` closes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    busy = f"another process fine-tunes into {folder}; wait for it, or choose another with -o"
+    held.enter_context(only_process(folder.with_name(f".{folder.name}.lock"), busy))
+
+
+def _read_and_claim(run: _Run, held: contextlib.ExitStack) -> bool:
     """Read all rows, then claim the folder; whether there is anything to do.
 
     The rows come first, because their digest says whether a folder holds this very run. What is
@@ -185,7 +195,7 @@ def _read_and_claim(run: _Run) -> bool:
                 f"{run.batch}; lower batch_size in the recipe or give more pairs"
             )
         # Rank 0 looks, and all hear of it.
-        run.folder, is_new = run.group.on_first(lambda: _claim(run))
+        run.folder, is_new = run.group.on_first(lambda: _claim(run, held))
         if is_new:
             # The folder may be another one now.
             _note_start(run)
@@ -202,7 +212,7 @@ def _note_start(run: _Run) -> None:
     interrupts.note("" if has_state else "and training starts at step 1")
 
 
-def _claim(run: _Run) -> tuple[Path, bool]:
+def _claim(run: _Run, held: contextlib.ExitStack) -> tuple[Path, bool]:
     """The folder to write, and whether this run is not finished in it already."""
     recipe = run.job.recipe
     run.is_new = not run.folder.exists()
@@ -213,6 +223,7 @@ def _claim(run: _Run) -> tuple[Path, bool]:
             raise
     digest = hashlib.sha256(f"{run.identity}{recipe.dump()}".encode()).hexdigest()
     other = run.folder.with_name(f"{run.folder.name}-{digest[:6]}")
+    _hold(other, held)
     run.is_new = not other.exists()
     return other, begin(other, recipe, run.identity, resume=run.resume)
 

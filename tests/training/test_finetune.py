@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from paraclip_bench.api import finetune_job as job_of
 from paraclip_bench.errors import BenchError, DataError, UsageError
+from paraclip_bench.files import only_process
 from paraclip_bench.models.open_clip import OpenCLIP, linear
 from paraclip_bench.models.open_clip.network import save_folder
 from paraclip_bench.progress import Progress
@@ -173,6 +174,20 @@ def test_a_finished_run_is_not_repeated_and_not_overwritten(
     assert (folder / WEIGHTS).stat().st_mtime_ns == stamp
     with pytest.raises(UsageError, match=r"of another seed \(0\)"):
         run(base, pairs, recipe, tmp_path / "out", seed=9)
+
+
+def test_two_processes_do_not_write_one_folder(
+    base: Path, pairs: tuple[Path, Path], recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "tuned"
+    with (
+        only_process(tmp_path / ".tuned.lock", "busy"),
+        pytest.raises(UsageError, match=f"another process fine-tunes into {out}"),
+    ):
+        run(base, pairs, recipe, out)
+    assert not out.exists()
+    run(base, pairs, recipe, out)
+    assert (out / "provenance.json").is_file()
 
 
 def test_a_folder_of_something_else_is_left_alone(
