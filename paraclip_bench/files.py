@@ -84,14 +84,15 @@ def write_tensors(
 
 
 @contextlib.contextmanager
-def only_process(lock: Path, busy: str) -> Iterator[None]:
+def only_process(lock: Path, busy: str, wait: float = 0) -> Iterator[None]:
     """Be the only process of this machine in the block, which `lock`, a file, stands for.
 
     The system releases it when a process dies; the file stays. Raises `UsageError` with `busy`
-    where another process is in the block.
+    where another process is still in the block after `wait` seconds.
     """
+    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock, thread_local=False).acquire(timeout=0):
+        with FileLock(lock, thread_local=False).acquire(timeout=wait):
             yield
     except Timeout as error:
         if error.lock_file != str(lock):

@@ -174,7 +174,6 @@ def _load_base(
 
 def _hold(folder: Path, held: contextlib.ExitStack) -> None:
     """Keep other processes out of a folder until `held` closes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     busy = f"another process fine-tunes into {folder}; wait for it, or choose another with -o"
     held.enter_context(only_process(folder.with_name(f".{folder.name}.lock"), busy))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from paraclip_bench import safe_text
 from paraclip_bench.errors import BenchError, ModelError, UsageError
 from paraclip_bench.evaluation.run import Options, execute, plan_run
-from paraclip_bench.files import atomic, parse_json, slug, write_text
+from paraclip_bench.files import atomic, only_process, parse_json, slug, write_text
 from paraclip_bench.models.adapter import Context
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import PROVENANCE, OpenCLIP
@@ -27,6 +27,10 @@ from paraclip_bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from paraclip_bench.models.adapter import Model
+    from paraclip_bench.models.open_clip.network import Network
+
+# Seconds to wait for another process that merges into the same folder.
+_WAIT = 600.0
 
 
 def merge(
@@ -59,11 +63,50 @@ def merge(
             "checkpoint": two.fingerprint,
         }
     }
-    if folder.exists() and any(folder.iterdir()):
-        if _merged(folder) == origin["merged"]:
+    # Whoever waits finds the folder finished.
+    with only_process(
+        folder.with_name(f".{folder.name}.lock"), f"another process writes {folder}", wait=_WAIT
+    ):
+        if folder.exists() and any(folder.iterdir()):
+            if _merged(folder) != origin["merged"]:
+                raise UsageError(
+                    f"{folder} is there and is another model; choose another folder with -o"
+                )
             return folder
-        raise UsageError(f"{folder} is there and is another model; choose another folder with -o")
-    left, right = left_adapter.network(), right_adapter.network()
+        left, right = left_adapter.network(), right_adapter.network()
+        _interpolate(left, right, alpha, base, checkpoint)
+        provenance = {
+            "suite": right_adapter.suite or suite,
+            **origin,
+            "base": {
+                "spec": base,
+                "name": one.name,
+                "fingerprint": one.fingerprint,
+                "activation": left.activation,
+            },
+            "checkpoint": {"spec": checkpoint, "name": two.name, "fingerprint": two.fingerprint},
+            "versions": versions(),
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+        # Made aside and renamed, so that a kill leaves no half of it.
+        made = folder.with_name(f".{folder.name}.merging")
+        shutil.rmtree(made, ignore_errors=True)
+        save_folder(made, right.model, right.config)
+        copy_companions(right_adapter.folder, made)
+        write_text(made / "README.md", _card(folder.name, one, two, alpha))
+        write_text(made / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+        if folder.exists():
+            folder.rmdir()
+        made.rename(folder)
+    for adapter in (left_adapter, right_adapter):
+        adapter.release()
+    return folder
+
+
+def _interpolate(left: Network, right: Network, alpha: float, base: str, checkpoint: str) -> None:
+    """Move the weights of `right` to where they are at alpha between `left`'s and its own."""
+    import torch
+
     weights, others = left.model.state_dict(), right.model.state_dict()
     if weights.keys() != others.keys() or any(
         weights[name].shape != others[name].shape for name in weights
@@ -73,40 +116,12 @@ def merge(
         )
     if left.activation != right.activation:
         raise ModelError(f"{base} has {left.activation} and {checkpoint} {right.activation}")
-    import torch
-
     with torch.no_grad():
         for name, value in others.items():
             if value.is_floating_point() and not torch.equal(value, weights[name]):
                 # In double precision, so that both ends are met exactly.
                 between = torch.lerp(weights[name].double(), value.double(), alpha)
                 value.copy_(between)
-    # Made aside and renamed, so that a kill leaves no half of it.
-    made = folder.with_name(f".{folder.name}.merging")
-    shutil.rmtree(made, ignore_errors=True)
-    save_folder(made, right.model, right.config)
-    copy_companions(right_adapter.folder, made)
-    provenance = {
-        "suite": right_adapter.suite or suite,
-        **origin,
-        "base": {
-            "spec": base,
-            "name": one.name,
-            "fingerprint": one.fingerprint,
-            "activation": left.activation,
-        },
-        "checkpoint": {"spec": checkpoint, "name": two.name, "fingerprint": two.fingerprint},
-        "versions": versions(),
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-    }
-    write_text(made / "README.md", _card(folder.name, one, two, alpha))
-    write_text(made / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
-    if folder.exists():
-        folder.rmdir()
-    made.rename(folder)
-    for adapter in (left_adapter, right_adapter):
-        adapter.release()
-    return folder
 
 
 def default_folder(name: str, alpha: float, workspace: Workspace) -> Path:

@@ -307,6 +307,22 @@ def test_the_demo_wherever_it_is(tmp_path, number, delay):
 
 @pytest.mark.slow
 @both
+@pytest.mark.parametrize("delay", [1.5, 6.0, 9.0])
+def test_a_sweep_wherever_it_is(tmp_path, number, delay):
+    for name in ("one", "two"):
+        tiny_clip.save(tmp_path / name, tiny_clip.build())
+    alphas = [option for i in range(41) for option in ("--alpha", i / 40)]
+    process = start(
+        *("-m", "paraclip_bench", "merge", "local-dir:one", "local-dir:two", "--sweep"),
+        *(*alphas, "--suite", "demo"),
+        cwd=tmp_path,
+    )
+    time.sleep(delay)
+    assert stopped(process, number) == AGAIN
+
+
+@pytest.mark.slow
+@both
 def test_all_processes_of_torchrun_end(training, tmp_path, number):
     process = start(
         *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2),

@@ -1,6 +1,7 @@
 """Between a base and its checkpoint: the weights, the folder, and the curve."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,11 @@ def test_images_are_the_base_s(ends: tuple[Path, Path], tmp_path: Path) -> None:
     visual = [name for name in one if name.startswith("visual.")]
     assert visual
     assert all(torch.equal(one[name], between[name]) for name in visual)
+
+
+def test_two_that_merge_at_once_get_the_same_folder(
+    ends: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(merged, ends, 0.5, tmp_path) for _ in range(4)]
+    assert {one.result() for one in made} == {tmp_path / "checkpoints" / "tuned-alpha-0.5"}
