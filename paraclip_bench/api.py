@@ -173,6 +173,8 @@ def leaderboard(
     reference: str | None = None,
     tasks: Sequence[Task] = (),
     adjust: Literal["holm", "bh", "none"] = "holm",
+    models: Sequence[str] = (),
+    families: Sequence[str] = (),
     workspace: str | Path = ".",
 ) -> Board:
     """The board of a workspace; print(board) shows it as the command does.
@@ -181,7 +183,8 @@ def leaderboard(
     computed from their outcomes. `reference` adds published numbers in rows apart
     (`board.published`): "matching" for those of the measured models, "all" for every one that is of
     a column. `tasks` are tasks of yours that are not entry points. `adjust`: what better and worse
-    hold for, all differences together, all but 5% of those called so, or each alone.
+    hold for, all differences together, all but 5% of those called so, or each alone. `models` and
+    `families` (tasks or groups) are those shown, where not all are.
     """
     from paraclip_bench.boards.make_board import make_board
 
@@ -195,6 +198,8 @@ def leaderboard(
         reference=reference,
         tasks=tasks,
         adjust=adjust,
+        models=models,
+        families=families,
     )
 
 

@@ -24,6 +24,7 @@ from paraclip_bench.boards.selection import (
     select,
 )
 from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.metrics.inference import Estimate
 from paraclip_bench.metrics.metric import Metric
 from paraclip_bench.results.schema import Result
 from paraclip_bench.safe_text import counted
@@ -45,6 +46,8 @@ def make_board(
     reference: str | None = None,
     tasks: Sequence[Task] = (),
     adjust: Adjust = "holm",
+    models: Sequence[str] = (),
+    families: Sequence[str] = (),
 ) -> Board:
     """Build the board of a results folder.
 
@@ -53,8 +56,9 @@ def make_board(
     every task instead of those that tasks show by themselves. scores: these alone, of every task
     that has them; one that the results lack is computed from their outcomes. reference: published
     numbers too, "matching" for those of measured models, or "all". tasks: besides the registered
-    ones. adjust: how p is adjusted over all differences that are shown. Raises `UsageError` for an
-    unknown suite, baseline, score or reference, or where there is nothing to show.
+    ones. adjust: how p is adjusted over all differences that are shown. models: these alone, by
+    name or spec, in this order. families: these tasks or groups alone. Raises `UsageError` for an
+    unknown suite, baseline, score, reference, model or family, or where there is nothing to show.
     """
     if reference is not None:
         check_which(reference)
@@ -70,34 +74,35 @@ def make_board(
             f"no result of suite {suite} can be shown ({selection.left_out[0]}); make some with run"
         )
     known = _made_by_prefixes(selection) | known
+    selection = _of_families(selection, known, families)
+    if models:
+        rows_asked = list(dict.fromkeys(_row(selection, name) for name in models))
+        if baseline is not None:
+            rows_asked = list(dict.fromkeys([_row(selection, baseline), *rows_asked]))
+        selection = _of_rows(selection, rows_asked)
     if scores:
         columns = _score_columns(selection, known, scores)
     else:
         columns = _columns(selection, known, all_scores)
     base = _baseline(selection, baseline)
-    order = sorted(selection.names, key=lambda row: (row != base, selection.names[row].casefold()))
+    order = list(selection.names)
+    if not models:
+        order.sort(key=lambda row: (row != base, selection.names[row].casefold()))
     table = Estimates(selection, known, base)
     values = {row: [table.cell(column, row) for column in columns] for row in order}
     if scores and table.not_computed and not any(any(cells) for cells in values.values()):
         raise UsageError(next(iter(table.not_computed)))
     differences = table.differences(columns, order, adjust)
+    best = [_best(column, [values[row][i] for row in order]) for i, column in enumerate(columns)]
     rows = []
     for row in order:
         cells: list[Cell | None] = []
-        for index, column in enumerate(columns):
-            estimate = values[row][index]
+        for index, estimate in enumerate(values[row]):
             if estimate is None:
                 cells.append(None)
                 continue
-            rivals = [v.value for r in order if (v := values[r][index]) and v.value is not None]
-            best = (min if column.lower_is_better else max)(rivals) if rivals else None
-            cells.append(
-                Cell(
-                    estimate,
-                    differences.get((index, row)),
-                    best=len(rivals) > 1 and estimate.value == best,
-                )
-            )
+            is_best = estimate.value is not None and estimate.value == best[index]
+            cells.append(Cell(estimate, differences.get((index, row)), is_best))
         rows.append(BoardRow(selection.names[row], row[0], row[1], tuple(cells)))
     return Board(
         suite,
@@ -111,6 +116,14 @@ def make_board(
         _notes(selection, known),
         adjust,
     )
+
+
+def _best(column: Column, estimates: Sequence[Estimate | None]) -> float | None:
+    """The best value of a column; None where fewer than two models have one."""
+    rivals = [e.value for e in estimates if e is not None and e.value is not None]
+    if len(rivals) < 2:
+        return None
+    return min(rivals) if column.lower_is_better else max(rivals)
 
 
 def _notes(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
@@ -168,21 +181,68 @@ def _made_by_prefixes(selection: Selection) -> dict[str, Task]:
     return tasks
 
 
-def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
-    """The row that others are compared to, by label, name or spec; its float32 one of several.
+def _of_families(selection: Selection, tasks: dict[str, Task], asked: Sequence[str]) -> Selection:
+    """The measures of these tasks and groups alone."""
+    if not asked:
+        return selection
+    groups: dict[str, set[str]] = {}
+    for name in {measure.task for measure in selection.measures}:
+        for family in (name, *(tasks[name].group_names if name in tasks else ())):
+            groups.setdefault(family.casefold(), set()).add(name)
+    names = set[str]()
+    for family in asked:
+        if family.casefold() not in groups:
+            raise registry.unknown("task or group", family, groups, "among these results")
+        names |= groups[family.casefold()]
+    measures = [measure for measure in selection.measures if measure.task in names]
+    cells = {key: entry for key, entry in selection.cells.items() if key[1].task in names}
+    rows = {row for row, _ in cells}
+    return dataclasses.replace(
+        selection,
+        cells=cells,
+        measures=measures,
+        names={row: name for row, name in selection.names.items() if row in rows},
+    )
 
-    Where none is asked for: `clip`, else what most of the fine-tuned models here started from.
-    """
+
+def _of_rows(selection: Selection, rows: Sequence[RowKey]) -> Selection:
+    """These models alone, in this order."""
+    cells = {key: entry for key, entry in selection.cells.items() if key[0] in rows}
+    there = {measure for _, measure in cells}
+    return dataclasses.replace(
+        selection,
+        cells=cells,
+        names={row: selection.names[row] for row in rows},
+        measures=[measure for measure in selection.measures if measure in there],
+    )
+
+
+def _row(selection: Selection, asked: str) -> RowKey:
+    """The row of a label, a name or a spec; its float32 one of several."""
     labels = {label: row for row, label in selection.names.items()}
     if asked in labels:
         return labels[asked]
-    if asked is not None and asked not in selection.aliases:
-        raise registry.unknown("model", asked, {*labels, *selection.aliases}, "on the board")
+    rows = [row for row in selection.aliases.get(asked, ()) if row in selection.names]
+    if not rows:
+        aliases = {
+            name for name, found in selection.aliases.items() if {*found} & {*labels.values()}
+        }
+        raise registry.unknown("model", asked, {*labels, *aliases}, "on the board")
+    return next((row for row in rows if row[1] == "float32"), rows[0])
+
+
+def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
+    """The row that others are compared to.
+
+    Where none is asked for: `clip`, else what most of the fine-tuned models here started from.
+    """
+    if asked is not None:
+        return _row(selection, asked)
     models = {row: entry.result.model for (row, _), entry in selection.cells.items()}
     bases = Counter(model.base for model in models.values() if model.base is not None)
-    for name in [asked] if asked else [BASELINE, *(base for base, _ in bases.most_common())]:
-        if rows := selection.aliases.get(name):
-            return next((row for row in rows if row[1] == "float32"), rows[0])
+    for name in [BASELINE, *(base for base, _ in bases.most_common())]:
+        if any(row in selection.names for row in selection.aliases.get(name, ())):
+            return _row(selection, name)
     return None
 
 

@@ -101,6 +101,16 @@ def leaderboard(
             show_default="none; matching where no word follows",
         ),
     ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models", "-m", help="This model alone, by name or spec; repeatable, in this order."
+        ),
+    ] = None,
+    families: Annotated[
+        list[str] | None,
+        typer.Option("--family", help="This task or group of tasks alone; repeatable."),
+    ] = None,
     adjust: Annotated[
         Adjustment,
         typer.Option(
@@ -130,6 +140,8 @@ def leaderboard(
         scores=score or (),
         reference=reference,
         adjust=adjust.value,
+        models=models or (),
+        families=families or (),
     )
     progress = Progress()
     if form is Format.TABLE and out is None:

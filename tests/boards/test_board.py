@@ -338,3 +338,27 @@ def test_what_is_scored_elsewhere_has_a_column_without_intervals(put: Put, tmp_p
     verdict = shown.partition("other against clip")[2].split("left out")[0]
     assert "sts (mean of 7)" in verdict
     assert "elsewhere" not in verdict
+
+
+def test_some_models_in_their_order_and_some_tasks(put: Put, tmp_path: Path) -> None:
+    for name in ("clip", "a", "b"):
+        for task in (VG, "vg-attribution", "sts12"):
+            put(name, task, 0.3, spec=f"spec:{name}")
+    board = make_board(tmp_path, models=["b", "spec:a", "b"])
+    assert [row.name for row in board.rows] == ["b", "a"]
+    assert board.baseline is None
+    board = make_board(
+        tmp_path, models=["b", "a"], baseline="clip", families=["Compositionality", "STS12"]
+    )
+    assert [row.name for row in board.rows] == ["clip", "b", "a"]
+    assert len(board.columns) == 3
+    board = make_board(tmp_path, families=[VG])
+    assert [c.title for c in board.columns] == ["vg-relation (aro)"]
+    assert [row.name for row in board.rows] == ["clip", "a", "b"]
+    # Fewer differences are shown, and p is adjusted over those.
+    many, few = (make_board(tmp_path, **more) for more in ({}, {"models": ["clip", "a"]}))
+    p = [board.rows[1].cells[0].difference for board in (many, few)]
+    assert p[0].p == p[1].p
+    for asked in ({"models": ["c"]}, {"families": ["sts13"]}):
+        with pytest.raises(UsageError, match="there is no"):
+            make_board(tmp_path, **asked)
