@@ -235,7 +235,7 @@ def legend(board: Board, best: str = "bold") -> str:
             if board.baseline is None
             else f"Signed numbers are paired differences to {board.baseline}."
         )
-        parts += [_HOLDS[board.adjust]] * (board.baseline is not None)
+        parts += [holds(board)] * (board.baseline is not None)
     elsewhere: dict[str, list[str]] = {}
     for column in board.columns:
         if column.scored_by and column.title not in elsewhere.setdefault(column.scored_by, []):
@@ -251,6 +251,11 @@ def legend(board: Board, best: str = "bold") -> str:
     if board.published is not None:
         parts.append(published_notice(board.columns, board.published))
     return " ".join(parts)
+
+
+def holds(board: Board) -> str:
+    """What better and worse on a board hold for."""
+    return _HOLDS[board.adjust]
 
 
 def published_notice(columns: Sequence[Column], rows: Sequence[PublishedRow]) -> str:

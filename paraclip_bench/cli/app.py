@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from paraclip_bench import interrupts, safe_text
 from paraclip_bench.cli import (
+    compare,
     data,
     demo,
     finetune,
@@ -67,6 +68,7 @@ app.command("run", short_help="Measure models on tasks.")(run.run)
 app.command(
     "leaderboard", cls=leaderboard.BareReference, short_help="Compare results in one table."
 )(leaderboard.leaderboard)
+app.command("compare", short_help="Say on which scores models differ, and how.")(compare.compare)
 kept = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 kept.command("show", short_help="List results, or show one whole.")(results.show)
 kept.command("export", short_help="Write results in mteb's format.")(results.export)

@@ -1,0 +1,357 @@
+"""Two models or more, example by example: what differs, how sure that is, and what changed most."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench.boards.board import Board, Cell
+from paraclip_bench.boards.estimates import WORSE, Adjust
+from paraclip_bench.boards.make_board import make_board
+from paraclip_bench.boards.selection import Column, Measure
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.evaluation.plan import choose_source, read_examples
+from paraclip_bench.metrics.correlation import weighted_ranks
+from paraclip_bench.metrics.metric import Columns, as_mean
+from paraclip_bench.results.provenance import examples_sha256
+from paraclip_bench.results.schema import Result
+from paraclip_bench.results.store import read, read_outcomes
+from paraclip_bench.tasks.base import Examples, Task
+from paraclip_bench.tasks.catalog import load_task
+
+# So many first places of a ranking are shown with a changed example.
+_FIRST = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One example that a candidate does better or worse than the baseline.
+
+    baseline, candidate: what it counts for each, such as its average overlap. texts: its texts by
+    field. images: its images' names. found: the first images of each ranking, by model and query.
+    """
+
+    example_id: str
+    baseline: float
+    candidate: float
+    texts: Mapping[str, str]
+    images: tuple[str, ...]
+    found: Mapping[str, Mapping[str, tuple[str, ...]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A candidate against the baseline on one score.
+
+    wins and losses count examples that the candidate does better and worse; None where a score is
+    no sum over examples, or outcomes are missing. counted: what of an example is compared.
+    """
+
+    column: Column
+    model: str
+    baseline: Cell
+    cell: Cell
+    wins: int | None = None
+    losses: int | None = None
+    examples: int | None = None
+    counted: str = ""
+    changes: tuple[Change, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Candidates against a baseline, score by score; notes are sentences on what is missing."""
+
+    board: Board
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...]
+
+
+def compare_models(
+    results: Path,
+    models: Sequence[str],
+    *,
+    suite: str | None = None,
+    families: Sequence[str] = (),
+    scores: Sequence[str] = (),
+    all_scores: bool = False,
+    with_limits: bool = False,
+    adjust: Adjust = "holm",
+    show: int = 0,
+    data_dir: Path | None = None,
+) -> Comparison:
+    """Compare models by name or spec, the first being the baseline.
+
+    families: these tasks or groups alone. scores, all_scores, with_limits, adjust: as `make_board`
+    has them. show: so many examples of each score that changed most, with their texts where the
+    data are at hand: in data_dir, or where the results' data came from. Raises `UsageError` for
+    fewer than two models, a name that is not on the board, or models that share no score.
+    """
+    if len(models) < 2:
+        raise UsageError("give two models or more, the baseline first")
+    board = make_board(
+        results,
+        suite=suite,
+        baseline=models[0],
+        models=models,
+        families=families,
+        scores=scores,
+        all_scores=all_scores,
+        with_limits=with_limits,
+        adjust=adjust,
+    )
+    if len(board.rows) < 2:
+        raise UsageError(f"{' and '.join(models)} are one model on the board; name another")
+    base, notes = board.rows[0], dict[str, None]()
+    files = _Files(results / board.suite)
+    pairs = []
+    for index, column in enumerate(board.columns):
+        for row in board.rows[1:]:
+            cell, other = row.cells[index], base.cells[index]
+            if cell is None or other is None or cell.difference is None:
+                continue
+            pair = Pair(column, row.name, other, cell)
+            if not column.is_group and not column.scored_by:
+                keys = [(r.fingerprint, r.dtype) for r in (base, row)]
+                found = [files.of(column.measures[0], key) for key in keys]
+                if found[0] is not None and found[1] is not None:
+                    pair = _with_examples(pair, found[0], found[1], show, data_dir, notes)
+            pairs.append(pair)
+    if not pairs:
+        raise UsageError(
+            f"{' and '.join(models)} have no result on the same examples; measure them on one task"
+        )
+    return Comparison(board, tuple(pairs), tuple(notes))
+
+
+class _Files:
+    """The results of a suite's folder by what was measured, of which model."""
+
+    def __init__(self, folder: Path) -> None:
+        self._found: dict[tuple[Measure, tuple[str, str]], Path] = {}
+        times: dict[tuple[Measure, tuple[str, str]], str] = {}
+        for path in sorted(folder.glob("*/*.json")):
+            try:
+                result = read(path)
+            except BenchError:  # the board names it
+                continue
+            model = result.model
+            measure = Measure(result.task, result.protocol, result.data.sha256)
+            key = measure, (model.fingerprint or f"unknown:{model.spec}", result.provenance.dtype)
+            if result.provenance.time >= times.get(key, ""):
+                self._found[key], times[key] = path, result.provenance.time
+
+    def of(self, measure: Measure, row: tuple[str, str]) -> Path | None:
+        """The newest result of a model on a measure."""
+        return self._found.get((measure, row))
+
+
+def _with_examples(
+    pair: Pair, base: Path, path: Path, show: int, data_dir: Path | None, notes: dict[str, None]
+) -> Pair:
+    """Count the examples that differ, and name those that differ most."""
+    result = read(path)
+    try:
+        task = load_task(result.task)
+        columns = [read_outcomes(file) for file in (base, path)]
+        values = [_of_examples(task, pair.column.score, each) for each in columns]
+    # Outcomes may be missing, and a plugin's metric may raise anything.
+    except Exception:
+        return pair
+    one, two = values
+    if one is None or two is None or len(one[1]) != len(two[1]):
+        return pair
+    change = two[1] - one[1]
+    gain = -change if pair.column.lower_is_better else change
+    pair = dataclasses.replace(
+        pair,
+        wins=int((gain > 0).sum()),
+        losses=int((gain < 0).sum()),
+        examples=int(np.isfinite(gain).sum()),
+        counted=one[0],
+    )
+    if not show:
+        return pair
+    size = np.nan_to_num(np.abs(change))
+    order = [int(i) for i in np.argsort(-size, kind="stable")[:show] if size[i] > 0]
+    examples = _examples(task, result, data_dir, notes)
+    names = ["baseline", pair.model]
+    changes = [
+        Change(
+            str(columns[1]["example_id"][i]),
+            float(one[1][i]),
+            float(two[1][i]),
+            *_shown(examples, i),
+            {
+                model: {
+                    name.removeprefix("top_"): tuple(map(str, held[name][i][:_FIRST]))
+                    for name in held
+                    if name.startswith("top_")
+                }
+                for model, held in zip(names, columns, strict=True)
+            },
+        )
+        for i in order
+    ]
+    return dataclasses.replace(pair, changes=tuple(changes))
+
+
+def _of_examples(
+    task: Task, score: str, columns: Columns
+) -> tuple[str, npt.NDArray[np.float64]] | None:
+    """What each example adds to a score [n], higher being better, and what that is called.
+
+    NaN for an example that does not count. None where a score cannot be taken apart.
+    """
+    if (mean := as_mean(task.metric(score))) is not None:
+        totals, counts = mean.of_examples(columns)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return score, np.where(counts > 0, totals / counts, np.nan)
+    if "correct" in columns:
+        return "correct", columns["correct"].astype(np.float64)
+    if {"cosine", "gold"} <= columns.keys():
+        ranks = [
+            weighted_ranks(columns[c], np.ones(len(columns[c]))) / len(columns[c])
+            for c in ("cosine", "gold")
+        ]
+        return "rank of cosine - rank of gold", -np.abs(ranks[0] - ranks[1])
+    return None
+
+
+def _examples(
+    task: Task, result: Result, data_dir: Path | None, notes: dict[str, None]
+) -> Examples | None:
+    """The examples of a result, where they can be had and are the same."""
+    folder = Path(result.data.id.rpartition(":")[0])
+    if data_dir is None and result.data.source == "folder":
+        data_dir = folder
+    try:
+        source = choose_source(result.suite, data_dir)
+        examples = read_examples(task, source, result.protocol, result.limit)
+        if examples_sha256(examples) == result.data.sha256:
+            return examples
+        why = "the data there are others than were measured"
+    except BenchError as error:
+        why = str(error)
+    notes[f"{result.task}: texts are not shown ({why}); --data-dir says where its data are"] = None
+    return None
+
+
+def _shown(examples: Examples | None, index: int) -> tuple[dict[str, str], tuple[str, ...]]:
+    """An example's texts by field, and its images' names."""
+    if examples is None:
+        return {}, ()
+    row: Any = examples.rows[index]
+    fields: dict[str, Any] = (
+        dict(row)
+        if isinstance(row, Mapping)
+        else {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+    )
+    texts = {name: value for name, value in fields.items() if isinstance(value, str) and value}
+    texts |= {
+        f"{name} {i + 1}": text
+        for name, value in fields.items()
+        if isinstance(value, list | tuple)
+        for i, text in enumerate(value)
+        if isinstance(text, str)
+    }
+    texts.pop("id", None)
+    images = [value.id for value in fields.values() if isinstance(value, ImageRef)]
+    target = fields.get("target")
+    if isinstance(target, int) and 0 <= target < len(examples.shared):
+        shared = examples.shared[target]
+        images += [shared.id] if isinstance(shared, ImageRef) else []
+    return texts, tuple(images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """`--fail-if-worse TASK[:SCORE][=MARGIN]`: margin as a fraction, None without one."""
+
+    text: str
+    task: str
+    score: str | None
+    margin: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> Gate:
+        """Read one; `UsageError` where it makes no sense."""
+        found = re.fullmatch(r"([^:=]*)(?::(.*?))?(?:=([^()=]*))?", text, re.DOTALL)
+        # A score may have an = in brackets: rbo(p=0.5)@10.
+        task, score, margin = found.groups() if found else ("", None, None)
+        points = None
+        if margin is not None:
+            try:
+                points = float(margin)
+            except ValueError:
+                points = -1.0
+            if not 0 <= points < 100:
+                raise UsageError(
+                    f"--fail-if-worse {text}: the margin {margin!r} is no number of points of 0 or "
+                    "more, such as vg-relation=0.5"
+                )
+        if not task:
+            raise UsageError(f"--fail-if-worse {text} names no task, such as vg-relation=0.5")
+        return cls(text, task, score or None, None if points is None else points / 100)
+
+    def failures(self, comparison: Comparison) -> list[str]:
+        """A sentence for each way in which the first candidate is worse; none where it passes.
+
+        `UsageError` where the comparison has no such score, or cannot test it.
+        """
+        first = comparison.board.rows[1].name
+        found = [
+            pair
+            for pair in comparison.pairs
+            if pair.model == first
+            and self.task.casefold() in _names_of(pair.column)
+            and self.score in (None, pair.column.score)
+        ]
+        if not found:
+            pairs = comparison.pairs
+            known = sorted({f"{p.column.measures[0].task}:{p.column.score}" for p in pairs})
+            raise UsageError(
+                f"--fail-if-worse {self.text}: {first} and {comparison.board.baseline} have no "
+                f"such score in common; known: {', '.join(known)}"
+            )
+        return [said for pair in found if (said := self._failure(pair, comparison))]
+
+    def _failure(self, pair: Pair, comparison: Comparison) -> str | None:
+        change = pair.cell.difference
+        title = f"{pair.column.title} {pair.column.score}"
+        if change is None or change.value is None or not change.verdict:
+            raise UsageError(
+                f"--fail-if-worse {self.text}: {title} cannot be tested, because there are too few "
+                "examples or no outcomes"
+            )
+        sign = -1 if pair.column.lower_is_better else 1
+        ends = [sign * end for end in (change.low, change.high) if end is not None]
+        if self.margin is None:
+            is_worse = change.verdict == WORSE
+        else:
+            # Without an interval all examples say the same: the value itself.
+            is_worse = max(ends or [sign * change.value]) < -self.margin
+        if not is_worse:
+            return None
+        interval = ""
+        if change.low is not None and change.high is not None:
+            interval = f" [{100 * change.low:.1f}, {100 * change.high:.1f}]"
+        margin = "" if self.margin is None else f", beyond the margin of {100 * self.margin:g}"
+        return (
+            f"{pair.model} is worse than {comparison.board.baseline} on {title}: "
+            f"{100 * change.value:+.1f}{interval} points{margin}"
+        )
+
+
+def _names_of(column: Column) -> set[str]:
+    """What a gate may call a column: its task, or the group that it is the mean of."""
+    if column.is_group:
+        return {column.title.partition(" (")[0].casefold()}
+    return {column.measures[0].task.casefold(), column.title.casefold()}

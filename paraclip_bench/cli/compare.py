@@ -1,0 +1,171 @@
+"""`paraclip-bench compare`: two models or more, score by score and example by example."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paraclip_bench import safe_text
+from paraclip_bench.cli.leaderboard import Adjustment
+from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption, table
+from paraclip_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from paraclip_bench.boards.compare_models import Change, Comparison, Pair
+
+
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(help="Models by name or spec; the others are compared to the first."),
+    ],
+    suite: SuiteOption = None,
+    families: Annotated[
+        list[str] | None,
+        typer.Option("--task", "-t", help="This task or group alone; repeatable."),
+    ] = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option("--score", help="This score alone, of every task that has it; repeatable."),
+    ] = None,
+    all_scores: Annotated[
+        bool, typer.Option("--all", help="Every score of every task, not only the main ones.")
+    ] = False,
+    show: Annotated[
+        int, typer.Option("--show", min=0, help="So many examples of each score that changed most.")
+    ] = 0,
+    fail_if_worse: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if-worse",
+            metavar="TASK[:SCORE][=MARGIN]",
+            help="Exit 1 where the second model is worse on this task than the first, or with "
+            "MARGIN, where it is worse by more than so many points; repeatable.",
+        ),
+    ] = None,
+    adjust: Annotated[
+        Adjustment,
+        typer.Option("--adjust", help="What better and worse hold for; see leaderboard."),
+    ] = Adjustment.HOLM,
+    with_limits: Annotated[
+        bool, typer.Option("--with-limits", help="Also results made with --limit.")
+    ] = False,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir",
+            help="Where the texts of examples are.",
+            show_default="where the results' data came from",
+        ),
+    ] = None,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Say on which scores models differ, how sure that is, and which examples changed."""
+    from paraclip_bench.boards.compare_models import Gate, compare_models
+    from paraclip_bench.progress import Progress
+    from paraclip_bench.workspace import Workspace
+
+    gates = [Gate.parse(text) for text in fail_if_worse or ()]
+    found = compare_models(
+        Workspace(workspace).results,
+        models,
+        suite=suite,
+        families=families or (),
+        scores=score or (),
+        all_scores=all_scores,
+        with_limits=with_limits,
+        adjust=adjust.value,
+        show=show,
+        data_dir=data_dir,
+    )
+    typer.echo(json.dumps(as_data(found), indent=1) if as_json else text(found))
+    progress = Progress()
+    for note in found.notes:
+        progress.say(f"note: {note}")
+    if failures := [said for gate in gates for said in gate.failures(found)]:
+        raise BenchError("; ".join(failures))
+
+
+def text(found: Comparison) -> str:
+    """The comparison as tables, scores x 100."""
+    from paraclip_bench.boards.board import difference, holds, percent, verdict
+
+    board = found.board
+    others = [row.name for row in board.rows[1:]]
+    lines = [f"{', '.join(others)} against {board.baseline}, suite {board.suite}", ""]
+    rows = []
+    for pair in found.pairs:
+        change = pair.cell.difference
+        assert change is not None
+        adjusted = "" if change.adjusted is None else f"{change.adjusted:.2g}"
+        counts = "" if pair.wins is None else f"{pair.wins:,} / {pair.losses:,}"
+        rows.append(
+            {
+                "task": pair.column.title,
+                "score": pair.column.score,
+                **({"model": pair.model} if len(others) > 1 else {}),
+                "baseline": percent(pair.baseline.estimate.value),
+                "candidate": percent(pair.cell.estimate.value),
+                "difference": difference(pair.cell),
+                "p": adjusted,
+                "verdict": change.verdict or "no test",
+                "better / worse": counts,
+            }
+        )
+    lines += [table(rows), ""]
+    lines += [f"Scores x 100, differences with 95% intervals. {holds(board)}"]
+    lines += verdict(board)
+    for pair in found.pairs:
+        if pair.changes:
+            title = f"{pair.column.title} {pair.column.score}, {pair.model}"
+            lines += ["", f"{title}: examples that changed most ({pair.counted})"]
+            lines += [line for change in pair.changes for line in _example(change, pair)]
+    return "\n".join(safe_text.line(line) if "\n" not in line else line for line in lines)
+
+
+def _example(change: Change, pair: Pair) -> list[str]:
+    """Lines on one example."""
+    lines = [f"  {change.example_id}: {change.baseline:.3f} -> {change.candidate:.3f}"]
+    lines += [f"    {name}: {value}" for name, value in change.texts.items()]
+    if change.images:
+        lines.append(f"    image: {', '.join(change.images)}")
+    for model, rankings in change.found.items():
+        for name, first in rankings.items():
+            who = pair.model if model == pair.model else "baseline"
+            lines.append(f"    {who} finds for the {name}: {', '.join(first)}")
+    return lines
+
+
+def as_data(found: Comparison) -> dict[str, Any]:
+    """The comparison as data, scores as fractions."""
+    board = found.board
+    return {
+        "suite": board.suite,
+        "baseline": board.baseline,
+        "models": [row.name for row in board.rows[1:]],
+        "adjust": board.adjust,
+        "scores": [
+            {
+                "task": pair.column.title,
+                "score": pair.column.score,
+                "lower_is_better": pair.column.lower_is_better,
+                "model": pair.model,
+                "baseline": dataclasses.asdict(pair.baseline.estimate),
+                "candidate": dataclasses.asdict(pair.cell.estimate),
+                "difference": pair.cell.difference and dataclasses.asdict(pair.cell.difference),
+                "wins": pair.wins,
+                "losses": pair.losses,
+                "examples": pair.examples,
+                "counted": pair.counted,
+                "changes": [dataclasses.asdict(change) for change in pair.changes],
+            }
+            for pair in found.pairs
+        ],
+        "notes": list(found.notes),
+        "left_out": list(board.left_out),
+    }

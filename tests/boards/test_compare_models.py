@@ -1,0 +1,186 @@
+"""compare: wins, losses and changes by hand, gates, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paraclip_bench.boards.compare_models import Gate, compare_models
+from paraclip_bench.cli.app import main
+from paraclip_bench.cli.compare import text
+from paraclip_bench.errors import UsageError
+from paraclip_bench.results.store import outcomes_path
+
+Put = Callable[..., Path]
+VG, PR, STS = "vg-relation", "paraphrased-retrieval", "sts12"
+
+
+def test_wins_and_losses_are_counted_by_example(
+    put: Put, tmp_path: Path, made: Callable[..., Any]
+) -> None:
+    rng = np.random.default_rng(0)
+    columns = [made(VG, 0.5) for _ in range(2)]
+    columns[1]["correct"] = columns[1]["correct"] ^ (rng.random(60) < 0.4)
+    for name, held in zip(("old", "new"), columns, strict=True):
+        put(name, VG, 0.5, columns=held)
+    found = compare_models(tmp_path, ["old", "new"], show=100)
+    (pair,) = found.pairs
+    one, two = (held["correct"] for held in columns)
+    assert (pair.wins, pair.losses, pair.examples) == (
+        int((two & ~one).sum()),
+        int((one & ~two).sum()),
+        60,
+    )
+    assert found.board.baseline == "old"
+    changed = {change.example_id: (change.baseline, change.candidate) for change in pair.changes}
+    assert changed == {
+        str(i): (float(one[i]), float(two[i])) for i in range(60) if one[i] != two[i]
+    }
+    # The data are not at hand: named once, and the numbers stand.
+    (note,) = found.notes
+    assert "texts are not shown" in note
+    assert not pair.changes[0].texts
+    turned = compare_models(tmp_path, ["new", "old"]).pairs[0]
+    assert (turned.wins, turned.losses) == (pair.losses, pair.wins)
+
+
+def test_fewer_ties_are_a_win(put: Put, tmp_path: Path) -> None:
+    put("old", VG, 0.2)  # every tenth is a tie
+    put("new", VG, 0.9)
+    (pair,) = compare_models(tmp_path, ["old", "new"], scores=["tie_rate"]).pairs
+    assert (pair.wins, pair.losses) == (6, 0)
+    assert pair.cell.difference is not None
+    assert pair.cell.difference.value == pytest.approx(-0.1)
+
+
+def test_of_a_correlation_the_gap_of_ranks_is_compared(
+    put: Put, tmp_path: Path, made: Callable[..., Any]
+) -> None:
+    gold = np.arange(60.0) / 12
+    base = {**made(STS, 0.5), "gold": gold, "cosine": (gold * 0.1).astype(np.float32)}
+    worse = {**base, "cosine": base["cosine"].copy()}
+    worse["cosine"][[3, 50]] = worse["cosine"][[50, 3]]
+    put("old", STS, 0.5, columns=base)
+    put("new", STS, 0.5, columns=worse)
+    (pair,) = compare_models(tmp_path, ["old", "new"], show=5).pairs
+    assert (pair.wins, pair.losses) == (0, 2)
+    assert [change.example_id for change in pair.changes] == ["3", "50"]
+    assert pair.changes[0].candidate == pytest.approx(-47 / 60)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("vg-relation", ("vg-relation", None, None)),
+        ("sts=0.5", ("sts", None, 0.005)),
+        ("paraphrased-retrieval:recall@1/query=1", (PR, "recall@1/query", 0.01)),
+        ("paraphrased-retrieval:rbo(p=0.5)@5", (PR, "rbo(p=0.5)@5", None)),
+        ("paraphrased-retrieval:rbo(p=0.5)@5=2", (PR, "rbo(p=0.5)@5", 0.02)),
+    ],
+)
+def test_gates_are_read(text: str, parts: tuple[Any, ...]) -> None:
+    gate = Gate.parse(text)
+    assert (gate.task, gate.score, gate.margin) == parts
+
+
+@pytest.mark.parametrize(
+    "text", ["", "=1", ":ao@10", "sts=", "sts=x", "sts=-1", "sts=nan", "sts=100"]
+)
+def test_gates_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--fail-if-worse"):
+        Gate.parse(text)
+
+
+def test_a_gate_follows_the_verdict_or_the_margin(put: Put, tmp_path: Path) -> None:
+    for name, skill in {"old": 0.5, "new": 0.2, "same": 0.5}.items():
+        put(name, VG, skill)
+    worse = compare_models(tmp_path, ["old", "new", "same"])
+    change = worse.pairs[0].cell.difference
+    assert change is not None
+    assert change.verdict == "worse"
+    assert change.high is not None
+    (said,) = Gate.parse("VG-relation").failures(worse)
+    assert said.startswith("new is worse than old on vg-relation (aro) accuracy: -")
+    points = -100 * change.high
+    assert Gate.parse(f"vg-relation:accuracy={points - 0.01:.4f}").failures(worse)
+    assert not Gate.parse(f"vg-relation={points + 0.01:.4f}").failures(worse)
+    # The second model is the candidate, whoever else is there.
+    better = compare_models(tmp_path, ["new", "old", "same"])
+    assert not Gate.parse("vg-relation").failures(better)
+    with pytest.raises(UsageError, match=r"no such score in common; known: vg-relation:accuracy"):
+        Gate.parse("vg-attribution").failures(better)
+
+
+def test_more_of_what_should_be_less_is_worse(put: Put, tmp_path: Path) -> None:
+    put("old", VG, 0.9)
+    put("new", VG, 0.2)
+    found = compare_models(tmp_path, ["old", "new"], scores=["tie_rate"], adjust="none")
+    change = found.pairs[0].cell.difference
+    assert change is not None
+    assert change.value == pytest.approx(0.1)
+    assert bool(Gate.parse("vg-relation:tie_rate").failures(found)) is (change.verdict == "worse")
+    assert change.low is not None
+    assert bool(Gate.parse("vg-relation=0").failures(found)) is (change.low > 0)
+
+
+def test_what_cannot_be_tested_does_not_pass_a_gate(put: Put, tmp_path: Path) -> None:
+    put("old", VG, 0.5)
+    outcomes_path(put("new", VG, 0.2)).unlink()
+    found = compare_models(tmp_path, ["old", "new"])
+    assert found.pairs[0].wins is None
+    assert "no test" in text(found)
+    with pytest.raises(UsageError, match="cannot be tested"):
+        Gate.parse("vg-relation").failures(found)
+
+
+def test_models_that_cannot_be_compared_are_refused(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.5, spec="spec:a")
+    put("b", STS, 0.5)
+    for models, said in (
+        (["a"], "two models or more"),
+        (["a", "spec:a"], "one model"),
+        (["a", "c"], "there is no model 'c'"),
+        (["a", "b"], "no result on the same examples"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            compare_models(tmp_path, models)
+
+
+@pytest.fixture
+def workspace(put: Put, tmp_path: Path) -> Path:
+    for name, skill in {"old": 0.5, "new": 0.2}.items():
+        put(name, VG, skill)
+        put(name, PR, 1 - skill)
+    shutil.copytree(tmp_path / "paper", tmp_path / "w/results/paper")
+    return tmp_path / "w"
+
+
+def test_the_command_prints_data_and_fails_by_its_gate(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["compare", "old", "new", "--workspace", str(workspace)]
+    for more, code in ((["--json"], 0), (["--fail-if-worse", VG], 1), (["--show", "2"], 0)):
+        monkeypatch.setattr("sys.argv", ["paraclip-bench", *line, *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        said = capsys.readouterr()
+        if more == ["--json"]:
+            data = json.loads(said.out)
+            scores = {(s["task"], s["score"]): s for s in data["scores"]}
+            change = scores["vg-relation (aro)", "accuracy"]["difference"]
+            assert change["verdict"] == "worse"
+            assert change["low"] < change["value"] < change["high"] < 0
+            assert change["p"] <= change["adjusted"] < 0.05
+            assert change["smallest"] > 0
+        elif code:
+            assert said.err.startswith("error: new is worse than old on vg-relation (aro) accuracy")
+            assert "worse" in said.out
+        else:
+            assert "examples that changed most" in said.out
