@@ -1,4 +1,4 @@
-"""Text for where it is shown: foreign text made safe for a terminal, Markdown, HTML, CSV.
+"""Foreign text made safe for where it is shown: a terminal, Markdown, HTML, CSV, LaTeX.
 
 Names, captions, file names and what a service says are foreign. JSON needs none of this: `json`
 escapes what it writes.
@@ -91,6 +91,33 @@ def code_span(text: str) -> str:
 def html(text: str) -> str:
     """Text for HTML, in an element or a quoted attribute."""
     return escape(line(text), quote=True)
+
+
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "-": "{-}",
+}
+
+
+def latex(text: str) -> str:
+    """Text that LaTeX shows as it is, whatever engine: no command; `?` for what is beyond Latin-1.
+
+    Ligatures of hyphens are taken apart.
+    """
+    shown = "".join(c if ord(c) < 256 else _plain(c) for c in line(text))
+    return "".join(_LATEX.get(character, character) for character in shown)
+
+
+def _plain(character: str) -> str:
+    plain = unicodedata.normalize("NFKD", character).encode("latin-1", "ignore").decode("latin-1")
+    return plain or "?"
 
 
 def csv_cell(text: str) -> str:

@@ -34,21 +34,26 @@ _REMARKS = 6
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A value with its interval, and the difference to the baseline with its own."""
+    """A value with its interval, and the difference to the baseline with its own.
+
+    best: the best value of its column; tied: cannot be told from it.
+    """
 
     estimate: Estimate
     difference: Difference | None
     best: bool
+    tied: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class BoardRow:
-    """A model in one precision."""
+    """A model in one precision. rank: its mean rank over all columns, where it has them all."""
 
     name: str
     fingerprint: str
     dtype: str
     cells: tuple[Cell | None, ...]
+    rank: Estimate | None = None
 
 
 @dataclasses.dataclass(frozen=True)

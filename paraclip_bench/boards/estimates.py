@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from paraclip_bench.boards.selection import (
     Column,
@@ -21,7 +22,13 @@ from paraclip_bench.boards.selection import (
     can_compute,
 )
 from paraclip_bench.errors import DataError, reason_of
-from paraclip_bench.metrics.comparison_tests import hochberg, holm, paired, smallest_difference
+from paraclip_bench.metrics.comparison_tests import (
+    Pair,
+    hochberg,
+    holm,
+    paired,
+    smallest_difference,
+)
 from paraclip_bench.metrics.inference import (
     ANY,
     Contributions,
@@ -171,6 +178,61 @@ class Estimates:
             )
         return found
 
+    def ties(
+        self, columns: Sequence[Column], rows: Sequence[RowKey], best: Sequence[RowKey | None]
+    ) -> set[tuple[int, RowKey]]:
+        """By index of a column and row: those that cannot be told from the column's best.
+
+        Holm over all of these pairs at 0.05: a row that is not here is clearly worse.
+        """
+        keys, pairs = list[tuple[int, RowKey]](), list[Pair]()
+        for index, column in enumerate(columns):
+            leader = best[index]
+            parts = None if leader is None else self.contributions(column, leader)
+            if leader is None or parts is None:
+                continue
+            for row in rows:
+                other = self.contributions(column, row)
+                if row != leader and other is not None and other.digest == parts.digest:
+                    keys.append((index, row))
+                    pairs.append(((other,), (parts,)))
+        adjusted = holm(paired(pairs))
+        return {key for key, p in zip(keys, adjusted, strict=True) if p >= ALPHA}
+
+    def ranks(
+        self, columns: Sequence[Column], rows: Sequence[RowKey], draws: int = 1000
+    ) -> dict[RowKey, Estimate]:
+        """Mean rank over columns (1 = best), with its interval, of rows that have all of them.
+
+        Ranks are no smooth function of scores, so their interval is by draws: blocks of clusters
+        get normal weights, the same ones for all models and for all scores of one set (the
+        multiplier bootstrap, van der Vaart & Wellner 1996, section 2.9).
+        """
+        found = {row: [self.contributions(c, row) for c in columns] for row in rows}
+        whole = [row for row in rows if columns and all(found[row])]
+        if len(whole) < 2:
+            return {}
+        weights = dict[str, npt.NDArray[np.float64]]()
+        total = np.zeros((len(whole), draws + 1))
+        for index, column in enumerate(columns):
+            parts = [each for row in whole if (each := found[row][index]) is not None]
+            if len({each.digest for each in parts}) > 1:
+                return {}
+            deviations = np.stack([each.deviations for each in parts])
+            g, digest = deviations.shape[1], parts[0].digest
+            if digest not in weights:
+                rng = np.random.default_rng(int.from_bytes(digest.encode()[:8], "big"))
+                weights[digest] = rng.normal(size=(g, draws)) * np.sqrt(g / (g - 1))
+            values = np.array([each.value for each in parts])[:, None]
+            scores = np.hstack([values, values + deviations @ weights[digest]])
+            total += _ranks(scores if column.lower_is_better else -scores)
+        mean = total / len(columns)
+        low, high = np.quantile(mean[:, 1:], [0.025, 0.975], axis=1)
+        return {
+            row: Estimate(float(mean[i, 0]), float(low[i]), float(high[i]), "multiplier bootstrap")
+            for i, row in enumerate(whole)
+        }
+
     def _value(self, column: Column, row: RowKey) -> tuple[float | None, Contributions | None]:
         found = self.cell(column, row)
         value = None if found is None else found.value
@@ -253,6 +315,13 @@ class Estimates:
             said = f"{entry.shown}: {score} cannot be computed from the outcomes"
             self.not_computed[f"{said} ({reason_of(error)})"] = None
         return None, None
+
+
+def _ranks(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Ranks [m, r] of scores [m, r] within each draw, 1 the lowest; equal ones share their mean."""
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(scores, axis=0))
 
 
 def too_shallow(result: Result, error: TooShallow) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import json
 
 from paraclip_bench import safe_text
-from paraclip_bench.boards.board import Board, bounds, difference, legend, percent, verdict
+from paraclip_bench.boards.board import Board, bounds, difference, holds, legend, percent, verdict
+from paraclip_bench.boards.estimates import BETTER, WORSE
 
 
 def markdown(board: Board) -> str:
@@ -95,6 +97,54 @@ def as_csv(board: Board) -> str:
             fields += ["" if number is None else number.value, "", "", "", "", ""]
         writer.writerow([*fields, f"{published.source} @ {published.commit}"])
     return buffer.getvalue()
+
+
+def latex(board: Board, *, precision: int = 1, caption: str | None = None) -> str:
+    """A table of LaTeX for the booktabs package, scores x 100 with `precision` decimals.
+
+    Bold is the best of a column; underlined is what cannot be told from it. A star and a dagger
+    mark what is better and worse than the baseline.
+    """
+    marks = {BETTER: r"\textsuperscript{*}", WORSE: r"\textsuperscript{\dag}"}
+    titles = [column.title for column in board.columns]
+    place, rules, heads = 2, list[str](), list[str]()
+    for title, same in itertools.groupby(titles):
+        count = len(list(same))
+        heads.append(rf"\multicolumn{{{count}}}{{c}}{{{safe_text.latex(title)}}}")
+        rules.append(rf"\cmidrule(lr){{{place}-{place + count - 1}}}")
+        place += count
+    scores = [safe_text.latex(column.score) for column in board.columns]
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\begin{{tabular}}{{l{'r' * len(board.columns)}}}",
+        r"\toprule",
+        " & ".join(["", *heads]) + r" \\",
+        " ".join(rules),
+        " & ".join(["model", *scores]) + r" \\",
+        r"\midrule",
+    ]
+    for row in board.rows:
+        shown = [safe_text.latex(row.name)]
+        for cell in row.cells:
+            if cell is None or cell.estimate.value is None:
+                shown.append("--")
+                continue
+            value = f"{100 * cell.estimate.value:.{precision}f}"
+            if cell.best or cell.tied:
+                value = rf"\{'textbf' if cell.best else 'underline'}{{{value}}}"
+            verdict = cell.difference.verdict if cell.difference else ""
+            shown.append(value + marks.get(verdict, ""))
+        lines.append(" & ".join(shown) + r" \\")
+    about = ["Scores x 100. Bold: best of a column; underlined: cannot be told from it."]
+    text = "" if caption is None else safe_text.latex(caption) + " "
+    text += safe_text.latex(" ".join(about))
+    if board.baseline is not None:
+        name = safe_text.latex(board.baseline)
+        text += rf" *: better than {name}; \dag: worse. {safe_text.latex(holds(board))}"
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{text}}}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
 
 
 def as_json(board: Board) -> str:

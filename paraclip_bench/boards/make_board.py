@@ -94,6 +94,12 @@ def make_board(
         raise UsageError(next(iter(table.not_computed)))
     differences = table.differences(columns, order, adjust)
     best = [_best(column, [values[row][i] for row in order]) for i, column in enumerate(columns)]
+    leaders = [
+        None if value is None else next(r for r in order if _value(values[r][i]) == value)
+        for i, value in enumerate(best)
+    ]
+    ties = table.ties(columns, order, leaders)
+    ranks = table.ranks(columns, order)
     rows = []
     for row in order:
         cells: list[Cell | None] = []
@@ -102,8 +108,9 @@ def make_board(
                 cells.append(None)
                 continue
             is_best = estimate.value is not None and estimate.value == best[index]
-            cells.append(Cell(estimate, differences.get((index, row)), is_best))
-        rows.append(BoardRow(selection.names[row], row[0], row[1], tuple(cells)))
+            is_tied = not is_best and (index, row) in ties
+            cells.append(Cell(estimate, differences.get((index, row)), is_best, is_tied))
+        rows.append(BoardRow(selection.names[row], *row, tuple(cells), ranks.get(row)))
     return Board(
         suite,
         tuple(sorted({entry.result.data.source for entry in selection.cells.values()})),
@@ -116,6 +123,10 @@ def make_board(
         _notes(selection, known),
         adjust,
     )
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.value
 
 
 def _best(column: Column, estimates: Sequence[Estimate | None]) -> float | None:
