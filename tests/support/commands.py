@@ -79,7 +79,7 @@ def same_checkpoint(one: Path, two: Path) -> list[str]:
 def same_demo(one: Path, two: Path) -> list[str]:
     """Results, and every checkpoint."""
     found = differences(one / "results", two / "results")
-    for folder in sorted((one / "checkpoints").iterdir()):
+    for folder in sorted((one / "checkpoints").glob("[!.]*")):
         found += same_checkpoint(folder, two / "checkpoints" / folder.name)
     return found
 
