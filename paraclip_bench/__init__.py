@@ -19,7 +19,15 @@ if TYPE_CHECKING:
         paraphrase,
     )
 
-__all__ = ["evaluate", "finetune", "leaderboard", "load_model", "load_task", "paraphrase"]
+__all__ = [
+    "compare",
+    "evaluate",
+    "finetune",
+    "leaderboard",
+    "load_model",
+    "load_task",
+    "paraphrase",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from paraclip_bench.workspace import Workspace
 
 if TYPE_CHECKING:
     from paraclip_bench.boards.board import Board
+    from paraclip_bench.boards.compare_models import Comparison
     from paraclip_bench.evaluation.run import RunReport
     from paraclip_bench.models.adapter import Model
     from paraclip_bench.paraphrasing.service import EmbeddedService
@@ -175,6 +176,9 @@ def leaderboard(
     adjust: Literal["holm", "bh", "none"] = "holm",
     models: Sequence[str] = (),
     families: Sequence[str] = (),
+    sort: str | None = None,
+    precision: int = 1,
+    caption: str | None = None,
     workspace: str | Path = ".",
 ) -> Board:
     """The board of a workspace; print(board) shows it as the command does.
@@ -184,7 +188,8 @@ def leaderboard(
     (`board.published`): "matching" for those of the measured models, "all" for every one that is of
     a column. `tasks` are tasks of yours that are not entry points. `adjust`: what better and worse
     hold for, all differences together, all but 5% of those called so, or each alone. `models` and
-    `families` (tasks or groups) are those shown, where not all are.
+    `families` (tasks or groups) are those shown, where not all are. `sort` is "name", "rank" or a
+    task's name, the best first. `precision` and `caption` are of the tables.
     """
     from paraclip_bench.boards.make_board import make_board
 
@@ -200,6 +205,43 @@ def leaderboard(
         adjust=adjust,
         models=models,
         families=families,
+        sort=sort,
+        precision=precision,
+        caption=caption,
+    )
+
+
+def compare(
+    *models: str,
+    suite: str | None = None,
+    families: Sequence[str] = (),
+    scores: str | Sequence[str] = (),
+    all_scores: bool = False,
+    with_limits: bool = False,
+    adjust: Literal["holm", "bh", "none"] = "holm",
+    show: int = 0,
+    data_dir: str | Path | None = None,
+    workspace: str | Path = ".",
+) -> Comparison:
+    """Models by name or spec against the first of them, score by score.
+
+    `pairs` of the comparison have the difference with its interval and verdict, wins and losses,
+    and the `show` examples that changed most, with their texts where the data are at hand: in
+    `data_dir`, or where the results' data came from. The other options are those of `leaderboard`.
+    """
+    from paraclip_bench.boards.compare_models import compare_models
+
+    return compare_models(
+        Workspace(Path(workspace)).results,
+        models,
+        suite=suite,
+        families=families,
+        scores=(scores,) if isinstance(scores, str) else tuple(scores),
+        all_scores=all_scores,
+        with_limits=with_limits,
+        adjust=adjust,
+        show=show,
+        data_dir=None if data_dir is None else Path(data_dir),
     )
 
 

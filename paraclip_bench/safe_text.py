@@ -100,24 +100,29 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"{\char34}",
     "`": r"\textasciigrave{}",
     "-": "{-}",
 }
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX shows as it is, whatever engine: no command; `?` for what is beyond Latin-1.
+    """Text that LaTeX shows as it is, whatever engine and encoding: no command.
 
-    Ligatures of hyphens are taken apart.
+    Letters of Western Europe stay; of what else there is beyond ASCII `?` stands where nothing in
+    ASCII is the same. Ligatures of hyphens are taken apart.
     """
-    shown = "".join(c if ord(c) < 256 else _plain(c) for c in line(text))
+    shown = "".join(c if c.isascii() or c in _LETTERS else _plain(c) for c in line(text))
     return "".join(_LATEX.get(character, character) for character in shown)
 
 
+# What LaTeX's oldest encoding, OT1, has or can compose.
+_LETTERS = {c for c in map(chr, range(0xC0, 0x100)) if c not in "ÐÞ×ðþ÷"}
+
+
 def _plain(character: str) -> str:
-    plain = unicodedata.normalize("NFKD", character).encode("latin-1", "ignore").decode("latin-1")
-    return plain or "?"
+    found = unicodedata.normalize("NFKD", character)
+    return "".join(c for c in found if c.isascii()) or "?"
 
 
 def csv_cell(text: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.boards.board import Board, Cell
+from paraclip_bench.boards.board import Board
+from paraclip_bench.boards.content import Cell
 from paraclip_bench.boards.estimates import WORSE, Adjust
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.boards.selection import Column, Measure

@@ -1,4 +1,4 @@
-"""A board as Markdown, CSV or JSON: scores x 100 in Markdown, fractions in the others."""
+"""A board as Markdown, LaTeX or HTML, x 100, and as CSV, JSON or a data frame, as fractions."""
 
 from __future__ import annotations
 
@@ -7,31 +7,49 @@ import dataclasses
 import io
 import itertools
 import json
+from typing import TYPE_CHECKING, Any
 
 from paraclip_bench import safe_text
-from paraclip_bench.boards.board import Board, bounds, difference, holds, legend, percent, verdict
+from paraclip_bench.boards.content import (
+    BoardContent,
+    bounds,
+    cells_of,
+    difference,
+    holds,
+    legend,
+    percent,
+    rank,
+    verdict,
+)
 from paraclip_bench.boards.estimates import BETTER, WORSE
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def markdown(board: Board) -> str:
+
+def markdown(board: BoardContent) -> str:
     """A Markdown table with its legend and what was left out."""
-    heads = ["model", *(f"{c.title} {c.score}" for c in board.columns)]
+    heads = ["model", *["mean rank"] * board.ranked]
+    heads += [f"{c.title} {c.score}" for c in board.columns]
     lines = [
         f"### Leaderboard, suite {board.suite}",
         "",
+        *([safe_text.markdown(board.caption), ""] if board.caption else []),
         "| " + " | ".join(safe_text.markdown(head) for head in heads) + " |",
         "|" + "---|" * len(heads),
     ]
     for row in board.rows:
-        shown = [safe_text.markdown(row.name)]
+        shown = [safe_text.markdown(row.name), *[rank(row)] * board.ranked]
         for cell in row.cells:
             if cell is None:
                 shown.append("–")
                 continue
-            value = percent(cell.estimate.value)
-            parts = [f"**{value}**" if cell.best else value, bounds(cell.estimate)]
+            value = percent(cell.estimate.value, board.precision)
+            if cell.best or cell.tied:
+                value = f"**{value}**" if cell.best else f"<ins>{value}</ins>"
+            parts = [value, bounds(cell.estimate, board.precision)]
             text = " ".join(part for part in parts if part)
-            change = difference(cell)
+            change = difference(cell, board.precision)
             shown.append(f"{text}<br>{change}" if change else text)
         lines.append("| " + " | ".join(shown) + " |")
     if board.published:
@@ -47,7 +65,7 @@ def markdown(board: Board) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _published_lines(board: Board) -> list[str]:
+def _published_lines(board: BoardContent) -> list[str]:
     """A Markdown table of the published rows, with the columns that they have numbers for."""
     rows = board.published or ()
     used = [i for i in range(len(board.columns)) if any(row.cells[i] for row in rows)]
@@ -59,12 +77,12 @@ def _published_lines(board: Board) -> list[str]:
     ]
     for row in rows:
         cells = [row.cells[i] for i in used]
-        shown = [percent(cell.value if cell else None) for cell in cells]
+        shown = [percent(cell.value if cell else None, board.precision) for cell in cells]
         lines.append("| " + " | ".join([safe_text.markdown(row.label), *shown]) + " |")
     return lines
 
 
-def as_csv(board: Board) -> str:
+def as_csv(board: BoardContent) -> str:
     """One row a model; per score its value, interval, and difference to the baseline.
 
     Where published rows were asked for, the last column names their source, empty for our own.
@@ -99,8 +117,81 @@ def as_csv(board: Board) -> str:
     return buffer.getvalue()
 
 
-def latex(board: Board, *, precision: int = 1, caption: str | None = None) -> str:
-    """A table of LaTeX for the booktabs package, scores x 100 with `precision` decimals.
+TIDY = (
+    *("suite", "model", "dtype", "fingerprint", "family", "task", "protocol", "column", "score"),
+    *("data_sha256", "lower_is_better", "value", "low", "high", "method", "best", "tied"),
+    *("baseline", "difference", "difference_low", "difference_high", "p", "p_adjusted", "verdict"),
+    *("smallest_difference", "published"),
+)
+"""The columns of the tidy form."""
+
+
+def tidy(board: BoardContent) -> list[dict[str, object]]:
+    """One row a model and score; published rows name their source, which ours leave empty.
+
+    A group's mean has no protocol and no data of its own. Scores are fractions.
+    """
+    rows: list[dict[str, object]] = []
+    about: list[dict[str, object]] = []
+    for column in board.columns:
+        measure = None if column.is_group else column.measures[0]
+        about.append(
+            {
+                "suite": board.suite,
+                "family": column.family,
+                "task": measure.task if measure else column.family,
+                "protocol": measure.protocol if measure else None,
+                "column": column.title,
+                "score": column.score,
+                "data_sha256": measure.sha256 if measure else None,
+                "lower_is_better": column.lower_is_better,
+            }
+        )
+    for row in board.rows:
+        named = {"model": row.name, "dtype": row.dtype, "fingerprint": row.fingerprint}
+        for of_column, cell in zip(about, row.cells, strict=True):
+            if cell is None:
+                continue
+            found = {**of_column, **named, **dataclasses.asdict(cell.estimate)}
+            found |= {"best": cell.best, "tied": cell.tied, "baseline": board.baseline}
+            if (change := cell.difference) is not None:
+                found |= {
+                    "difference": change.value,
+                    "difference_low": change.low,
+                    "difference_high": change.high,
+                    "p": change.p,
+                    "p_adjusted": change.adjusted,
+                    "verdict": change.verdict or None,
+                    "smallest_difference": change.smallest,
+                }
+            rows.append({name: found.get(name) for name in TIDY})
+    for published in board.published or ():
+        source = f"{published.source} @ {published.commit}"
+        for of_column, number in zip(about, published.cells, strict=True):
+            if number is not None:
+                found = {**of_column, "model": published.name, "value": number.value}
+                found |= {"published": source, "data_sha256": None}
+                rows.append({name: found.get(name) for name in TIDY})
+    return rows
+
+
+def tidy_csv(board: BoardContent) -> str:
+    """The tidy form as CSV; what is not known is empty."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, TIDY, lineterminator="\n")
+    writer.writeheader()
+    for row in tidy(board):
+        writer.writerow(
+            {
+                name: safe_text.csv_cell(value) if isinstance(value, str) else value
+                for name, value in row.items()
+            }
+        )
+    return buffer.getvalue()
+
+
+def latex(board: BoardContent) -> str:
+    """A table of LaTeX for the booktabs package, scores x 100.
 
     Bold is the best of a column; underlined is what cannot be told from it. A star and a dagger
     mark what is better and worse than the baseline.
@@ -131,14 +222,15 @@ def latex(board: Board, *, precision: int = 1, caption: str | None = None) -> st
             if cell is None or cell.estimate.value is None:
                 shown.append("--")
                 continue
-            value = f"{100 * cell.estimate.value:.{precision}f}"
+            value = percent(cell.estimate.value, board.precision)
             if cell.best or cell.tied:
                 value = rf"\{'textbf' if cell.best else 'underline'}{{{value}}}"
             verdict = cell.difference.verdict if cell.difference else ""
             shown.append(value + marks.get(verdict, ""))
         lines.append(" & ".join(shown) + r" \\")
     about = ["Scores x 100. Bold: best of a column; underlined: cannot be told from it."]
-    text = "" if caption is None else safe_text.latex(caption) + " "
+    own = (board.caption or "").strip()
+    text = safe_text.latex(own if own.endswith((".", "!", "?")) or not own else f"{own}.") + " "
     text += safe_text.latex(" ".join(about))
     if board.baseline is not None:
         name = safe_text.latex(board.baseline)
@@ -147,9 +239,103 @@ def latex(board: Board, *, precision: int = 1, caption: str | None = None) -> st
     return "\n".join(lines) + "\n"
 
 
-def as_json(board: Board) -> str:
+def as_json(board: BoardContent) -> str:
     """The whole board, scores as fractions."""
     whole = dataclasses.asdict(board)
     for column in whole["columns"]:
         del column["is_computed"]  # how a value was had, which nobody else needs
+    # How it is shown, which has no place among data.
+    del whole["precision"], whole["caption"]
     return json.dumps(whole, indent=1) + "\n"
+
+
+def html_table(board: BoardContent) -> str:
+    """The board as an HTML table, for a notebook: values with intervals, the best in bold."""
+    text = safe_text.html
+    heads = "".join(
+        f"<th colspan={len(list(same))}>{text(title)}</th>"
+        for title, same in itertools.groupby(column.title for column in board.columns)
+    )
+    scores = "".join(f"<th>{text(column.score)}</th>" for column in board.columns)
+    body = []
+    for row in board.rows:
+        cells = [f"<th>{text(row.name)}</th>", *[f"<td>{rank(row)}</td>"] * board.ranked]
+        for cell in row.cells:
+            if cell is None:
+                cells.append("<td>–</td>")
+                continue
+            value = percent(cell.estimate.value, board.precision)
+            if cell.best or cell.tied:
+                value = f"<b>{value}</b>" if cell.best else f"<u>{value}</u>"
+            lines = [f"{value} {bounds(cell.estimate, board.precision)}".strip()]
+            if change := difference(cell, board.precision):
+                assert cell.difference is not None
+                lines.append(f"{change} {cell.difference.verdict}".strip())
+            cells.append(f"<td>{'<br>'.join(lines)}</td>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    caption = board.caption or f"Leaderboard, suite {board.suite}"
+    return (
+        f"<table><caption>{text(caption)}</caption><thead>"
+        f"<tr><th></th>{'<th></th>' * board.ranked}{heads}</tr>"
+        f"<tr><th>model</th>{'<th>mean rank</th>' * board.ranked}{scores}</tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table><p>{text(legend(board))}</p>"
+    )
+
+
+def plot(board: BoardContent) -> Figure:
+    """A forest plot: a row a score, a mark a model, with 95% intervals, x 100.
+
+    Of differences to the baseline where there are any, else of values.
+    """
+    from matplotlib.figure import Figure
+
+    is_apart = any(cell.difference is not None for cell in cells_of(board))
+    models = [
+        row for row in board.rows if not is_apart or any(c and c.difference for c in row.cells)
+    ]
+    height = 1.2 + len(board.columns) * max(0.3, 0.14 * len(models))
+    figure = Figure(figsize=(7, height), layout="constrained")
+    axes: Any = figure.subplots()
+    step = 0.8 / max(len(models), 1)
+    for number, row in enumerate(models):
+        xs, ys, errors = list[float](), list[float](), list[tuple[float, float]]()
+        for place, cell in enumerate(row.cells):
+            found = cell and (cell.difference if is_apart else cell.estimate)
+            if not found or found.value is None:
+                continue
+            low = found.value if found.low is None else found.low
+            high = found.value if found.high is None else found.high
+            xs.append(100 * found.value)
+            ys.append(place - 0.4 + step * (number + 0.5))
+            errors.append((100 * (found.value - low), 100 * (high - found.value)))
+        if xs:
+            sides = list(zip(*errors, strict=True))
+            axes.errorbar(
+                xs,
+                ys,
+                xerr=sides,
+                fmt="o",
+                markersize=4,
+                capsize=2,
+                linewidth=1,
+                label=_no_math(row.name),
+            )
+    axes.set_yticks(
+        range(len(board.columns)),
+        [_no_math(f"{column.title} {column.score}") for column in board.columns],
+    )
+    axes.invert_yaxis()
+    if is_apart:
+        axes.axvline(0, color="grey", linewidth=0.8)
+    name = _no_math(board.baseline or "")
+    axes.set_xlabel(f"difference to {name}, points (95% interval)" if is_apart else "score x 100")
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if models:
+        figure.legend(loc="outside upper center", ncols=min(len(models), 3), fontsize=8)
+    return figure
+
+
+def _no_math(text: str) -> str:
+    """Foreign text for matplotlib, which reads what stands between dollars as a formula."""
+    return safe_text.line(text).replace("$", r"\$")

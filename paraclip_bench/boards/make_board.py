@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeGuard
 
 from paraclip_bench import registry
-from paraclip_bench.boards.board import Board, BoardRow, Cell
+from paraclip_bench.boards.board import Board
+from paraclip_bench.boards.columns import choose_columns, title_of
+from paraclip_bench.boards.content import BoardRow, Cell
 from paraclip_bench.boards.estimates import ADJUST, Adjust, Estimates
 from paraclip_bench.boards.published_rows import check_which, published_rows
 from paraclip_bench.boards.selection import (
     BASELINE,
     Column,
-    Measure,
     RowKey,
     Selection,
     choose_board_suite,
@@ -25,11 +25,9 @@ from paraclip_bench.boards.selection import (
 )
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.metrics.inference import Estimate
-from paraclip_bench.metrics.metric import Metric
-from paraclip_bench.results.schema import Result
 from paraclip_bench.safe_text import counted
-from paraclip_bench.tasks.base import Group, Task, UnknownScore
-from paraclip_bench.tasks.catalog import all_metrics, all_tasks, load_task
+from paraclip_bench.tasks.base import Task
+from paraclip_bench.tasks.catalog import all_tasks, load_task
 
 # So many files are named in a note.
 _NAMED = 3
@@ -48,6 +46,9 @@ def make_board(
     adjust: Adjust = "holm",
     models: Sequence[str] = (),
     families: Sequence[str] = (),
+    sort: str | None = None,
+    precision: int = 1,
+    caption: str | None = None,
 ) -> Board:
     """Build the board of a results folder.
 
@@ -57,8 +58,11 @@ def make_board(
     that has them; one that the results lack is computed from their outcomes. reference: published
     numbers too, "matching" for those of measured models, or "all". tasks: besides the registered
     ones. adjust: how p is adjusted over all differences that are shown. models: these alone, by
-    name or spec, in this order. families: these tasks or groups alone. Raises `UsageError` for an
-    unknown suite, baseline, score, reference, model or family, or where there is nothing to show.
+    name or spec, in this order. families: these tasks or groups alone. sort: the order of the rows:
+    "name", "rank", or TASK[:SCORE], the best first; by default the baseline and then the others by
+    name. precision: decimals of scores x 100. caption: a sentence above the tables. Raises
+    `UsageError` for an unknown suite, baseline, score, reference, model, family or order, or where
+    there is nothing to show.
     """
     if reference is not None:
         check_which(reference)
@@ -80,10 +84,7 @@ def make_board(
         if baseline is not None:
             rows_asked = list(dict.fromkeys([_row(selection, baseline), *rows_asked]))
         selection = _of_rows(selection, rows_asked)
-    if scores:
-        columns = _score_columns(selection, known, scores)
-    else:
-        columns = _columns(selection, known, all_scores)
+    columns = choose_columns(selection, known, scores, all_scores=all_scores)
     base = _baseline(selection, baseline)
     order = list(selection.names)
     if not models:
@@ -100,6 +101,8 @@ def make_board(
     ]
     ties = table.ties(columns, order, leaders)
     ranks = table.ranks(columns, order)
+    if sort is not None:
+        order = _sorted(sort, order, columns, values, selection.names, ranks)
     rows = []
     for row in order:
         cells: list[Cell | None] = []
@@ -122,7 +125,37 @@ def make_board(
         _partial(selection, known),
         _notes(selection, known),
         adjust,
+        precision,
+        caption,
     )
+
+
+def _sorted(
+    sort: str,
+    rows: Sequence[RowKey],
+    columns: Sequence[Column],
+    values: Mapping[RowKey, Sequence[Estimate | None]],
+    names: Mapping[RowKey, str],
+    ranks: Mapping[RowKey, Estimate],
+) -> list[RowKey]:
+    """The rows in an order that is asked for; those without such a value last."""
+    if sort == "name":
+        return sorted(rows, key=lambda row: names[row].casefold())
+    if sort == "rank":
+        keys = {row: _value(ranks.get(row)) for row in rows}
+    else:
+        known: dict[str, int] = {}
+        for index, column in enumerate(columns):
+            tasks = (column.title, column.title.partition(" (")[0], column.measures[0].task)
+            spelled = (f"{task}:{column.score}" for task in tasks)
+            for name in (*tasks[:2], *tasks[2:] * (not column.is_group), *spelled, column.score):
+                known.setdefault(name, index)
+        if sort not in known:
+            raise registry.unknown("order", sort, {"name", "rank", *known}, "of this board")
+        sign = 1 if columns[known[sort]].lower_is_better else -1
+        found = {row: _value(values[row][known[sort]]) for row in rows}
+        keys = {row: None if value is None else sign * value for row, value in found.items()}
+    return sorted(rows, key=lambda row: (keys[row] is None, keys[row] or 0.0))
 
 
 def _value(estimate: Estimate | None) -> float | None:
@@ -176,7 +209,7 @@ def _partial(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
         whole = task.whole_size(measure.protocol) if task else None
         own = entry.is_cut or entry.result.data.source == "demo"
         if whole is not None and entry.result.n != whole and not own:
-            title = _title(selection, measure, task)
+            title = title_of(selection, measure, task)
             found.append(f"{title} ({counted(entry.result.n, 'example')}, not {whole:,})")
     return tuple(found)
 
@@ -255,140 +288,3 @@ def _baseline(selection: Selection, asked: str | None) -> RowKey | None:
         if any(row in selection.names for row in selection.aliases.get(name, ())):
             return _row(selection, name)
     return None
-
-
-def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> list[Column]:
-    groups = _group_columns(selection, tasks)
-    columns = [column for column, _ in groups]
-    # A model without a mean still shows what it has.
-    hidden = {m for column, is_whole in groups for m in column.measures if is_whole}
-    for measure in selection.measures:
-        if measure in hidden and not all_scores:
-            continue
-        result = selection.any_entry(measure).result
-        task = tasks.get(measure.task)
-        board = task.board if task and task.board else (result.main_score,)
-        columns += [
-            Column(
-                _title(selection, measure, task),
-                score,
-                (measure,),
-                lower_is_better=bool(task and task.is_lower_better(score)),
-                scored_by=result.provenance.scored_by,
-            )
-            for score in (result.scores if all_scores else board)
-            if score in result.scores
-        ]
-    return columns
-
-
-def _score_columns(
-    selection: Selection, tasks: dict[str, Task], scores: Sequence[str]
-) -> list[Column]:
-    """A column a measure and score, of the tasks that have it; `UsageError` where none has."""
-    columns = []
-    for name in scores:
-        found, wrong = [], dict[str, None]()
-        for measure in selection.measures:
-            result, task = selection.any_entry(measure).result, tasks.get(measure.task)
-            score = name
-            if name not in result.scores:
-                # Another program's scores are those that it gave.
-                if task is None or result.provenance.scored_by:
-                    continue
-                try:
-                    score = _name_of(task, name)
-                except UnknownScore:
-                    continue
-                except BenchError as error:
-                    wrong[str(error)] = None
-                    continue
-            is_computed = score not in result.scores
-            found.append(
-                Column(
-                    _title(selection, measure, task),
-                    score,
-                    (measure,),
-                    lower_is_better=bool(task and task.is_lower_better(score)),
-                    scored_by=result.provenance.scored_by,
-                    is_computed=is_computed,
-                )
-            )
-        if not found and wrong:
-            raise UsageError(next(iter(wrong)))
-        if not found:
-            known = {score for e in selection.cells.values() for score in e.result.scores}
-            known |= {str(metric) for metric, _ in all_metrics()[0] if metric.tasks}
-            raise registry.unknown("score", name, known, "among these results")
-        columns += found
-    return columns
-
-
-def _name_of(task: Task, name: str) -> str:
-    """A score's name as the task spells it; `UsageError` where the task has no such score."""
-    metric = task.metric(name)
-    return str(metric) if isinstance(metric, Metric) else name
-
-
-def _group_columns(selection: Selection, tasks: dict[str, Task]) -> list[tuple[Column, bool]]:
-    """Means over groups that some model has whole; and whether every model has it whole.
-
-    Only a group that says so has one. A mean is over whole sets that lie in one place (a
-    folder, the hub, the demo world); where two places hold different sets, each has a column of
-    its own.
-    """
-    found: list[tuple[Column, bool]] = []
-    means = {g.name for task in tasks.values() for g in task.groups if _has_mean(g)}
-    for group in sorted(means):
-        members = [task for task in tasks.values() if group in task.group_names]
-        columns: dict[tuple[Measure, ...], tuple[Column, bool]] = {}
-        tags = {}
-        for place, there in _places(selection).items():
-            wanted = [(task.name, task.headline) for task in members]
-            measures = tuple(m for m in selection.measures if m in there and m[:2] in wanted)
-            if len({m[:2] for m in measures}) < len(members) or len(members) < 2:
-                continue
-            # Of several versions in one place, the one that most models were run on.
-            measures = tuple(next(m for m in measures if m[:2] == name) for name in wanted)
-            column = Column(f"{group} (mean of {len(members)})", members[0].main_score, measures)
-            any_row = {row for row, measure in selection.cells if measure in measures}
-            whole = {row for row in any_row if column.entries(selection, row)}
-            if whole:
-                columns[measures] = column, whole == any_row
-                tags[measures] = place.rpartition("/")[2]
-        for measures, (column, is_whole) in columns.items():
-            title = column.title + (f" [{tags[measures]}]" if len(columns) > 1 else "")
-            found.append((dataclasses.replace(column, title=title), is_whole))
-    return found
-
-
-def _has_mean(group: Group | str) -> TypeGuard[Group]:
-    return isinstance(group, Group) and group.has_mean
-
-
-def _places(selection: Selection) -> dict[str, set[Measure]]:
-    """The whole sets that lie in each place."""
-    places: dict[str, set[Measure]] = {}
-    for (_, measure), entry in selection.cells.items():
-        if not entry.is_cut:
-            places.setdefault(_place(entry.result), set()).add(measure)
-    return places
-
-
-def _place(result: Result) -> str:
-    """Where a result's data lie: the hub, or what comes before the file in the data's id."""
-    if result.data.source == "hub":
-        return "hub"
-    return result.data.id.rpartition(":")[0] or result.data.source
-
-
-def _title(selection: Selection, measure: Measure, task: Task | None) -> str:
-    """The task; its protocol and its data where there are several; its limit."""
-    result = selection.any_entry(measure).result
-    # An external program is not asked for the task only to know its protocols.
-    several = len(task.protocols) > 1 if task else not result.provenance.scored_by
-    title = f"{measure.task} ({measure.protocol})" if several else measure.task
-    tags = [f"first {result.limit}"] if selection.any_entry(measure).is_cut else []
-    if sum(other[:2] == measure[:2] for other in selection.measures) > 1:
-        tags += [f"n={result.n}"] * (not tags) + [f"data {measure.sha256[:6]}"]
-    return f"{title} [{', '.join(tags)}]" if tags else title

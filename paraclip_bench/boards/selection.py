@@ -106,11 +106,13 @@ class Column:
 
     scored_by: who gave the scores, where it was another program: there are then no intervals.
     is_computed: whether the score is not in the results, and is computed from their outcomes.
+    family: the group of tasks that it stands with, or its own task.
     """
 
     title: str
     score: str
     measures: tuple[Measure, ...]
+    family: str = ""
     lower_is_better: bool = False
     scored_by: str = ""
     is_computed: bool = False

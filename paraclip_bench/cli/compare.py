@@ -93,7 +93,7 @@ def compare(
 
 def text(found: Comparison) -> str:
     """The comparison as tables, scores x 100."""
-    from paraclip_bench.boards.board import difference, holds, percent, verdict
+    from paraclip_bench.boards.content import difference, holds, percent, verdict
 
     board = found.board
     others = [row.name for row in board.rows[1:]]

@@ -12,8 +12,9 @@ from paraclip_bench.cli.shared import WorkspaceOption
 def demo(workspace: WorkspaceOption = Path()) -> None:
     """Fine-tune, measure clip and paraclip on every task, show the leaderboard. Offline."""
     from paraclip_bench.api import finetune_job
-    from paraclip_bench.boards.board import remarks, show
+    from paraclip_bench.boards.content import remarks
     from paraclip_bench.boards.make_board import make_board
+    from paraclip_bench.boards.terminal import show
     from paraclip_bench.data.hub import go_offline
     from paraclip_bench.evaluation.run import Options, execute, plan_run
     from paraclip_bench.progress import Progress

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from paraclip_bench.cli.shared import JsonOption, OnePath, SuiteOption, WorkspaceOption
+from paraclip_bench.errors import UsageError
 from paraclip_bench.files import ending
 
 
@@ -18,6 +19,7 @@ class Format(StrEnum):
     TABLE = "table"
     MD = "md"
     CSV = "csv"
+    LATEX = "latex"
     JSON = "json"
 
 
@@ -52,6 +54,7 @@ _ENDINGS = {
     ".md": Format.MD,
     ".markdown": Format.MD,
     ".csv": Format.CSV,
+    ".tex": Format.LATEX,
     ".json": Format.JSON,
 }
 
@@ -119,18 +122,39 @@ def leaderboard(
             "those called so (bh), each alone (none).",
         ),
     ] = Adjustment.HOLM,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            metavar="name|rank|TASK[:SCORE]",
+            help="Order of the models, the best first.",
+            show_default="the baseline, then by name",
+        ),
+    ] = None,
+    precision: Annotated[
+        int, typer.Option("--precision", min=0, max=6, help="Decimals of scores x 100.")
+    ] = 1,
+    caption: Annotated[
+        str | None, typer.Option("--caption", help="A sentence of your own for the table.")
+    ] = None,
+    is_tidy: Annotated[
+        bool, typer.Option("--tidy", help="CSV with a row a model and score.")
+    ] = False,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Show one row a model and one column a task's score, with intervals and differences."""
     from paraclip_bench.boards import formats
-    from paraclip_bench.boards.board import remarks, show, text
+    from paraclip_bench.boards.content import remarks
     from paraclip_bench.boards.make_board import make_board
+    from paraclip_bench.boards.terminal import show, text
     from paraclip_bench.files import write_text
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
     form = Format.JSON if as_json else form or _format_of(out)
+    if is_tidy and form is not Format.CSV:
+        raise UsageError("--tidy is a form of CSV; add --format csv, or a name that ends in .csv")
     board = make_board(
         Workspace(workspace).results,
         suite=suite,
@@ -142,6 +166,9 @@ def leaderboard(
         adjust=adjust.value,
         models=models or (),
         families=families or (),
+        sort=sort,
+        precision=precision,
+        caption=caption,
     )
     progress = Progress()
     if form is Format.TABLE and out is None:
@@ -150,7 +177,8 @@ def leaderboard(
         writers = {
             Format.TABLE: text,
             Format.MD: formats.markdown,
-            Format.CSV: formats.as_csv,
+            Format.CSV: formats.tidy_csv if is_tidy else formats.as_csv,
+            Format.LATEX: formats.latex,
             Format.JSON: formats.as_json,
         }
         content = writers[form](board)
@@ -159,6 +187,6 @@ def leaderboard(
         else:
             write_text(out, content)
             progress.say(f"{out} written")
-    if form in (Format.TABLE, Format.CSV):  # the others hold it themselves
+    if form in (Format.TABLE, Format.CSV, Format.LATEX):  # the others hold it themselves
         for line in remarks(board):
             progress.say(line)

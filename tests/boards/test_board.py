@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from paraclip_bench.boards import make_board as make_board_module
-from paraclip_bench.boards.board import Board, Cell
+from paraclip_bench.boards.board import Board
+from paraclip_bench.boards.content import Cell, verdict
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.errors import UsageError
 from paraclip_bench.metrics.inference import estimate, point
@@ -335,9 +336,9 @@ def test_what_is_scored_elsewhere_has_a_column_without_intervals(put: Put, tmp_p
     assert (alone.difference.low, alone.difference.high) == (None, None)
     shown = " ".join(str(board).split())
     assert "Scored by mteb 2.1, so without intervals: elsewhere:STS13." in shown
-    verdict = shown.partition("other against clip")[2].split("left out")[0]
-    assert "sts (mean of 7)" in verdict
-    assert "elsewhere" not in verdict
+    (said,) = verdict(board)
+    assert "sts (mean of 7)" in said
+    assert "elsewhere" not in said
 
 
 def test_some_models_in_their_order_and_some_tasks(put: Put, tmp_path: Path) -> None:
@@ -362,3 +363,71 @@ def test_some_models_in_their_order_and_some_tasks(put: Put, tmp_path: Path) -> 
     for asked in ({"models": ["c"]}, {"families": ["sts13"]}):
         with pytest.raises(UsageError, match="there is no"):
             make_board(tmp_path, **asked)
+
+
+def test_what_cannot_be_told_from_the_best_is_tied(put: Put, tmp_path: Path) -> None:
+    for name, skill in {"clip": 0.1, "best": 0.6, "near": 0.59, "same": 0.6}.items():
+        put(name, "vg-relation", skill)
+    rows = {row.name: row.cells[0] for row in make_board(tmp_path).rows}
+    marks = {name: (cell.best, cell.tied) for name, cell in rows.items() if cell}
+    # Two that are equal are both the best.
+    assert marks == {
+        "clip": (False, False),
+        "best": (True, False),
+        "same": (True, False),
+        "near": (False, True),
+    }
+
+
+def test_mean_ranks(put: Put, tmp_path: Path) -> None:
+    tasks = ("vg-relation", "vg-attribution", "STS13")
+    skills = {"clip": 0.01, "far": 0.99, "one": 0.5, "two": 0.49}
+    for name, skill in skills.items():
+        for task in tasks:
+            put(name, task, skill)
+    put("part", "STS13", 0.5)
+    board = make_board(tmp_path)
+    ranks = {row.name: row.rank for row in board.rows}
+    assert ranks.pop("part") is None
+    # The plain way: sort each column's values, and average a model's places.
+    whole = [row for row in board.rows if row.name in skills]
+    places: dict[str, list[float]] = {name: [] for name in skills}
+    for index in range(len(board.columns)):
+        values = {row.name: row.cells[index].estimate.value for row in whole}  # type: ignore[union-attr]
+        for name in skills:
+            above = sum(other > values[name] for other in values.values())
+            same = sum(other == values[name] for other in values.values())
+            places[name].append(1 + above + (same - 1) / 2)
+    for name, found in ranks.items():
+        assert found is not None
+        assert found.value == pytest.approx(np.mean(places[name]))
+        assert found.low <= found.value <= found.high
+    assert ranks["far"].low == 1  # type: ignore[union-attr]
+    assert ranks["far"].high < ranks["clip"].low  # type: ignore[union-attr]
+    assert ranks["one"].high > 2  # type: ignore[union-attr]
+    assert ranks["two"].low < 3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("name", ["a", "b", "c", "clip"]),
+        ("rank", ["a", "c", "clip", "b"]),
+        ("vg-relation", ["a", "clip", "c", "b"]),
+        ("vg-relation:accuracy", ["a", "clip", "c", "b"]),
+        ("tie_rate", ["a", "clip", "c", "b"]),
+        ("STS13", ["c", "a", "b", "clip"]),
+    ],
+)
+def test_rows_in_the_order_that_is_asked_for(
+    put: Put, tmp_path: Path, sort: str, order: list[str]
+) -> None:
+    for name, skill, other in (("clip", 0.3, 0.1), ("a", 0.8, 0.5), ("c", 0.1, 0.9)):
+        put(name, "vg-relation", skill)
+        put(name, "STS13", other)
+    put("b", "STS13", 0.3)
+    scores = ["tie_rate"] if sort == "tie_rate" else ()
+    found = [row.name for row in make_board(tmp_path, sort=sort, scores=scores).rows]
+    assert found == [name for name in order if name in found]
+    with pytest.raises(UsageError, match=r"no order 'vg-relatoin' of this board"):
+        make_board(tmp_path, sort="vg-relatoin")

@@ -4,15 +4,19 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from paraclip_bench.boards import board as board_module
 from paraclip_bench.boards import formats
 from paraclip_bench.boards.board import Board
+from paraclip_bench.boards.content import DEMO_NOTICE
 from paraclip_bench.boards.make_board import make_board
+from paraclip_bench.boards.terminal import lines, text
 
 Put = Callable[..., Path]
 
@@ -92,34 +96,76 @@ def test_markdown(board: Board) -> None:
             )
     assert text.count("**") == 2  # one best in the one column with rivals
     assert "Left out:\n- late/" in text.replace("\n\n- ", "\n- ")
-    assert board_module.DEMO_NOTICE not in text
+    assert DEMO_NOTICE not in text
 
 
-def test_terminal_shows_every_value_at_any_width(board: Board) -> None:
-    text = board_module.text(board)
+def at(board: Board, width: int, *, plain: bool = True) -> list[str]:
+    """The board's lines at a width."""
+    return [line.plain for line in lines(board, width, plain=plain)]
+
+
+def together(parts: list[str]) -> str:
+    """Text without the spaces and line ends that folding puts into it."""
+    return "".join("".join(parts).split())
+
+
+@pytest.mark.parametrize("models", [3, 6])
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_terminal_shows_every_value_at_any_width(
+    put: Put, tmp_path: Path, models: int, width: int
+) -> None:
+    long = "organisation/a-model-with-a-very-long-name-that-fits-nowhere"
+    for i, name in enumerate(["clip", "模型一二三四五", long, "d", "e", "f"][:models]):
+        for task in ("vg-relation", "vg-attribution", "paraphrased-retrieval"):
+            put(name, task, 0.2 + i / 10)
+    board = make_board(tmp_path)
+    shown = at(board, width)
+    assert max(map(cell_len, shown)) <= width
     for row in board.rows:
-        assert row.name in text
+        assert row.name[:5] in together(shown)
         for cell in row.cells:
-            if cell is not None:
-                assert f"{100 * cell.estimate.value:.1f}" in text
-    from rich.console import Console
+            assert cell is not None
+            assert f"{100 * cell.estimate.value:.1f}" in "\n".join(shown)
+    for column in board.columns:
+        assert together([column.title])[:12] in together(shown)
+        assert together([column.score])[:6] in together(shown)
+    # A task is named once over its scores.
+    if width == 200:
+        assert sum("paraphrased-retrieval" in line for line in shown) == 1
 
-    for width in (40, 80, 200):
-        console = Console(file=io.StringIO(), width=width)
-        console.print(board_module.render(board, width, plain=True))
-        lines = console.file.getvalue().splitlines()
-        assert max(map(len, lines)) <= width
-        for column in board.columns:
-            assert sum(column.title in line for line in lines) >= 1
+
+def test_up_to_four_models_are_columns_with_verdicts_in_words(put: Put, tmp_path: Path) -> None:
+    for name, skill in {"clip": 0.2, "better": 0.8, "same": 0.2}.items():
+        put(name, "vg-relation", skill)
+    shown = at(make_board(tmp_path, precision=2), 120)
+    assert shown[0].split() == ["clip", "better", "same"]
+    text = "\n".join(shown)
+    assert re.search(r"no clear\s+difference", text)
+    (row,) = (line for line in shown if line.startswith("vg-relation (aro)"))
+    assert re.search(r"\d\d\.\d\d\* \[\d\d\.\d\d, \d+\.\d\d\]", row), row
+    for extra in ("x", "y"):
+        put(extra, "vg-relation", 0.3)
+    shown = at(make_board(tmp_path), 80)
+    assert next(line for line in shown if line.startswith("better")).split()[0] == "better"
+    assert sum("▲" in line for line in shown) == 2  # the difference, and what the sign is
+
+
+@pytest.mark.parametrize(("asked", "width"), [("", 80), ("100", 100), ("banana", 80)])
+def test_a_pipe_obeys_columns(
+    board: Board, monkeypatch: pytest.MonkeyPatch, asked: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", asked)
+    legend = [line for line in text(board).splitlines() if line.startswith("Scores x 100")]
+    assert width - 14 < len(legend[0]) <= width
 
 
 def test_the_demo_says_that_it_is_the_demo(put: Put, tmp_path: Path) -> None:
     put("clip", "vg-relation", 0.2, suite="demo", source="demo")
     put("real", "vg-relation", 0.2)
-    assert board_module.DEMO_NOTICE not in formats.markdown(make_board(tmp_path, suite="paper"))
+    assert DEMO_NOTICE not in formats.markdown(make_board(tmp_path, suite="paper"))
     board = make_board(tmp_path, suite="demo")
-    assert board_module.DEMO_NOTICE in formats.markdown(board)
-    assert board_module.DEMO_NOTICE in board_module.text(board)
+    assert DEMO_NOTICE in formats.markdown(board)
+    assert DEMO_NOTICE in " ".join(text(board).split())
     assert json.loads(formats.as_json(board))["suite"] == "demo"
     assert formats.as_csv(board).splitlines()[1].startswith("demo,")
 
@@ -153,7 +199,7 @@ def test_foreign_names_are_text_in_every_format(put: Put, tmp_path: Path) -> Non
     put("=HYPERLINK(1)", "vg-relation", 0.6)
     put("[bold]rich[/bold]", "vg-relation", 0.6)
     board = make_board(tmp_path)
-    shown = board_module.text(board)
+    shown = text(board, 200)
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert "<script>" in shown  # a terminal shows it as it is
@@ -168,3 +214,82 @@ def test_foreign_names_are_text_in_every_format(put: Put, tmp_path: Path) -> Non
     assert "'=HYPERLINK(1)" in cells
     assert json.loads(formats.as_json(board))["rows"]
     assert "\x1b" not in formats.as_json(board)
+    shown = board._repr_html_()
+    assert "<script" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "'=HYPERLINK(1)" in formats.tidy_csv(board)
+
+
+def test_tidy_has_a_row_a_model_and_score(put: Put, tmp_path: Path) -> None:
+    for i, name in enumerate(("clip", "a", "b")):
+        put(name, "vg-relation", 0.2 + i / 5)
+    put("a", "paraphrased-retrieval", 0.3)
+    board = make_board(tmp_path)
+    rows = list(csv.DictReader(io.StringIO(formats.tidy_csv(board))))
+    assert tuple(rows[0]) == formats.TIDY
+    found = {(row["model"], row["task"], row["score"]): row for row in rows}
+    assert len(found) == len(rows) == sum(c is not None for row in board.rows for c in row.cells)
+    for row in board.rows:
+        for column, cell in zip(board.columns, row.cells, strict=True):
+            if cell is None:
+                continue
+            own = found[row.name, column.measures[0].task, column.score]
+            assert float(own["value"]) == cell.estimate.value
+            assert own["best"] == str(cell.best)
+            assert own["data_sha256"] == column.measures[0].sha256
+            if cell.difference is None:
+                assert own["difference"] == own["verdict"] == ""
+            else:
+                assert float(own["difference_low"]) == cell.difference.low
+                assert float(own["p_adjusted"]) == cell.difference.adjusted
+                assert own["verdict"] == cell.difference.verdict
+    frame = board.to_frame()
+    assert list(frame.columns) == list(formats.TIDY)
+    wide = frame.pivot(index="model", columns=["task", "score"], values="value")
+    assert wide.loc["a", ("vg-relation", "accuracy")] == board.rows[1].cells[-1].estimate.value  # type: ignore[union-attr]
+
+
+def test_the_picture_shows_each_difference(put: Put, tmp_path: Path) -> None:
+    for i, name in enumerate(("clip", "a", "$\\input{x}$")):
+        for task in ("vg-relation", "vg-attribution"):
+            put(name, task, 0.2 + i / 5)
+    board = make_board(tmp_path)
+    figure = board.plot()
+    figure.savefig(tmp_path / "plot.png")
+    (axes,) = figure.axes
+    drawn = sorted(
+        float(x) for line in axes.lines if len(line.get_xdata()) == 2 for x in line.get_xdata() if x
+    )
+    wanted = [
+        100 * cell.difference.value
+        for row in board.rows
+        for cell in row.cells
+        if cell and cell.difference
+    ]
+    assert any(abs(x - wanted[0]) < 1e-9 for x in drawn)
+    assert len(axes.containers) == 2
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_latex_compiles_whatever_the_names_are(put: Put, tmp_path: Path) -> None:
+    letters = "".join(map(chr, range(0x20, 0x7F))) + "".join(map(chr, range(0xA0, 0x100)))
+    for i, name in enumerate(("clip", HOSTILE, "\\input{/etc/passwd}", letters, "模型😀--x")):
+        for task in ("vg-relation", "paraphrased-retrieval"):
+            put(name, task, 0.2 + i / 10)
+    board = make_board(tmp_path, caption="100% of \\LaTeX & more")
+    table = formats.latex(board)
+    page = (
+        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
+        f"{table}\\end{{document}}\n"
+    )
+    (tmp_path / "page.tex").write_text(page, encoding="utf-8")
+    ended = subprocess.run(
+        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "page.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stdout[-2000:]
+    assert table.count(r"\textbf{") >= len(board.columns)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from paraclip_bench.boards import board as board_module
 from paraclip_bench.boards import formats
 from paraclip_bench.boards.board import Board
 from paraclip_bench.boards.make_board import make_board
+from paraclip_bench.boards.terminal import lines, text
 from paraclip_bench.errors import UsageError
 from paraclip_bench.reference.published_numbers import published_scores
 from paraclip_bench.tasks.sugarcrepe import SUBSETS
@@ -74,7 +74,7 @@ def test_published_rows_change_nothing_else(results: Path) -> None:
         board = make_board(results, reference=which)
         assert dataclasses.replace(board, published=None) == plain
         assert formats.verdict(board) == formats.verdict(plain)
-    for written in (formats.markdown, board_module.text, formats.as_csv):
+    for written in (formats.markdown, text, formats.as_csv):
         assert "ublished" not in written(plain)
 
 
@@ -131,9 +131,9 @@ def test_formats(results: Path) -> None:
     assert "https://github.com/ytaek-oh/vl_compo @ 43e2eae" in theirs
     assert "may differ" in theirs
 
-    text = board_module.text(board)
-    assert text.index("mine") < text.index("published, not measured here")
-    assert "80.6" in text.split("published, not measured here")[1]
+    shown = text(board)
+    assert shown.index("mine") < shown.index("Published, not measured here")
+    assert "80.6" in shown.split("Published, not measured here")[1]
 
 
 def test_what_is_to_be_known_of_a_number_stands_beside_it(
@@ -163,7 +163,7 @@ def test_what_is_to_be_known_of_a_number_stands_beside_it(
         "coco-order (aro)": ("of other shuffles", False, False),
         "sugarcrepe (sugarcrepe)": ("derived: the mean of the seven published subsets", True, True),
     }
-    for shown in (formats.markdown(board), " ".join(board_module.text(board).split())):
+    for shown in (formats.markdown(board), " ".join(text(board).split())):
         assert "coco-order (aro) accuracy of vl_compo is of other shuffles, compare rough" in shown
         assert "of vl_compo is derived: the mean of the seven published subsets." in shown
         assert "the mean over relations" not in shown
@@ -173,23 +173,21 @@ def test_what_is_to_be_known_of_a_number_stands_beside_it(
 def test_in_a_terminal_they_are_dim_and_fit(results: Path) -> None:
     board = make_board(results, reference="all")
     for width in (60, 100, 160):
-        console = Console(file=io.StringIO(), width=width)
-        console.print(board_module.render(board, width, plain=True))
-        lines = console.file.getvalue().splitlines()
-        assert max(map(len, lines)) <= width
+        shown = [line.plain for line in lines(board, width, plain=True)]
+        assert max(map(len, shown)) <= width
         for row in board.published or ():
             for cell in row.cells:
-                assert cell is None or f" {100 * cell.value:.1f}" in console.file.getvalue()
+                assert cell is None or f" {100 * cell.value:.1f}" in "\n".join(shown)
     console = Console(
         file=io.StringIO(), width=160, force_terminal=True, color_system="truecolor", _environ={}
     )
-    console.print(board_module.render(board, 160, plain=False))
-    (line,) = [ln for ln in console.file.getvalue().splitlines() if "ViT-B-32/openai" in ln]
-    assert "\x1b[2m" in line
-    assert "\x1b[1m" not in line
+    (line,) = [ln for ln in lines(board, 160, plain=False) if "ViT-B-32/openai" in ln.plain]
+    console.print(line)
+    assert "\x1b[2m" in console.file.getvalue()
+    assert "\x1b[1m" not in console.file.getvalue()
 
 
 def test_nothing_published_is_said(put: Put, tmp_path: Path) -> None:
     put("mine", "STS13", 0.5)
-    text = board_module.text(make_board(tmp_path, reference="matching"))
-    assert "No published number is of what is shown here." in " ".join(text.split())
+    shown = text(make_board(tmp_path, reference="matching"))
+    assert "No published number is of what is shown here." in " ".join(shown.split())

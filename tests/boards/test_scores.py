@@ -174,6 +174,7 @@ def test_how_a_value_was_had_is_not_in_the_json(put: Put, tmp_path: Path) -> Non
     written = json.loads(as_json(make_board(tmp_path, scores=["ao@3"])))
     assert set(written["columns"][0]) == {
         "title",
+        "family",
         "score",
         "measures",
         "lower_is_better",

@@ -1,0 +1,213 @@
+"""What is on a board, and the words and numbers that all its forms share."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+
+from paraclip_bench.boards.estimates import Difference
+from paraclip_bench.boards.published_rows import PublishedRow
+from paraclip_bench.boards.selection import Column
+from paraclip_bench.metrics.inference import FEWEST, Estimate
+
+DEMO_NOTICE = "Demo world: small drawn scenes, not photographs."
+PUBLISHED_NOTICE = (
+    "Published rows are the runs of others, not measured here; their data's revision and text may "
+    "differ."
+)
+_HOLDS = {
+    "holm": "Better and worse hold over all differences shown together (Holm, 5%).",
+    "bh": "Of all that is called better or worse, 5% may be false (Benjamini-Hochberg).",
+    "none": "Better and worse hold for each difference alone (5%), not for all of them together.",
+}
+_REMARKS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A value with its interval, and the difference to the baseline with its own.
+
+    best: the best value of its column; tied: cannot be told from it.
+    """
+
+    estimate: Estimate
+    difference: Difference | None
+    best: bool
+    tied: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardRow:
+    """A model in one precision. rank: its mean rank over all columns, where it has them all."""
+
+    name: str
+    fingerprint: str
+    dtype: str
+    cells: tuple[Cell | None, ...]
+    rank: Estimate | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardContent:
+    """What a leaderboard shows; left_out says which results it does not show, and why.
+
+    sources are the kinds of data that its results are on: hub, folder, demo. partial names sets of
+    another size than the published ones. published are rows
+    of others' numbers, apart from `rows`; None where they were not asked for. notes are sentences
+    on results that are shown. adjust: how the verdicts hold, see `estimates.ADJUST`. precision:
+    decimals of scores x 100. caption: a sentence of the user's own.
+    """
+
+    suite: str
+    sources: tuple[str, ...]
+    baseline: str | None
+    columns: tuple[Column, ...]
+    rows: tuple[BoardRow, ...]
+    left_out: tuple[str, ...]
+    published: tuple[PublishedRow, ...] | None = None
+    partial: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    adjust: str = "holm"
+    precision: int = 1
+    caption: str | None = None
+
+    @property
+    def families(self) -> dict[str, list[int]]:
+        """By family: the columns' indices, in the board's order."""
+        numbers = range(len(self.columns))
+        grouped = itertools.groupby(numbers, key=lambda index: self.columns[index].family)
+        return {family: list(indices) for family, indices in grouped}
+
+    @property
+    def ranked(self) -> bool:
+        """Whether mean ranks say more than the scores: for three models and two columns or more."""
+        return len(self.columns) > 1 and sum(row.rank is not None for row in self.rows) > 2
+
+
+def remarks(board: BoardContent) -> list[str]:
+    """Notes and what was left out, a line each; the last counts those that there is no room for."""
+    lines = [f"note: {note}" for note in board.notes]
+    lines += [f"left out: {reason}" for reason in board.left_out[:_REMARKS]]
+    if (more := len(board.left_out) - _REMARKS) > 0:
+        lines.append(f"left out: {more} more; --format md or json names them all")
+    return lines
+
+
+def _is_bare(cell: Cell) -> bool:
+    return cell.estimate.value is not None and cell.estimate.low is None
+
+
+def percent(value: float | None, precision: int = 1) -> str:
+    """A fraction as a table shows it: x 100."""
+    return "–" if value is None else f"{100 * value:.{precision}f}"
+
+
+def bounds(estimate: Estimate, precision: int = 1) -> str:
+    """An interval as a table shows it, empty where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"[{percent(estimate.low, precision)}, {percent(estimate.high, precision)}]"
+
+
+def change(cell: Cell, precision: int = 1) -> str:
+    """The difference to the baseline, signed; empty where there is none."""
+    if cell.difference is None or cell.difference.value is None:
+        return ""
+    return f"{100 * cell.difference.value:+.{precision}f}"
+
+
+def difference(cell: Cell, precision: int = 1) -> str:
+    """The difference to the baseline, signed, with its interval."""
+    if not (value := change(cell, precision)):
+        return ""
+    assert cell.difference is not None
+    return f"{value} {bounds(cell.difference, precision)}".strip()
+
+
+def rank(row: BoardRow) -> str:
+    """A row's mean rank with its interval."""
+    if row.rank is None or row.rank.value is None:
+        return "–"
+    text = f"{row.rank.value:.1f}"
+    if row.rank.low is not None and row.rank.high is not None:
+        text += f" [{row.rank.low:.1f}, {row.rank.high:.1f}]"
+    return text
+
+
+def cells_of(board: BoardContent) -> Iterable[Cell]:
+    """All cells that have something in them."""
+    return (cell for row in board.rows for cell in row.cells if cell is not None)
+
+
+def legend(board: BoardContent, best: str = "bold", tied: str = "underlined") -> str:
+    """What the numbers of a table are; how the best of a column and those tied with it look."""
+    parts = ["Scores x 100 with 95% intervals."]
+    if any(cell.best for cell in cells_of(board)):
+        ties = f", {tied} what cannot be told from it"
+        has_ties = any(cell.tied for cell in cells_of(board))
+        parts.append(f"{best.capitalize()} is the best of a column{ties if has_ties else ''}.")
+    if any(_is_bare(cell) for cell in cells_of(board)):
+        parts.append(f"No interval from fewer than {FEWEST} clusters, or where none can be had.")
+    if len(board.rows) > 1:
+        parts.append(
+            "No baseline to compare with: --baseline MODEL names one."
+            if board.baseline is None
+            else f"Signed numbers are paired differences to {board.baseline}."
+        )
+        parts += [holds(board)] * (board.baseline is not None)
+    if board.ranked:
+        parts.append("The mean rank is over all columns, 1 the best.")
+    elsewhere: dict[str, list[str]] = {}
+    for column in board.columns:
+        if column.scored_by and column.title not in elsewhere.setdefault(column.scored_by, []):
+            elsewhere[column.scored_by].append(column.title)
+    parts += [
+        f"Scored by {who}, so without intervals: {', '.join(titles)}."
+        for who, titles in elsewhere.items()
+    ]
+    if "demo" in board.sources:
+        parts.append(DEMO_NOTICE if board.sources == ("demo",) else f"In part: {DEMO_NOTICE}")
+    if board.partial:
+        parts.append(f"Not the published set: {', '.join(board.partial)}.")
+    if board.published is not None:
+        parts.append(published_notice(board.columns, board.published))
+    return " ".join(parts)
+
+
+def holds(board: BoardContent) -> str:
+    """What better and worse on a board hold for."""
+    return _HOLDS[board.adjust]
+
+
+def published_notice(columns: Sequence[Column], rows: Sequence[PublishedRow]) -> str:
+    """What published rows are, where they are from and which to take with caution, if any."""
+    if not rows:
+        return "No published number is of what is shown here."
+    sources = sorted({f"{row.source} ({row.paper}): {row.url} @ {row.commit}" for row in rows})
+    cautions = {
+        f"{column.title} {column.score} of {row.source} is {cell.caution}.": None
+        for index, column in enumerate(columns)
+        for row in rows
+        if (cell := row.cells[index]) and cell.caution
+    }
+    return " ".join([PUBLISHED_NOTICE, *cautions, f"Sources: {'; '.join(sources)}."])
+
+
+def verdict(board: BoardContent) -> list[str]:
+    """A sentence for each model: on which scores it is better or worse than the baseline."""
+    sentences = []
+    for row in board.rows:
+        sides: dict[str, dict[str, list[str]]] = {}
+        for column, cell in zip(board.columns, row.cells, strict=True):
+            found = cell.difference if cell else None
+            if found is None or not found.verdict:
+                continue
+            sides.setdefault(found.verdict, {}).setdefault(column.title, []).append(column.score)
+        said = [
+            f"{side} on " + ", ".join(f"{title} {', '.join(s)}" for title, s in scores.items())
+            for side, scores in sorted(sides.items())
+        ]
+        if said:
+            sentences.append(f"{row.name} against {board.baseline}: {'; '.join(said)}.")
+    return sentences
