@@ -93,6 +93,7 @@ def finetune(
     images: str | Path | None = None,
     recipe: str | Path | None = None,
     seed: int | None = None,
+    seeds: Sequence[int] = (),
     out: str | Path | None = None,
     resume: bool = False,
     device: str | None = None,
@@ -105,22 +106,26 @@ def finetune(
     """Fine-tune as `paraclip-bench finetune` does; returns the checkpoint folder.
 
     Without `data` it is the embedded recipe on the demo world. `recipe` is a file or the name of a
-    shipped one; `skip_bad` leaves out rows that cannot be trained on.
+    shipped one; `skip_bad` leaves out rows that cannot be trained on. With `seeds`, one checkpoint
+    each is written into folders seed-N of the folder that is returned.
     """
     from paraclip_bench.training import finetune as training
 
+    if seeds and seed is not None:
+        raise UsageError("give a seed or seeds, not both")
     job = finetune_job(base=base, data=data, images=images, recipe=recipe, seed=seed)
-    return training.finetune(
-        job,
-        Workspace(Path(workspace)),
-        Progress(quiet=quiet),
-        out=_path(out),
-        resume=resume,
-        device=device,
-        skip_bad=skip_bad,
-        tensorboard=tensorboard,
-        exif=exif,
-    )
+    options: dict[str, Any] = {
+        "out": _path(out),
+        "resume": resume,
+        "device": device,
+        "skip_bad": skip_bad,
+        "tensorboard": tensorboard,
+        "exif": exif,
+    }
+    place, progress = Workspace(Path(workspace)), Progress(quiet=quiet)
+    if seeds:
+        return training.finetune_seeds(job, seeds, place, progress, **options)
+    return training.finetune(job, place, progress, **options)
 
 
 def paraphrase(
@@ -179,6 +184,7 @@ def leaderboard(
     sort: str | None = None,
     precision: int = 1,
     caption: str | None = None,
+    each_seed: bool = False,
     workspace: str | Path = ".",
 ) -> Board:
     """The board of a workspace; print(board) shows it as the command does.
@@ -189,7 +195,8 @@ def leaderboard(
     a column. `tasks` are tasks of yours that are not entry points. `adjust`: what better and worse
     hold for, all differences together, all but 5% of those called so, or each alone. `models` and
     `families` (tasks or groups) are those shown, where not all are. `sort` is "name", "rank" or a
-    task's name, the best first. `precision` and `caption` are of the tables.
+    task's name, the best first. `precision` and `caption` are of the tables. Checkpoints that
+    differ in their seed alone are one row, or with `each_seed` one each.
     """
     from paraclip_bench.boards.make_board import make_board
 
@@ -208,6 +215,7 @@ def leaderboard(
         sort=sort,
         precision=precision,
         caption=caption,
+        each_seed=each_seed,
     )
 
 

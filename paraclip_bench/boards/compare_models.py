@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.boards.board import Board
-from paraclip_bench.boards.content import Cell
+from paraclip_bench.boards.content import BoardRow, Cell
 from paraclip_bench.boards.estimates import WORSE, Adjust
-from paraclip_bench.boards.make_board import make_board
-from paraclip_bench.boards.selection import Column, Measure
+from paraclip_bench.boards.make_board import board_and_selection
+from paraclip_bench.boards.selection import Column, Entry, Measure, Selection
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.evaluation.plan import choose_source, read_examples
@@ -23,7 +23,7 @@ from paraclip_bench.metrics.correlation import weighted_ranks
 from paraclip_bench.metrics.metric import Columns, as_mean
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.results.schema import Result
-from paraclip_bench.results.store import read, read_outcomes
+from paraclip_bench.results.store import read_outcomes
 from paraclip_bench.tasks.base import Examples, Task
 from paraclip_bench.tasks.catalog import load_task
 
@@ -36,7 +36,8 @@ class Change:
     """One example that a candidate does better or worse than the baseline.
 
     baseline, candidate: what it counts for each, such as its average overlap. texts: its texts by
-    field. images: its images' names. found: the first images of each ranking, by model and query.
+    field. images: its images' names. found: the first images of each ranking, by model and query,
+    of several seeds those of the first.
     """
 
     example_id: str
@@ -87,17 +88,19 @@ def compare_models(
     adjust: Adjust = "holm",
     show: int = 0,
     data_dir: Path | None = None,
+    each_seed: bool = False,
 ) -> Comparison:
     """Compare models by name or spec, the first being the baseline.
 
-    families: these tasks or groups alone. scores, all_scores, with_limits, adjust: as `make_board`
-    has them. show: so many examples of each score that changed most, with their texts where the
-    data are at hand: in data_dir, or where the results' data came from. Raises `UsageError` for
-    fewer than two models, a name that is not on the board, or models that share no score.
+    families: these tasks or groups alone. scores, all_scores, with_limits, adjust, each_seed: as
+    `make_board` has them. show: so many examples of each score that changed most, with their texts
+    where the data are at hand: in data_dir, or where the results' data came from. Raises
+    `UsageError` for fewer than two models, a name that is not on the board, or models that share no
+    score.
     """
     if len(models) < 2:
         raise UsageError("give two models or more, the baseline first")
-    board = make_board(
+    board, selection = board_and_selection(
         results,
         suite=suite,
         baseline=models[0],
@@ -107,11 +110,11 @@ def compare_models(
         all_scores=all_scores,
         with_limits=with_limits,
         adjust=adjust,
+        each_seed=each_seed,
     )
     if len(board.rows) < 2:
         raise UsageError(f"{' and '.join(models)} are one model on the board; name another")
     base, notes = board.rows[0], dict[str, None]()
-    files = _Files(results / board.suite)
     pairs = []
     for index, column in enumerate(board.columns):
         for row in board.rows[1:]:
@@ -120,10 +123,8 @@ def compare_models(
                 continue
             pair = Pair(column, row.name, other, cell)
             if not column.is_group and not column.scored_by:
-                keys = [(r.fingerprint, r.dtype) for r in (base, row)]
-                found = [files.of(column.measures[0], key) for key in keys]
-                if found[0] is not None and found[1] is not None:
-                    pair = _with_examples(pair, found[0], found[1], show, data_dir, notes)
+                sides = [_entries(selection, column.measures[0], each) for each in (base, row)]
+                pair = _with_examples(pair, sides[0], sides[1], show, data_dir, notes)
             pairs.append(pair)
     if not pairs:
         raise UsageError(
@@ -132,37 +133,28 @@ def compare_models(
     return Comparison(board, tuple(pairs), tuple(notes))
 
 
-class _Files:
-    """The results of a suite's folder by what was measured, of which model."""
-
-    def __init__(self, folder: Path) -> None:
-        self._found: dict[tuple[Measure, tuple[str, str]], Path] = {}
-        times: dict[tuple[Measure, tuple[str, str]], str] = {}
-        for path in sorted(folder.glob("*/*.json")):
-            try:
-                result = read(path)
-            except BenchError:  # the board names it
-                continue
-            model = result.model
-            measure = Measure(result.task, result.protocol, result.data.sha256)
-            key = measure, (model.fingerprint or f"unknown:{model.spec}", result.provenance.dtype)
-            if result.provenance.time >= times.get(key, ""):
-                self._found[key], times[key] = path, result.provenance.time
-
-    def of(self, measure: Measure, row: tuple[str, str]) -> Path | None:
-        """The newest result of a model on a measure."""
-        return self._found.get((measure, row))
+def _entries(selection: Selection, measure: Measure, row: BoardRow) -> list[Entry]:
+    """A row's results on a measure: one, or one a seed."""
+    runs = selection.runs((row.fingerprint, row.dtype))
+    return [entry for run in runs if (entry := selection.cells.get((run, measure)))]
 
 
 def _with_examples(
-    pair: Pair, base: Path, path: Path, show: int, data_dir: Path | None, notes: dict[str, None]
+    pair: Pair,
+    base: Sequence[Entry],
+    others: Sequence[Entry],
+    show: int,
+    data_dir: Path | None,
+    notes: dict[str, None],
 ) -> Pair:
-    """Count the examples that differ, and name those that differ most."""
-    result = read(path)
+    """Count the examples that differ, and name those that differ most; of seeds on average."""
+    result = others[0].result
     try:
         task = load_task(result.task)
-        columns = [read_outcomes(file) for file in (base, path)]
-        values = [_of_examples(task, pair.column.score, each) for each in columns]
+        columns = [[read_outcomes(entry.path) for entry in side] for side in (base, others)]
+        values = [
+            _mean([_of_examples(task, pair.column.score, run) for run in side]) for side in columns
+        ]
     # Outcomes may be missing, and a plugin's metric may raise anything.
     except Exception:
         return pair
@@ -186,7 +178,7 @@ def _with_examples(
     names = ["baseline", pair.model]
     changes = [
         Change(
-            str(columns[1]["example_id"][i]),
+            str(columns[1][0]["example_id"][i]),
             float(one[1][i]),
             float(two[1][i]),
             *_shown(examples, i),
@@ -196,7 +188,7 @@ def _with_examples(
                     for name in held
                     if name.startswith("top_")
                 }
-                for model, held in zip(names, columns, strict=True)
+                for model, (held, *_) in zip(names, columns, strict=True)
             },
         )
         for i in order
@@ -204,9 +196,18 @@ def _with_examples(
     return dataclasses.replace(pair, changes=tuple(changes))
 
 
-def _of_examples(
-    task: Task, score: str, columns: Columns
-) -> tuple[str, npt.NDArray[np.float64]] | None:
+_OfExamples = tuple[str, npt.NDArray[np.float64]]
+
+
+def _mean(runs: Sequence[_OfExamples | None]) -> _OfExamples | None:
+    """The mean over seeds of what each example adds."""
+    known = [run for run in runs if run is not None]
+    if not known or len(known) < len(runs):
+        return None
+    return known[0][0], np.mean([values for _, values in known], axis=0)
+
+
+def _of_examples(task: Task, score: str, columns: Columns) -> _OfExamples | None:
     """What each example adds to a score [n], higher being better, and what that is called.
 
     NaN for an example that does not count. None where a score cannot be taken apart.

@@ -10,6 +10,7 @@ from paraclip_bench.boards.estimates import Difference
 from paraclip_bench.boards.published_rows import PublishedRow
 from paraclip_bench.boards.selection import Column
 from paraclip_bench.metrics.inference import FEWEST, Estimate
+from paraclip_bench.safe_text import counted
 
 DEMO_NOTICE = "Demo world: small drawn scenes, not photographs."
 PUBLISHED_NOTICE = (
@@ -22,30 +23,39 @@ _HOLDS = {
     "none": "Better and worse hold for each difference alone (5%), not for all of them together.",
 }
 _REMARKS = 6
+# Of so many seeds, how they differ is known as well as most studies know it.
+_ENOUGH_SEEDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """A value with its interval, and the difference to the baseline with its own.
 
-    best: the best value of its column; tied: cannot be told from it.
+    best: the best value of its column; tied: cannot be told from it. seeds: the mean of how many
+    checkpoints it is.
     """
 
     estimate: Estimate
     difference: Difference | None
     best: bool
     tied: bool = False
+    seeds: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class BoardRow:
-    """A model in one precision. rank: its mean rank over all columns, where it has them all."""
+    """A model in one precision, or the mean of checkpoints of several seeds.
+
+    rank: its mean rank over all columns, where it has them all. seeds: how many checkpoints it
+    stands for; a cell may be of fewer.
+    """
 
     name: str
     fingerprint: str
     dtype: str
     cells: tuple[Cell | None, ...]
     rank: Estimate | None = None
+    seeds: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +166,7 @@ def legend(board: BoardContent, best: str = "bold", tied: str = "underlined") ->
             else f"Signed numbers are paired differences to {board.baseline}."
         )
         parts += [holds(board)] * (board.baseline is not None)
+    parts += _about_seeds(board)
     if board.ranked:
         parts.append("The mean rank is over all columns, 1 the best.")
     elsewhere: dict[str, list[str]] = {}
@@ -173,6 +184,30 @@ def legend(board: BoardContent, best: str = "bold", tied: str = "underlined") ->
     if board.published is not None:
         parts.append(published_notice(board.columns, board.published))
     return " ".join(parts)
+
+
+def _about_seeds(board: BoardContent) -> list[str]:
+    """What a mean over seeds says, how little few of them say, and where some have no result."""
+    several = [row for row in board.rows if row.seeds > 1]
+    if not several:
+        return []
+    parts = [
+        "A row of several seeds is the mean of its checkpoints: its intervals are of other "
+        "examples and other seeds, and better or worse is said of the method. Of other rows it is "
+        "said of that checkpoint."
+    ]
+    if (fewest := min(row.seeds for row in several)) < _ENOUGH_SEEDS:
+        parts.append(
+            f"{fewest} seeds tell little of how seeds differ, so that such intervals are wide (t "
+            f"with {counted(fewest - 1, 'degree')} of freedom for that part)."
+        )
+    lacking = {
+        f"{row.name}: {column.title} {column.score} is of {counted(cell.seeds, 'seed')} alone."
+        for row in several
+        for column, cell in zip(board.columns, row.cells, strict=True)
+        if cell is not None and cell.seeds < row.seeds
+    }
+    return [*parts, *sorted(lacking)]
 
 
 def holds(board: BoardContent) -> str:
@@ -209,5 +244,6 @@ def verdict(board: BoardContent) -> list[str]:
             for side, scores in sorted(sides.items())
         ]
         if said:
-            sentences.append(f"{row.name} against {board.baseline}: {'; '.join(said)}.")
+            who = f"the method {row.name}" if row.seeds > 1 else row.name
+            sentences.append(f"{who} against {board.baseline}: {'; '.join(said)}.")
     return sentences

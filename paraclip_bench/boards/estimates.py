@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from paraclip_bench.metrics.inference import (
     Estimate,
     bounds_of,
     estimates,
+    mean_of_seeds,
     mean_of_tasks,
     score_with_interval,
     spread,
@@ -91,7 +93,29 @@ class Estimates:
         self._outcomes = functools.lru_cache(maxsize=8)(read_outcomes)
 
     def cell(self, column: Column, row: RowKey) -> Estimate | None:
-        """Value and interval, or None where this model has no such result."""
+        """Value and interval, or None where this model has no such result.
+
+        Of several seeds the mean over those that have one; examples and seeds are both in its
+        interval.
+        """
+        cells = [self._cell(column, run) for run in self._selection.runs(row)]
+        found = [each for each in cells if each is not None]
+        if len(found) < 2:
+            return found[0] if found else None
+        values = [each.value for each in found if each.value is not None]
+        if len(values) < len(found):
+            return Estimate(None, None, None)
+        value, runs = float(np.mean(values)), self.runs(column, row)
+        if runs is None:
+            return Estimate(value, None, None)
+        return score_with_interval(value, runs, self._bounds(column))
+
+    def seeds(self, column: Column, row: RowKey) -> int:
+        """How many checkpoints of a row have a result in a column."""
+        runs = self._selection.runs(row)
+        return sum(column.entries(self._selection, run) is not None for run in runs)
+
+    def _cell(self, column: Column, row: RowKey) -> Estimate | None:
         entries = column.entries(self._selection, row)
         if entries is None:
             return None
@@ -123,6 +147,19 @@ class Estimates:
         statistic = self._statistic(column.measures[0].task, column.score)
         return bounds_of(statistic) if statistic is not None else ANY
 
+    def runs(self, column: Column, row: RowKey) -> tuple[Contributions, ...] | None:
+        """The contributions of each of a row's checkpoints; None where any is not known."""
+        there = [
+            run
+            for run in self._selection.runs(row)
+            if column.entries(self._selection, run) is not None
+        ]
+        found = [self.contributions(column, run) for run in there]
+        known = [each for each in found if each is not None]
+        if not known or len(known) < len(found) or len({each.digest for each in known}) > 1:
+            return None
+        return tuple(known)
+
     def contributions(self, column: Column, row: RowKey) -> Contributions | None:
         """What each block of clusters adds to a column's score; None where that is not known."""
         entries = column.entries(self._selection, row)
@@ -139,7 +176,7 @@ class Estimates:
     ) -> dict[tuple[int, RowKey], Difference]:
         """By index of a column and row: differences to the baseline, adjusted together."""
         found: dict[tuple[int, RowKey], Difference] = {}
-        tested: list[tuple[tuple[int, RowKey], Contributions, Contributions]] = []
+        tested: list[tuple[tuple[int, RowKey], Pair]] = []
         if self._baseline is None:
             return found
         for index, column in enumerate(columns):
@@ -151,17 +188,17 @@ class Estimates:
                 if row == self._baseline or value is None:
                     continue
                 found[index, row] = Difference(value - base, None, None)
-                if parts and base_parts and parts.digest == base_parts.digest:
-                    tested.append(((index, row), parts, base_parts))
+                if parts and base_parts and parts[0].digest == base_parts[0].digest:
+                    tested.append(((index, row), (parts, base_parts)))
         if not tested:
             return found
-        p = paired([((one,), (two,)) for _, one, two in tested])
+        p = paired([pair for _, pair in tested])
         adjusted = holm(p) if adjust == "holm" else hochberg(p) if adjust == "bh" else p
-        for (key, one, two), own, among in zip(tested, p, adjusted, strict=True):
-            apart = spread((one,), (two,))
+        for (key, (one, two)), own, among in zip(tested, p, adjusted, strict=True):
+            apart = spread(one, two)
             value = found[key].value
             assert value is not None
-            interval = with_interval(value, apart, ANY, one)
+            interval = with_interval(value, apart, ANY, one[0])
             is_lower = columns[key[0]].lower_is_better
             verdict = UNCLEAR
             if among < ALPHA and value != 0:
@@ -188,14 +225,14 @@ class Estimates:
         keys, pairs = list[tuple[int, RowKey]](), list[Pair]()
         for index, column in enumerate(columns):
             leader = best[index]
-            parts = None if leader is None else self.contributions(column, leader)
+            parts = None if leader is None else self.runs(column, leader)
             if leader is None or parts is None:
                 continue
             for row in rows:
-                other = self.contributions(column, row)
-                if row != leader and other is not None and other.digest == parts.digest:
+                other = self.runs(column, row)
+                if row != leader and other is not None and other[0].digest == parts[0].digest:
                     keys.append((index, row))
-                    pairs.append(((other,), (parts,)))
+                    pairs.append((other, parts))
         adjusted = holm(paired(pairs))
         return {key for key, p in zip(keys, adjusted, strict=True) if p >= ALPHA}
 
@@ -206,16 +243,18 @@ class Estimates:
 
         Ranks are no smooth function of scores, so their interval is by draws: blocks of clusters
         get normal weights, the same ones for all models and for all scores of one set (the
-        multiplier bootstrap, van der Vaart & Wellner 1996, section 2.9).
+        multiplier bootstrap, van der Vaart & Wellner 1996, section 2.9). A row of several seeds
+        varies by these, too.
         """
-        found = {row: [self.contributions(c, row) for c in columns] for row in rows}
+        found = {row: [self.runs(c, row) for c in columns] for row in rows}
         whole = [row for row in rows if columns and all(found[row])]
         if len(whole) < 2:
             return {}
         weights = dict[str, npt.NDArray[np.float64]]()
         total = np.zeros((len(whole), draws + 1))
         for index, column in enumerate(columns):
-            parts = [each for row in whole if (each := found[row][index]) is not None]
+            runs = [each for row in whole if (each := found[row][index]) is not None]
+            parts = [mean_of_seeds(each) for each in runs]
             if len({each.digest for each in parts}) > 1:
                 return {}
             deviations = np.stack([each.deviations for each in parts])
@@ -224,7 +263,14 @@ class Estimates:
                 rng = np.random.default_rng(int.from_bytes(digest.encode()[:8], "big"))
                 weights[digest] = rng.normal(size=(g, draws)) * np.sqrt(g / (g - 1))
             values = np.array([each.value for each in parts])[:, None]
-            scores = np.hstack([values, values + deviations @ weights[digest]])
+            drawn = values + deviations @ weights[digest]
+            for i, seeds in enumerate(runs):
+                # The first source is the examples, the others are seeds.
+                variance = sum(each for each, _ in spread(seeds).sources[1:])
+                if variance:
+                    noise = np.random.default_rng([index, i]).normal(size=draws)
+                    drawn[i] += math.sqrt(variance) * noise
+            scores = np.hstack([values, drawn])
             total += _ranks(scores if column.lower_is_better else -scores)
         mean = total / len(columns)
         low, high = np.quantile(mean[:, 1:], [0.025, 0.975], axis=1)
@@ -233,10 +279,12 @@ class Estimates:
             for i, row in enumerate(whole)
         }
 
-    def _value(self, column: Column, row: RowKey) -> tuple[float | None, Contributions | None]:
+    def _value(
+        self, column: Column, row: RowKey
+    ) -> tuple[float | None, tuple[Contributions, ...] | None]:
         found = self.cell(column, row)
         value = None if found is None else found.value
-        return value, None if value is None else self.contributions(column, row)
+        return value, None if value is None else self.runs(column, row)
 
     def _statistic(self, task: str, score: str) -> Statistic | None:
         try:

@@ -7,6 +7,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from paraclip_bench import registry
 from paraclip_bench.boards.board import Board
@@ -20,6 +21,7 @@ from paraclip_bench.boards.selection import (
     RowKey,
     Selection,
     choose_board_suite,
+    group_seeds,
     is_recomputed,
     select,
 )
@@ -33,52 +35,70 @@ from paraclip_bench.tasks.catalog import all_tasks, load_task
 _NAMED = 3
 
 
-def make_board(
-    results: Path,
-    *,
-    suite: str | None = None,
-    baseline: str | None = None,
-    all_scores: bool = False,
-    with_limits: bool = False,
-    scores: Sequence[str] = (),
-    reference: str | None = None,
-    tasks: Sequence[Task] = (),
-    adjust: Adjust = "holm",
-    models: Sequence[str] = (),
-    families: Sequence[str] = (),
-    sort: str | None = None,
-    precision: int = 1,
-    caption: str | None = None,
-) -> Board:
+class BoardOptions(TypedDict, total=False):
+    """What a board shows, and how.
+
+    suite: needed where the folder has results of several. baseline: a model's name (default: `clip`
+    where it has results, else the base that most checkpoints here were fine-tuned from).
+    all_scores: every score of every task instead of those that tasks show by themselves. scores:
+    these alone, of every task that has them; one that the results lack is computed from their
+    outcomes. with_limits: also results made with a limit. reference: published numbers too,
+    "matching" for those of measured models, or "all". tasks: besides the registered ones. adjust:
+    how p is adjusted over all differences that are shown. models: these alone, by name or spec, in
+    this order. families: these tasks or groups alone. sort: the order of the rows: "name", "rank",
+    or TASK[:SCORE], the best first; by default the baseline and then the others by name. precision:
+    decimals of scores x 100. caption: a sentence above the tables. each_seed: checkpoints that
+    differ in their seed alone have a row each, and not one together.
+    """
+
+    suite: str | None
+    baseline: str | None
+    all_scores: bool
+    with_limits: bool
+    scores: Sequence[str]
+    reference: str | None
+    tasks: Sequence[Task]
+    adjust: Adjust
+    models: Sequence[str]
+    families: Sequence[str]
+    sort: str | None
+    precision: int
+    caption: str | None
+    each_seed: bool
+
+
+def make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     """Build the board of a results folder.
 
-    baseline: a model's name (default: `clip` where it has results, else the base that most
-    checkpoints here were fine-tuned from). all_scores: every score of
-    every task instead of those that tasks show by themselves. scores: these alone, of every task
-    that has them; one that the results lack is computed from their outcomes. reference: published
-    numbers too, "matching" for those of measured models, or "all". tasks: besides the registered
-    ones. adjust: how p is adjusted over all differences that are shown. models: these alone, by
-    name or spec, in this order. families: these tasks or groups alone. sort: the order of the rows:
-    "name", "rank", or TASK[:SCORE], the best first; by default the baseline and then the others by
-    name. precision: decimals of scores x 100. caption: a sentence above the tables. Raises
-    `UsageError` for an unknown suite, baseline, score, reference, model, family or order, or where
-    there is nothing to show.
+    Raises `UsageError` for an unknown suite, baseline, score, reference, model, family or order, or
+    where there is nothing to show.
     """
+    return board_and_selection(results, **options)[0]
+
+
+def board_and_selection(results: Path, **options: Unpack[BoardOptions]) -> tuple[Board, Selection]:
+    """A board as `make_board` makes it, and the results that it is of."""
+    baseline, reference = options.get("baseline"), options.get("reference")
+    all_scores, scores = options.get("all_scores", False), options.get("scores", ())
+    adjust, models = options.get("adjust", "holm"), options.get("models", ())
     if reference is not None:
         check_which(reference)
     if adjust not in ADJUST:
         raise registry.unknown("adjustment", adjust, ADJUST, "of p-values")
     if all_scores and scores:
         raise UsageError("--all shows every score and --score some; give one of them")
-    suite = choose_board_suite(results, suite)
-    known = {task.name: task for task in (*all_tasks()[0], *tasks)}
+    suite = choose_board_suite(results, options.get("suite"))
+    known = {task.name: task for task in (*all_tasks()[0], *options.get("tasks", ()))}
+    with_limits = options.get("with_limits", False)
     selection = select(results, suite, with_limits=with_limits, tasks=known)
+    if not options.get("each_seed", False):
+        selection = group_seeds(selection)
     if not selection.cells:
         raise UsageError(
             f"no result of suite {suite} can be shown ({selection.left_out[0]}); make some with run"
         )
     known = _made_by_prefixes(selection) | known
-    selection = _of_families(selection, known, families)
+    selection = _of_families(selection, known, options.get("families", ()))
     if models:
         rows_asked = list(dict.fromkeys(_row(selection, name) for name in models))
         if baseline is not None:
@@ -86,6 +106,9 @@ def make_board(
         selection = _of_rows(selection, rows_asked)
     columns = choose_columns(selection, known, scores, all_scores=all_scores)
     base = _baseline(selection, baseline)
+    if base is not None and base not in selection.names:
+        names = {**selection.names, base: selection.alone[base]}
+        selection = dataclasses.replace(selection, names=names)
     order = list(selection.names)
     if not models:
         order.sort(key=lambda row: (row != base, selection.names[row].casefold()))
@@ -101,7 +124,7 @@ def make_board(
     ]
     ties = table.ties(columns, order, leaders)
     ranks = table.ranks(columns, order)
-    if sort is not None:
+    if (sort := options.get("sort")) is not None:
         order = _sorted(sort, order, columns, values, selection.names, ranks)
     rows = []
     for row in order:
@@ -112,9 +135,11 @@ def make_board(
                 continue
             is_best = estimate.value is not None and estimate.value == best[index]
             is_tied = not is_best and (index, row) in ties
-            cells.append(Cell(estimate, differences.get((index, row)), is_best, is_tied))
-        rows.append(BoardRow(selection.names[row], *row, tuple(cells), ranks.get(row)))
-    return Board(
+            seeds = table.seeds(columns[index], row)
+            cells.append(Cell(estimate, differences.get((index, row)), is_best, is_tied, seeds))
+        runs = len(selection.runs(row))
+        rows.append(BoardRow(selection.names[row], *row, tuple(cells), ranks.get(row), runs))
+    board = Board(
         suite,
         tuple(sorted({entry.result.data.source for entry in selection.cells.values()})),
         None if base is None else selection.names[base],
@@ -125,9 +150,10 @@ def make_board(
         _partial(selection, known),
         _notes(selection, known),
         adjust,
-        precision,
-        caption,
+        options.get("precision", 1),
+        options.get("caption"),
     )
+    return board, selection
 
 
 def _sorted(
@@ -240,33 +266,40 @@ def _of_families(selection: Selection, tasks: dict[str, Task], asked: Sequence[s
         names |= groups[family.casefold()]
     measures = [measure for measure in selection.measures if measure.task in names]
     cells = {key: entry for key, entry in selection.cells.items() if key[1].task in names}
-    rows = {row for row, _ in cells}
+    there = {row for row, _ in cells}
     return dataclasses.replace(
         selection,
         cells=cells,
         measures=measures,
-        names={row: name for row, name in selection.names.items() if row in rows},
+        names={
+            row: name for row, name in selection.names.items() if there & {*selection.runs(row)}
+        },
     )
 
 
 def _of_rows(selection: Selection, rows: Sequence[RowKey]) -> Selection:
     """These models alone, in this order."""
-    cells = {key: entry for key, entry in selection.cells.items() if key[0] in rows}
+    runs = {run for row in rows for run in selection.runs(row)}
+    cells = {key: entry for key, entry in selection.cells.items() if key[0] in runs}
     there = {measure for _, measure in cells}
     return dataclasses.replace(
         selection,
         cells=cells,
-        names={row: selection.names[row] for row in rows},
+        names={row: selection.names.get(row) or selection.alone[row] for row in rows},
         measures=[measure for measure in selection.measures if measure in there],
     )
 
 
 def _row(selection: Selection, asked: str) -> RowKey:
-    """The row of a label, a name or a spec; its float32 one of several."""
-    labels = {label: row for row, label in selection.names.items()}
+    """The row of a label, a name or a spec; its float32 one of several.
+
+    A checkpoint of several seeds can be named alone.
+    """
+    labels = {label: row for row, label in (selection.alone | selection.names).items()}
     if asked in labels:
         return labels[asked]
-    rows = [row for row in selection.aliases.get(asked, ()) if row in selection.names]
+    known = {*selection.names, *selection.alone}
+    rows = [row for row in selection.aliases.get(asked, ()) if row in known]
     if not rows:
         aliases = {
             name for name, found in selection.aliases.items() if {*found} & {*labels.values()}

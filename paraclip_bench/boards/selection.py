@@ -31,6 +31,7 @@ _AGAIN = "measure it again with run --force"
 # How far a score may be from that of its outcomes: another machine's sums differ in last digits.
 _ROUNDING = 1e-6
 _UNKNOWN = "unknown:"
+_SEEDS = "seeds:"
 BASELINE = "clip"
 
 RowKey = tuple[str, str]
@@ -85,7 +86,8 @@ class Selection:
     """One entry a row and measure.
 
     names are the rows' labels, aliases the rows that a name or spec may mean. measures are in the
-    order of their task, protocol and, of one protocol, the number of models.
+    order of their task, protocol and, of one protocol, the number of models. members: of a row that
+    stands for several seeds, the rows of its checkpoints; alone: what these are called alone.
     """
 
     suite: str
@@ -94,6 +96,12 @@ class Selection:
     aliases: dict[str, list[RowKey]]
     measures: list[Measure]
     left_out: list[str]
+    members: dict[RowKey, tuple[RowKey, ...]] = dataclasses.field(default_factory=dict)
+    alone: dict[RowKey, str] = dataclasses.field(default_factory=dict)
+
+    def runs(self, row: RowKey) -> tuple[RowKey, ...]:
+        """The checkpoints of a row: itself, or one a seed."""
+        return self.members.get(row, (row,))
 
     def any_entry(self, measure: Measure) -> Entry:
         """An entry of a measure, for what all of them share."""
@@ -224,6 +232,51 @@ def select(
             if entry.row not in rows:
                 rows.append(entry.row)
     return Selection(suite, cells, _distinct(names), dict(aliases), _ordered(cells), left_out)
+
+
+def group_seeds(selection: Selection) -> Selection:
+    """Make one row of the checkpoints that differ in the seed of their training alone."""
+    by_method: dict[tuple[str, str], dict[int, Entry]] = defaultdict(dict)
+    entries = sorted(selection.cells.values(), key=lambda entry: entry.result.provenance.time)
+    for entry in entries:
+        model = entry.result.model
+        if model.method is not None and model.seed is not None and model.fingerprint is not None:
+            # Of two checkpoints of one seed, the one that was measured last.
+            by_method[model.method, entry.row[1]][model.seed] = entry
+    names, aliases = dict(selection.names), {k: list(v) for k, v in selection.aliases.items()}
+    members: dict[RowKey, tuple[RowKey, ...]] = {}
+    alone: dict[RowKey, str] = {}
+    for (method, dtype), seeds in by_method.items():
+        rows = tuple(dict.fromkeys(seeds[seed].row for seed in sorted(seeds)))
+        if len(rows) < 2:
+            continue
+        row = (f"{_SEEDS}{method}", dtype)
+        alone |= {each: names.pop(each) for each in rows}
+        name = _name_of_seeds([alone[each] for each in rows])
+        members[row], names[row] = rows, f"{name} ({len(rows)} seeds)"
+        specs = {entry.result.model.spec for entry in seeds.values()}
+        for alias, meant in aliases.items():
+            # A checkpoint's own name is of it alone.
+            if alias in specs and set(meant) & set(rows) and not _is_of_one(selection, alias):
+                aliases[alias] = list(dict.fromkeys(row if r in rows else r for r in meant))
+        aliases.setdefault(name, []).insert(0, row)
+    return dataclasses.replace(
+        selection, names=names, aliases=aliases, members=members, alone=alone
+    )
+
+
+def _is_of_one(selection: Selection, spec: str) -> bool:
+    """Whether a spec was typed for one checkpoint alone."""
+    rows = {e.row for e in selection.cells.values() if e.result.model.spec == spec}
+    return len(rows) < 2
+
+
+def _name_of_seeds(names: list[str]) -> str:
+    """What checkpoints of several seeds are called together."""
+    parents = {name.rpartition("/seed-")[0] for name in names}
+    if len(parents) == 1 and (parent := parents.pop()):
+        return parent
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _known(path: Path) -> Entry | None:

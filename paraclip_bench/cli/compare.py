@@ -62,6 +62,10 @@ def compare(
             show_default="where the results' data came from",
         ),
     ] = None,
+    each_seed: Annotated[
+        bool,
+        typer.Option("--each-seed", help="A row a checkpoint, where several differ in the seed."),
+    ] = False,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -82,6 +86,7 @@ def compare(
         adjust=adjust.value,
         show=show,
         data_dir=data_dir,
+        each_seed=each_seed,
     )
     typer.echo(json.dumps(as_data(found), indent=1) if as_json else text(found))
     progress = Progress()

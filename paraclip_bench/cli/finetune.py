@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,6 +39,14 @@ def finetune(
     ] = False,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.", show_default="0")
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            "--seeds",
+            metavar="N,N,...",
+            help="One checkpoint a seed, in folders seed-N: one row on a board.",
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run of this folder.")
@@ -76,6 +84,9 @@ def finetune(
     if bad_rows not in BAD_ROWS:
         raise UsageError(f"--bad-rows {bad_rows!r} is neither of {' and '.join(BAD_ROWS)}")
 
+    if seeds is not None and seed is not None:
+        raise UsageError("--seed is one and --seeds are several; give one of them")
+    numbers = None if seeds is None else _numbers(seeds)
     if offline:
         from paraclip_bench.data.hub import go_offline
 
@@ -91,19 +102,29 @@ def finetune(
             typer.echo("# The demo world's recipe. For your own data: --recipe paraclip")
         typer.echo(job.recipe.dump(), nl=False)
         return
-    folder = training.finetune(
-        job,
-        Workspace(workspace),
-        progress,
-        out=out,
-        resume=resume,
-        device=device,
-        skip_bad=bad_rows == "skip",
-        tensorboard=tensorboard,
-        exif=exif,
-    )
+    options: dict[str, Any] = {
+        "out": out,
+        "resume": resume,
+        "device": device,
+        "skip_bad": bad_rows == "skip",
+        "tensorboard": tensorboard,
+        "exif": exif,
+    }
+    place = Workspace(workspace)
+    if numbers is None:
+        folder = training.finetune(job, place, progress, **options)
+    else:
+        folder = training.finetune_seeds(job, numbers, place, progress, **options)
     if is_first:
         typer.echo(str(folder))
+
+
+def _numbers(text: str) -> list[int]:
+    """Seeds with commas between them."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise UsageError(f"--seeds {text!r} is not a list of seeds; write them as 0,1,2")
+    return [int(part) for part in parts]
 
 
 def merge(

@@ -140,6 +140,10 @@ def leaderboard(
     is_tidy: Annotated[
         bool, typer.Option("--tidy", help="CSV with a row a model and score.")
     ] = False,
+    each_seed: Annotated[
+        bool,
+        typer.Option("--each-seed", help="A row a checkpoint, where several differ in the seed."),
+    ] = False,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -169,6 +173,7 @@ def leaderboard(
         sort=sort,
         precision=precision,
         caption=caption,
+        each_seed=each_seed,
     )
     progress = Progress()
     if form is Format.TABLE and out is None:

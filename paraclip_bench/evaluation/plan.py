@@ -16,7 +16,7 @@ from paraclip_bench.errors import (
     sentence_of,
 )
 from paraclip_bench.models.adapter import Context, Model
-from paraclip_bench.models.load import load_model, suite_of
+from paraclip_bench.models.load import load_models, suite_of
 from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.results.store import result_key, result_path
 from paraclip_bench.tasks.base import Examples, ExternallyScoredTask, Task
@@ -81,10 +81,10 @@ def make_plan(
     context = Context(suite=suite, checkpoints=checkpoints)
     for spec in dict.fromkeys(specs):
         try:
-            model = spec if isinstance(spec, Model) else load_model(spec, context)
-            model.to(device, dtype)
-            model.adapter.check()
-            models.append(model)
+            for model in [spec] if isinstance(spec, Model) else load_models(spec, context):
+                model.to(device, dtype)
+                model.adapter.check()
+                models.append(model)
         except UsageError:
             raise
         # An adapter's check() is foreign code; one model's failure leaves the others alone.

@@ -276,6 +276,8 @@ class _Run:
                 fingerprint=model.fingerprint,
                 activation=model.adapter.activation,
                 base=model.adapter.base,
+                method=model.adapter.method,
+                seed=model.adapter.seed,
             ),
             scores=scored.scores,
             details=scored.details,

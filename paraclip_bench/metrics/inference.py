@@ -339,8 +339,9 @@ def estimate(statistic: Statistic, columns: Columns) -> Estimate:
 
 
 def score_with_interval(
-    value: float, parts: Contributions, bounds: tuple[float, float]
+    value: float, runs: Contributions | Sequence[Contributions], bounds: tuple[float, float]
 ) -> Estimate:
-    """A score's value with the interval that its contributions give."""
-    bounds = (0.0, 1.0) if parts.is_rate else bounds
-    return with_interval(value, spread([parts]), bounds, parts)
+    """A score's value with the interval that its contributions give, or those of several seeds."""
+    runs = [runs] if isinstance(runs, Contributions) else runs
+    bounds = (0.0, 1.0) if all(run.is_rate for run in runs) else bounds
+    return with_interval(value, spread(runs), bounds, mean_of_seeds(runs))

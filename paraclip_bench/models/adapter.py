@@ -76,6 +76,8 @@ class Adapter:
     fingerprint: which vectors the whole model gives; that of its encoders without one.
     activation: "gelu" or "quick_gelu", where that is known; results record it.
     base: the spec that a checkpoint was fine-tuned from.
+    method, seed: a digest of all that it was trained with but the seed, and the seed. A board takes
+    checkpoints of one method for one.
     suite: the suite that it belongs to, which a run takes where none is asked for.
     device: where it is, for a model that was made elsewhere and put there.
     context_length: how many tokens of a text it reads at most, where that is known.
@@ -87,6 +89,8 @@ class Adapter:
     fingerprint: str | None = None
     activation: str | None = None
     base: str | None = None
+    method: str | None = None
+    seed: int | None = None
     suite: str | None = None
     device: str = "cpu"
     context_length: int | None = None
@@ -134,6 +138,11 @@ class Alias(ABC):
     @abstractmethod
     def resolve(cls, argument: str | None, context: Context) -> str:
         """The spec that the alias stands for; `UsageError` for an argument that it cannot take."""
+
+    @classmethod
+    def resolve_all(cls, argument: str | None, context: Context) -> list[str]:
+        """The specs of all models that it stands for; more than one where there are seeds."""
+        return [cls.resolve(argument, context)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,6 +342,7 @@ class _Wrapped(Adapter):
 
     name, activation = _of_made("name"), _of_made("activation")
     base, suite, device = _of_made("base"), _of_made("suite"), _of_made("device", "cpu")
+    method, seed = _of_made("method"), _of_made("seed")
     context_length = _of_made("context_length")
 
     @lazy_attribute

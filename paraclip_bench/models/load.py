@@ -22,19 +22,9 @@ def load_model(spec: str, context: Context) -> Model:
     under the typed name.
     Raises `UsageError` for an unknown name, `ModelError` for one that cannot be made.
     """
-    check_name(spec, "the model")
-    name, argument = _split(spec)
-    is_file = name.endswith(".py") or ".py:" in spec
-    cls: Any
-    if is_file:
-        cls, argument = _from_file(spec)
-        label = cls.__name__ if argument is None else f"{cls.__name__}-{argument}"
-    else:
-        cls, label = _registered(name, spec), spec
+    cls, argument, label = _class_of(spec)
     if is_alias(cls):
-        target = load_model(cls.resolve(argument, context), context)
-        named = getattr(cls, "label", None) or target.name
-        return Model(spec, target.adapter, name=named, argument=target.argument)
+        return _under_alias(cls, spec, cls.resolve(argument, context), context)
     arguments = () if argument is None else (argument,)
     if not registry.accepts(cls, arguments):
         wrong = "takes no argument" if arguments else "needs an argument after a colon"
@@ -52,6 +42,32 @@ def load_model(spec: str, context: Context) -> Model:
     model = Model(spec, made, argument=argument)
     model.name = model.adapter.name or label
     return model
+
+
+def load_models(spec: str, context: Context) -> list[Model]:
+    """All models that `spec` names, as `load_model` does: an `Alias` may stand for several."""
+    cls, argument, _ = _class_of(spec)
+    if not is_alias(cls) or not hasattr(cls, "resolve_all"):
+        return [load_model(spec, context)]
+    targets = cls.resolve_all(argument, context)
+    return [_under_alias(cls, spec, target, context) for target in targets]
+
+
+def _class_of(spec: str) -> tuple[Any, str | None, str]:
+    """The class of a spec, its argument, and what to call its models that have no name."""
+    check_name(spec, "the model")
+    name, argument = _split(spec)
+    if name.endswith(".py") or ".py:" in spec:
+        cls, argument = _from_file(spec)
+        return cls, argument, cls.__name__ if argument is None else f"{cls.__name__}-{argument}"
+    return _registered(name, spec), argument, spec
+
+
+def _under_alias(cls: Any, spec: str, target: str, context: Context) -> Model:
+    """What an alias stands for, under the typed name."""
+    model = load_model(target, context)
+    named = getattr(cls, "label", None) or model.name
+    return Model(spec, model.adapter, name=named, argument=model.argument)
 
 
 def _registered(name: str, spec: str) -> Any:
@@ -80,7 +96,7 @@ def suite_of(spec: str, context: Context) -> str | None:
         cls = _registered(name, spec)
         if not may_name_suite(cls):
             return None
-        suite = load_model(spec, context).adapter.suite
+        suite = load_models(spec, context)[0].adapter.suite
     except UsageError:
         raise
     # The preflight will say why this one cannot be loaded, foreign code too; the others go on.

@@ -23,6 +23,11 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
 
+def _without(found: dict[str, Any], *names: str) -> dict[str, Any]:
+    """What a part holds, but for these fields where they are None."""
+    return {k: v for k, v in found.items() if v is not None or k not in names}
+
+
 class Score(_Part):
     """A statistic's value and its 95% interval, fractions of 1; null where there is none.
 
@@ -37,10 +42,7 @@ class Score(_Part):
 
     @model_serializer(mode="wrap")
     def _without_empty_method(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        found: dict[str, Any] = dump(self)
-        if found.get("method", "") is None:
-            del found["method"]
-        return found
+        return _without(dump(self), "method")
 
 
 class Part(_Part):
@@ -52,13 +54,19 @@ class Part(_Part):
 
 
 class ModelInfo(_Part):
-    """Which model, exactly."""
+    """Which model, exactly. method, seed: of a checkpoint of ours, see `Adapter`."""
 
     spec: str
     name: str
     fingerprint: str | None
     activation: str | None
     base: str | None
+    method: str | None = None
+    seed: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unknown_training(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), "method", "seed")
 
 
 class DataInfo(_Part):

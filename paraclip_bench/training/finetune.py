@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from paraclip_bench.encoding.batching import memory_of
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import only_process, slug, write_text
 from paraclip_bench.models.adapter import SIDES, Context, Model
+from paraclip_bench.models.aliases import RECIPE
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import OpenCLIP
 from paraclip_bench.progress import Progress
@@ -123,7 +125,7 @@ def finetune(
     if job.notice:
         progress.say(job.notice)
     model, adapter = _load_base(job, workspace, device)
-    folder = out or workspace.checkpoints / f"{slug(model.name)}-{slug(job.recipe.name)}"
+    folder = out or _default_folder(model, job, workspace)
     made = Preparation(
         job,
         model,
@@ -155,6 +157,38 @@ def finetune(
     interrupts.note("")
     group.barrier()
     return run.folder
+
+
+def finetune_seeds(
+    job: FinetuneJob,
+    seeds: Sequence[int],
+    workspace: Workspace,
+    progress: Progress,
+    *,
+    out: Path | None = None,
+    **options: Any,
+) -> Path:
+    """Fine-tune once a seed, each into a folder seed-N of `out`; returns `out`.
+
+    `out` is by default the folder that a run without seeds would write. What is finished is not
+    repeated. The other options are those of `finetune`. Raises `UsageError` where `out` itself is a
+    checkpoint.
+    """
+    base = load_model(job.base, Context(suite=job.suite, checkpoints=workspace.checkpoints))
+    folder = out or _default_folder(base, job, workspace)
+    if (folder / RECIPE).is_file():
+        raise UsageError(
+            f"{folder} is a checkpoint of one seed, and several are to be written into it; choose "
+            "another folder with -o"
+        )
+    for seed in dict.fromkeys(seeds):
+        own = dataclasses.replace(job, recipe=job.recipe.model_copy(update={"seed": seed}))
+        finetune(own, workspace, progress, out=folder / f"seed-{seed}", **options)
+    return folder
+
+
+def _default_folder(base: Model, job: FinetuneJob, workspace: Workspace) -> Path:
+    return workspace.checkpoints / f"{slug(base.name)}-{slug(job.recipe.name)}"
 
 
 def _load_base(

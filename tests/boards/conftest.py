@@ -79,6 +79,8 @@ def put(tmp_path: Path) -> Callable[..., Path]:
         scored_by: str = "",
         depth: int | None = None,
         base: str | None = None,
+        method: str | None = None,
+        seed: int | None = None,
     ) -> Path:
         found = load_task(task)
         columns = columns or outcomes(found.name, skill)
@@ -98,6 +100,8 @@ def put(tmp_path: Path) -> Callable[..., Path]:
                 "fingerprint": fingerprint,
                 "activation": activation,
                 "base": base,
+                "method": method,
+                "seed": seed,
             },
             "scores": {
                 key: dataclasses.asdict(estimate(score, columns))

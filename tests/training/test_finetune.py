@@ -18,11 +18,15 @@ from safetensors.torch import load_file
 from paraclip_bench.api import finetune_job as job_of
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import only_process
+from paraclip_bench.models.adapter import Context
+from paraclip_bench.models.aliases import seeds_in
+from paraclip_bench.models.load import load_model, load_models
 from paraclip_bench.models.open_clip import OpenCLIP, linear
 from paraclip_bench.models.open_clip.network import save_folder
 from paraclip_bench.progress import Progress
 from paraclip_bench.training import loop, trainable
 from paraclip_bench.training.finetune import finetune as finetune_job
+from paraclip_bench.training.finetune import finetune_seeds
 from paraclip_bench.training.recipe import Recipe, make_job
 from paraclip_bench.workspace import Workspace
 
@@ -369,3 +373,39 @@ def test_who_forgot_the_data_hears_of_it_before_the_base_is_loaded(
     with pytest.raises(BenchError):
         finetune_job(job, Workspace(tmp_path), Progress())
     assert "demo" in capsys.readouterr().err
+
+
+def test_a_checkpoint_a_seed_and_what_names_them_all(
+    base: Path, pairs: tuple[Path, Path], recipe: Path, tmp_path: Path
+) -> None:
+    recipe.write_text(RECIPE.replace("steps = 12", "steps = 2"))
+    job = job_of(base=f"local-dir:{base}", data=pairs[0], images=pairs[1], recipe=recipe)
+    place, quiet = Workspace(tmp_path), Progress(quiet=True)
+    folder = finetune_seeds(job, [0, 3], place, quiet)
+    assert folder == tmp_path / "checkpoints" / "base-tiny"
+    assert [f.name for f in seeds_in(folder)] == ["seed-0", "seed-3"]
+    assert losses(folder / "seed-0") != losses(folder / "seed-3")
+    stamp = (folder / "seed-0" / "provenance.json").stat().st_mtime_ns
+    assert finetune_seeds(job, [0, 3], place, quiet) == folder
+    assert (folder / "seed-0" / "provenance.json").stat().st_mtime_ns == stamp
+    context = Context("paper", place.checkpoints)
+    for spec in ("paraclip", f"paraclip:{folder}"):
+        models = load_models(spec, context)
+        assert [m.name for m in models] == ["base-tiny/seed-0", "base-tiny/seed-3"]
+        assert [m.adapter.seed for m in models] == [0, 3]
+        assert len({m.adapter.method for m in models}) == 1
+        assert {m.spec for m in models} == {spec}
+        with pytest.raises(UsageError, match=f"2 checkpoints.*paraclip:{folder}/seed-0"):
+            load_model(spec, context)
+    (alone,) = load_models(f"paraclip:{folder}/seed-3", context)
+    assert alone.fingerprint == models[1].fingerprint
+    # What is not the seed makes another method.
+    recipe.write_text(RECIPE.replace("steps = 12", "steps = 3"))
+    other = run(base, pairs, recipe, tmp_path / "other")
+    (model,) = load_models(f"paraclip:{other}", context)
+    assert model.adapter.method not in (None, alone.adapter.method)
+    with pytest.raises(UsageError, match="is a checkpoint of one seed"):
+        finetune_seeds(job, [0], place, quiet, out=other)
+    (folder / "seed-3" / "provenance.json").unlink()
+    with pytest.raises(UsageError, match="seed-3 is not a finished checkpoint; run finetune"):
+        load_models(f"paraclip:{folder}", context)

@@ -8,9 +8,10 @@ measures which way is fastest on this machine.
 
 from paraclip_bench.models.open_clip.open_clip_adapter import (
     PROVENANCE,
+    SEED,
     HubFolder,
     LocalFolder,
     OpenCLIP,
 )
 
-__all__ = ["PROVENANCE", "HubFolder", "LocalFolder", "OpenCLIP"]
+__all__ = ["PROVENANCE", "SEED", "HubFolder", "LocalFolder", "OpenCLIP"]

@@ -6,6 +6,9 @@ is asked for.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import threading
 from collections.abc import Collection, Sequence
 from functools import cached_property
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from paraclip_bench.data import digest_cache
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import ModelError, UsageError
-from paraclip_bench.files import parse_json, regular
+from paraclip_bench.files import parse_json, parse_toml, regular
 from paraclip_bench.models.adapter import SIDES, Adapter, Encoder, lazy_attribute
 from paraclip_bench.models.open_clip.pixels import Pixels
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 
 PROVENANCE = "provenance.json"
+# The folder of one of several checkpoints that `finetune --seeds` makes.
+SEED = re.compile(r"seed-\d+")
 # Raised when what a fingerprint covers changes, so that remembered ones are not used.
 _SCHEME = 2
 _LOADING = threading.RLock()
@@ -56,6 +61,10 @@ class OpenCLIP(Adapter):
             provenance = _read_provenance(folder)
             self._suite = provenance.get("suite")
             self.base = provenance.get("base", {}).get("spec")
+            self.method, self.seed = _training(folder, provenance)
+            if SEED.fullmatch(self.folder.resolve().name):
+                # One of several beside each other: its folder alone says nothing.
+                self.name = "/".join(self.folder.resolve().parts[-2:])
         elif not argument.startswith("hf-hub:"):
             architecture, at, file = argument.partition("@")
             if at and not regular(Path(file)).is_file():
@@ -348,6 +357,18 @@ class ImageEncoder(Encoder):
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_adapter": None, "_pixels": self._pixels or self._owner().pixels()}
+
+
+def _training(folder: Path, provenance: dict[str, Any]) -> tuple[str | None, int | None]:
+    """A digest of all that a checkpoint was trained with but its seed, and the seed."""
+    try:
+        recipe = parse_toml((folder / "recipe.toml").read_text(encoding="utf-8"))
+        seed = int(recipe.pop("seed", 0))
+        about = [recipe, provenance["base"]["fingerprint"], provenance["data"]["sha256"]]
+        about.append(provenance.get("world_size", 1))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None, None
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest(), seed
 
 
 def _read_provenance(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,162 @@
+"""Checkpoints of several seeds are one row: the mean, with an interval of examples and seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from paraclip_bench.boards import formats
+from paraclip_bench.boards.compare_models import compare_models
+from paraclip_bench.boards.content import legend, verdict
+from paraclip_bench.boards.make_board import make_board
+from paraclip_bench.boards.terminal import text
+from paraclip_bench.cli.app import app
+from paraclip_bench.errors import UsageError
+
+Put = Callable[..., Path]
+Columns = dict[str, np.ndarray]
+VG, STS = "vg-relation", "STS13"
+SKILLS = (0.5, 0.6, 0.75)
+
+
+@pytest.fixture
+def seeds(put: Put) -> None:
+    """A baseline and three seeds of a method, on two tasks."""
+    for task in (VG, STS):
+        put("clip", task, 0.2)
+        for seed, skill in enumerate(SKILLS):
+            put(
+                f"tuned/seed-{seed}",
+                task,
+                skill,
+                spec="paraclip",
+                method="abc",
+                seed=seed,
+                base="clip",
+            )
+
+
+def test_one_row_with_the_mean_of_all(seeds: None, tmp_path: Path) -> None:
+    board = make_board(tmp_path)
+    apart = make_board(tmp_path, each_seed=True)
+    assert [(row.name, row.seeds) for row in board.rows] == [("clip", 1), ("tuned (3 seeds)", 3)]
+    assert [row.name for row in apart.rows] == ["clip", *(f"tuned/seed-{i}" for i in range(3))]
+    for index in range(len(board.columns)):
+        cell = board.rows[1].cells[index]
+        each = [row.cells[index] for row in apart.rows[1:]]
+        values = [one.estimate.value for one in each if one]
+        assert cell is not None
+        assert cell.seeds == 3
+        assert cell.estimate.value == pytest.approx(np.mean(values))
+        # At least as wide as what three seeds alone leave open, and as chance of the examples.
+        wide = cell.estimate.high - cell.estimate.low
+        alone = min(one.estimate.high - one.estimate.low for one in each if one)
+        assert wide > 0.5 * alone
+        changes = [one.difference.value for one in each if one and one.difference]
+        assert cell.difference is not None
+        assert cell.difference.value == pytest.approx(np.mean(changes))
+
+
+def test_seeds_that_differ_widen_the_interval(put: Put, tmp_path: Path) -> None:
+    n = 3000
+    rng = np.random.default_rng(0)
+
+    def outcomes(rate: float) -> Columns:
+        correct = rng.random(n) < rate
+        ids = np.array([str(i) for i in range(n)], dtype=object)
+        group = np.array(["on"] * n, dtype=object)
+        return {
+            "example_id": ids,
+            "cluster_id": ids,
+            "correct": correct,
+            "tie": np.zeros(n, dtype=bool),
+            "counted_group": group,
+        }
+
+    put("clip", VG, 0, columns=outcomes(0.5))
+    for seed, rate in enumerate((0.5, 0.6, 0.7)):
+        put(f"x/seed-{seed}", VG, 0, columns=outcomes(rate), method="m", seed=seed)
+    (cell,) = make_board(tmp_path, baseline="clip").rows[1].cells
+    assert cell is not None
+    assert cell.difference is not None
+    # The seeds' own error, by hand, is nearly all: t with two degrees of freedom.
+    reach = stats.t.ppf(0.975, 2) * np.std([0.5, 0.6, 0.7], ddof=1) / np.sqrt(3)
+    found = (cell.difference.high - cell.difference.low) / 2
+    assert found == pytest.approx(reach, rel=0.15)
+    assert cell.difference.verdict == "no clear difference"
+    # This checkpoint is better, which the method is not known to be.
+    last = make_board(tmp_path, models=["clip", "x/seed-2"], baseline="clip").rows[1]
+    assert (last.name, last.seeds) == ("x/seed-2", 1)
+    assert last.cells[0].difference.verdict == "better"  # type: ignore[union-attr]
+
+
+def test_words(seeds: None, tmp_path: Path) -> None:
+    board = make_board(tmp_path, adjust="none")
+    assert verdict(board)[0].startswith("the method tuned (3 seeds) against clip: ")
+    assert "3 seeds tell little of how seeds differ" in legend(board)
+    assert "2 degrees of freedom" in legend(board)
+    assert "seeds tell little" not in legend(make_board(tmp_path, each_seed=True))
+    assert "3 seeds" in text(board)
+    assert json.loads(formats.as_json(board))["rows"][1]["seeds"] == 3
+
+
+@pytest.mark.parametrize("name", ["tuned", "paraclip", "tuned (3 seeds)"])
+def test_the_row_has_the_names_of_all(seeds: None, tmp_path: Path, name: str) -> None:
+    found = compare_models(tmp_path, ["clip", name], families=[VG], show=2)
+    (pair,) = found.pairs
+    assert pair.model == "tuned (3 seeds)"
+    assert pair.wins is not None
+    assert pair.wins > pair.losses
+    assert len(pair.changes) == 2
+    turned = make_board(tmp_path, baseline=name)
+    assert turned.rows[0].seeds == 3
+    assert turned.rows[1].cells[0].difference is not None  # type: ignore[union-attr]
+
+
+def test_one_of_them_can_be_the_baseline(seeds: None, tmp_path: Path) -> None:
+    board = make_board(tmp_path, baseline="tuned/seed-1")
+    assert {row.name: row.seeds for row in board.rows} == {
+        "tuned/seed-1": 1,
+        "clip": 1,
+        "tuned (3 seeds)": 3,
+    }
+
+
+def test_what_is_not_of_one_method_stands_apart(put: Put, tmp_path: Path) -> None:
+    put("a", VG, 0.5, method="one", seed=0)
+    put("b", VG, 0.5, method="two", seed=1)
+    put("c", VG, 0.5, method="one", seed=1, dtype="bfloat16")
+    put("d", VG, 0.5, seed=1)
+    assert {row.seeds for row in make_board(tmp_path).rows} == {1}
+    # Folders of any name, of one method and dtype.
+    put("e", VG, 0.6, method="one", seed=7)
+    rows = {row.name: row.seeds for row in make_board(tmp_path).rows}
+    assert rows == {"a and 1 more (2 seeds)": 2, "b": 1, "c": 1, "d": 1}
+
+
+def test_a_seed_without_a_result_is_said(seeds: None, put: Put, tmp_path: Path) -> None:
+    put("clip", "vg-attribution", 0.2)
+    put("tuned/seed-0", "vg-attribution", 0.5, spec="paraclip", method="abc", seed=0)
+    said = legend(make_board(tmp_path))
+    assert "tuned (3 seeds): vg-attribution (aro) accuracy is of 1 seed alone." in said
+
+
+def test_from_the_command_line(seeds: None, tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "results").symlink_to(tmp_path)
+    place = ["--workspace", str(tmp_path / "w")]
+    board = CliRunner().invoke(app, ["leaderboard", *place, "--each-seed"])
+    assert "tuned/seed-2" in board.stdout
+    found = CliRunner().invoke(app, ["compare", "clip", "tuned", *place])
+    assert "the method tuned (3 seeds)" in found.stdout
+
+
+def test_a_name_that_is_nobody_s(seeds: None, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no model 'tuned/seed-9' on the board"):
+        make_board(tmp_path, baseline="tuned/seed-9")
