@@ -125,6 +125,11 @@ def _columns(path: Path, result: Result) -> Columns:
     needed = {"example_id", *(f"{column}_{side}" for column in ("top", "rank") for side in SIDES)}
     if not needed <= columns.keys():
         raise _NoRankings
+    n = len(columns["example_id"])
+    for side in SIDES:
+        top, ranks = columns[f"top_{side}"], columns[f"rank_{side}"]
+        if top.ndim != 2 or ranks.dtype.kind not in "iu" or (ranks < 0).any() or not n:
+            raise _LeftOut(f"its outcomes have no ranking of the {side}")
     names: list[tuple[str, list[Any]]] = [("example", columns["example_id"].tolist())]
     names += [("image", top) for side in SIDES for top in columns[f"top_{side}"].tolist()]
     for kind, ids in names:
@@ -137,7 +142,7 @@ def _columns(path: Path, result: Result) -> Columns:
         top, found = columns[f"top_{side}"], columns.get(f"similarity_{side}")
         if found is None:
             continue
-        if found.shape != top.shape or not np.isfinite(found).all():
+        if found.shape != top.shape or found.dtype.kind != "f" or not np.isfinite(found).all():
             raise _LeftOut(f"its similarities of the {side} are not those of its ranking")
         if (np.diff(found, axis=1) > 0).any():
             raise _LeftOut(f"its similarities of the {side} do not fall along its ranking")
@@ -197,10 +202,12 @@ def _qrels(columns: Columns) -> Iterator[str]:
 def _check_ranks(columns: Columns, found: list[str | None]) -> None:
     """`_LeftOut` where a target is not in the place that its rank says."""
     wanted = np.array([target or "" for target in found], dtype=object)[:, None]
+    has_target = wanted[:, 0] != ""
     for side in SIDES:
         top, ranks = columns[f"top_{side}"], columns[f"rank_{side}"]
         places = np.where((top == wanted).any(axis=1), (top == wanted).argmax(axis=1) + 1, 0)
-        if (places != np.where(ranks <= top.shape[1], ranks, 0)).any():
+        seen = np.where(ranks <= top.shape[1], ranks, 0)
+        if (places != seen).any() or ((ranks > 0) != has_target).any():
             raise _LeftOut(f"its ranks of the {side} are not those of its ranking")
 
 

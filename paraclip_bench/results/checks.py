@@ -168,7 +168,11 @@ def _with_outcomes(found: Checked, result: Result, *, thorough: bool) -> Checked
             f"{result.task_version}"
         )
         return found
-    scores, wrong = _recompute(result, columns, task)
+    try:
+        scores, wrong = _recompute(result, columns, task)
+    # Outcomes of another task, or a plugin's metric, may raise anything.
+    except Exception as error:
+        scores, wrong = 0, f"its outcomes are not those of {task.name} ({reason_of(error)})"
     if wrong is not None:
         found.problems.append(Problem(wrong, _AGAIN))
     return dataclasses.replace(found, scores=scores)
@@ -212,11 +216,7 @@ def _recompute(result: Result, columns: Columns, task: Task) -> tuple[int, str |
                 metric = task.metric(name)
             except BenchError:  # a score that this version does not know
                 continue
-            # Outcomes of another task, or a plugin's metric, may raise anything.
-            try:
-                wrong = _differs(score, metric, rows, with_interval=part is None)
-            except Exception as error:
-                return same, f"its outcomes are not those of {task.name} ({reason_of(error)})"
+            wrong = _differs(score, metric, rows, with_interval=part is None)
             if wrong is not None:
                 return same, f"its {name}{where} {wrong} by its outcomes"
             same += 1

@@ -246,7 +246,10 @@ def _rows_apart(one: Columns, two: Columns, name: str, rows: Any, others: Any) -
     a, b = one[name][rows], two[name][others]
     if a.shape != b.shape:
         return np.ones(len(rows), dtype=np.bool_)
-    apart = a != b
+    try:
+        apart = a != b
+    except ValueError:  # lists of lists, which a damaged file may hold
+        return np.ones(len(rows), dtype=np.bool_)
     if a.dtype.kind == b.dtype.kind == "f":
         apart &= ~(np.isnan(a) & np.isnan(b))
     return np.asarray(apart, dtype=np.bool_).reshape(len(rows), -1).any(axis=1)

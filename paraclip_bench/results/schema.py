@@ -47,7 +47,7 @@ def migrated(raw: Any) -> Any:
     if version > SCHEMA_VERSION or any(step not in MIGRATIONS for step in steps):
         todo = "update paraclip-bench" if version > SCHEMA_VERSION else "measure it again"
         raise UnknownVersion(
-            f"has schema_version {version}, and this version of paraclip-bench reads "
+            f"has schema_version {version} and this version of paraclip-bench reads "
             f"{', '.join(map(str, (*sorted(MIGRATIONS), SCHEMA_VERSION)))}; {todo}"
         )
     try:
