@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from measured import KEPT, NAMES, TASKS, copy_of, measure, measure_retrieval, retrieval_data
 
@@ -230,6 +230,8 @@ def test_results_without_rankings_are_named_once(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1))
+@example("a%20b.png")
+@example("a b\u00a0c\u2028\x00\x1c\x85.png")
 def test_every_id_survives(id: str) -> None:
     assert unquote(encoded(id)) == id
     assert encoded(id).split() == [encoded(id)]
