@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from paraclip_bench import registry
+from paraclip_bench.data.row_files import refuse_torn
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import atomic, parse_json, regular, slug, write_text
 from paraclip_bench.metrics.inference import Contributions
@@ -28,6 +30,7 @@ from paraclip_bench.tasks.base import ExternallyScoredTask, UnknownScore
 from paraclip_bench.tasks.catalog import all_tasks
 
 OUTCOMES = ".outcomes.parquet"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def result_key(
@@ -89,9 +92,12 @@ def outcomes_state(path: Path) -> tuple[int, int] | None:
 def read(path: Path) -> Result:
     """Read one result; `DataError` for a file that is not one, was edited, or of a later schema."""
     try:
+        text = regular(path).read_text(encoding="utf-8")
+        raw = parse_json(text)
+        if _SURROGATE.search(text):
+            refuse_torn(raw, str(path))
         # First of all: a later schema may lack what this one needs, and is not a damaged file.
-        raw = migrated(parse_json(regular(path).read_text(encoding="utf-8")))
-        result = Result.model_validate(raw)
+        result = Result.model_validate(migrated(raw))
         # Here, because what is nested so deeply that it cannot be written again is damaged too.
         found = result.scores_digest
     except UnknownVersion as error:

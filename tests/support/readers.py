@@ -412,11 +412,11 @@ def _readers() -> Iterator[Reader]:
         result = next(KEPT.glob(f"results/paper/Bags/{task}*.json"))
         for file in (result, store.outcomes_path(result)):
             named = str(file.relative_to(KEPT))
-            yield dataclasses.replace(_kept(named, _check), name=f"check: {file.name}")
+            yield dataclasses.replace(_kept(named, _check), name=f"check of {file.name}")
     result = next(KEPT.glob("results/paper/Bags/paraphrased*.json"))
     for file in (result, store.outcomes_path(result)):
         named = str(file.relative_to(KEPT))
-        yield dataclasses.replace(_kept(named, _export), name=f"export: {file.name}")
+        yield dataclasses.replace(_kept(named, _export), name=f"export of {file.name}")
     yield Reader("contributions", _make_contributions, _contributions)
     yield _kept("reworded.jsonl.work/journal.sqlite", _journal)
     for file in ("provenance.json", "open_clip_config.json"):
