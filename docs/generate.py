@@ -1,23 +1,27 @@
-"""Writes the parts of the documentation that repeat what classes say, between their markers.
+"""Writes what repeats what classes say: parts of the docs, and the JSON Schema of results.
 
     python docs/generate.py            # writes them
     python docs/generate.py --check    # exits 1 and names the pages that are not as they would be
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; a test keeps all of them true.
+A part of a page stands between `<!-- generated: NAME -->` and `<!-- end -->`; a test keeps all of
+them true.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from paraclip_bench.metrics.metric import Metric
+from paraclip_bench.results.schema import json_schema
 from paraclip_bench.tasks.base import Task
 from paraclip_bench.tasks.catalog import all_metrics, all_tasks
 
 FOLDER = Path(__file__).parent
+SCHEMA = FOLDER.parent / "paraclip_bench/results/result.schema.json"
 OURS = "paraclip_bench."
 
 
@@ -119,11 +123,12 @@ def _braces(values: dict[str, None]) -> str:
 
 
 def main() -> None:
-    """Write the pages, or compare them."""
+    """Write the files, or compare them."""
     stale = []
-    for path in sorted(FOLDER.glob("*.md")):
-        text = path.read_text(encoding="utf-8")
-        if (wanted := page(text)) != text:
+    files = {path: page(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.md"))}
+    files[SCHEMA] = json.dumps(json_schema(), indent=1) + "\n"
+    for path, wanted in files.items():
+        if not path.exists() or wanted != path.read_text(encoding="utf-8"):
             stale.append(path.name)
             if "--check" not in sys.argv[1:]:
                 path.write_text(wanted, encoding="utf-8")

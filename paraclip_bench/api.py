@@ -69,6 +69,7 @@ def evaluate(
         suite=suite,
         protocols=(protocols,) if isinstance(protocols, str) else tuple(protocols),
         data_dir=None if data_dir is None else Path(data_dir),
+        each_seed=each_seed,
         limit=limit,
         force=force,
         offline=offline,
@@ -229,6 +230,7 @@ def compare(
     adjust: Literal["holm", "bh", "none"] = "holm",
     show: int = 0,
     data_dir: str | Path | None = None,
+    each_seed: bool = False,
     workspace: str | Path = ".",
 ) -> Comparison:
     """Models by name or spec against the first of them, score by score.
@@ -250,6 +252,7 @@ def compare(
         adjust=adjust,
         show=show,
         data_dir=None if data_dir is None else Path(data_dir),
+        each_seed=each_seed,
     )
 
 

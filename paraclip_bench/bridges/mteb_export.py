@@ -101,6 +101,10 @@ def _translate(result: Result) -> _Translation:
     if result.scores[result.main_score].value is None:
         raise _LeftOut(f"its {result.main_score} is undefined")
     try:
+        datetime.fromisoformat(result.provenance.time)
+    except ValueError:
+        raise _LeftOut(f"its time, {result.provenance.time!r}, is none") from None
+    try:
         if result.task.startswith(PREFIX):
             return _of_mteb(result, find_task(result.task.removeprefix(PREFIX)))
         return _of_ours(result)

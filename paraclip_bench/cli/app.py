@@ -71,8 +71,11 @@ app.command(
 app.command("compare", short_help="Say on which scores models differ, and how.")(compare.compare)
 kept = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 kept.command("show", short_help="List results, or show one whole.")(results.show)
-kept.command("export", short_help="Write results in mteb's format.")(results.export)
-app.add_typer(kept, name="results", help="Results: what was measured, and other formats of it.")
+kept.command("validate", short_help="Check results, and their scores.")(results.validate)
+kept.command("diff", short_help="Say how two results or folders differ.")(results.diff)
+kept.command("merge", short_help="Bring several machines' results together.")(results.merge)
+kept.command("export", short_help="Write CSV, Parquet, TREC runs or mteb's files.")(results.export)
+app.add_typer(kept, name="results", help="Results: what was measured.")
 app.command("models", short_help="List the models that can be named.")(listings.models)
 app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
 app.command("metrics", short_help="List the metrics.")(listings.metrics)
@@ -102,7 +105,7 @@ _GO_ON = {
     "finetune": "run the same command with --resume",
     "data build": "run the same command again",
 }
-_GOES_ON = ("demo", "run", "paraphrase", "merge", "data prefetch")
+_GOES_ON = ("demo", "run", "paraphrase", "merge", "data prefetch", "results merge")
 _GO_ON |= dict.fromkeys(_GOES_ON, "run the same command again, it goes on where it was")
 # typer carries its own copy of click in some versions; this class is right in all of them.
 USAGE_ERROR = typer.BadParameter.__mro__[1]
@@ -177,7 +180,7 @@ def _main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     words = [argument for argument in arguments if not argument.startswith("-")]
-    command = " ".join(words[: 2 if words[:1] == ["data"] else 1])
+    command = " ".join(words[: 2 if words[:1] in (["data"], ["results"]) else 1])
     _prepare_for_stops(command)
     try:
         _check_names(arguments, command)

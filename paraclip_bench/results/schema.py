@@ -1,9 +1,14 @@
-"""A result: one model on one task and protocol, with where it came from."""
+"""A result: one model on one task and protocol, with where it came from.
+
+`SCHEMA_VERSION` and `MIGRATIONS` say which versions of the file there are. The schema for other
+programs is result.schema.json beside this file, which `python docs/generate.py` writes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import (
@@ -16,6 +21,96 @@ from pydantic import (
 )
 
 SCHEMA_VERSION = 1
+MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From the content of a file of one version to that of the next; a key for each earlier one.
+
+A new field that may be absent needs no new version: 0.1.0 wrote version 1, without `digests`,
+`provenance.dtypes`, `provenance.run`, `provenance.depth` and the scores' `method`. Whatever is
+renamed, removed or means something else does.
+"""
+
+
+class UnknownVersion(ValueError):
+    """A result of a schema version that this version of the package does not read."""
+
+
+def migrated(raw: Any) -> Any:
+    """The content of a result's file as this version has it.
+
+    A file is checked as it was written: where its scores are those of its digest, what it becomes
+    has a digest of its own. Raises `UnknownVersion` for a later version, or one that never was.
+    """
+    version = raw.get("schema_version", SCHEMA_VERSION) if isinstance(raw, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version == SCHEMA_VERSION:
+        return raw
+    steps = range(version, SCHEMA_VERSION)
+    if version > SCHEMA_VERSION or any(step not in MIGRATIONS for step in steps):
+        todo = "update paraclip-bench" if version > SCHEMA_VERSION else "measure it again"
+        raise UnknownVersion(
+            f"has schema_version {version} and this version of paraclip-bench reads "
+            f"{', '.join(map(str, (*sorted(MIGRATIONS), SCHEMA_VERSION)))}; {todo}"
+        )
+    try:
+        return _migrated(raw, steps)
+    # A damaged file may hold anything.
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its content is not that of schema_version {version}") from error
+
+
+def _migrated(raw: dict[str, Any], steps: range) -> dict[str, Any]:
+    digests = raw.get("digests")
+    is_whole = isinstance(digests, dict) and digests.get("scores") == digest_of(raw)
+    for step in steps:
+        raw = MIGRATIONS[step](raw)
+    raw = {**raw, "schema_version": SCHEMA_VERSION}
+    if is_whole:
+        scores = Result.model_validate({**raw, "digests": None}).scores_digest
+        raw["digests"] = {**raw["digests"], "scores": scores}
+    return raw
+
+
+_DIGESTED = (
+    *("suite", "task", "task_version", "protocol", "main_score", "n", "limit", "model"),
+    *("scores", "details", "data"),
+)
+
+
+def digest_of(raw: Mapping[str, Any]) -> str:
+    """sha256 (hex) over what the content of a file says of how good which model is on what.
+
+    Fields that are None are left out, so that a later version may add some.
+    """
+    about = _part(raw.get("provenance"))
+    said = {name: raw[name] for name in _DIGESTED if raw.get(name) is not None}
+    said |= {name: _part(said[name]) for name in ("model", "data") if name in said}
+    said["scores"] = _scores(said.get("scores"))
+    if isinstance(details := said.get("details"), Mapping):
+        said["details"] = {
+            kind: [{**_part(part), "scores": _scores(_part(part).get("scores"))} for part in parts]
+            for kind, parts in details.items()
+        }
+    of_provenance = ("dtype", "seed", "scored_by", "depth")
+    said["provenance"] = [about.get(name) for name in of_provenance]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _scores(raw: Any) -> dict[str, Any]:
+    return {name: _part(score) for name, score in raw.items()} if isinstance(raw, Mapping) else {}
+
+
+def _part(raw: Any) -> dict[str, Any]:
+    return {k: v for k, v in raw.items() if v is not None} if isinstance(raw, Mapping) else {}
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a result's file, of this version."""
+    schema = Result.model_json_schema()
+    schema["properties"]["schema_version"]["const"] = SCHEMA_VERSION
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:paraclip-bench:result:{SCHEMA_VERSION}",
+        **schema,
+    }
 
 
 class _Part(BaseModel):
@@ -137,18 +232,13 @@ class Result(_Part):
 
     @property
     def scores_digest(self) -> str:
-        """sha256 (hex) over what a result says of how good which model is on what.
+        """sha256 (hex) over what a result says of how good which model is on what."""
+        return digest_of(self.model_dump(mode="json"))
 
-        What is None is left out, so that a later version may add fields.
-        """
-        parts: Any = {
-            *("suite", "task", "task_version", "protocol", "main_score", "n", "limit", "model"),
-            *("scores", "details", "data"),
-        }
-        said = self.model_dump(mode="json", include=parts, exclude_none=True)
-        about = self.provenance
-        said["provenance"] = [about.dtype, about.seed, about.scored_by, about.depth]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_version(cls, raw: Any) -> Any:
+        return migrated(raw)
 
     @model_validator(mode="after")
     def _has_main_score(self) -> Result:

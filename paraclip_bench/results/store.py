@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,18 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from paraclip_bench import registry
+from paraclip_bench.data.row_files import refuse_torn
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import atomic, parse_json, regular, slug, write_text
 from paraclip_bench.metrics.inference import Contributions
 from paraclip_bench.metrics.metric import Metric
 from paraclip_bench.results.contributions import keep
-from paraclip_bench.results.schema import SCHEMA_VERSION, Digests, Result
+from paraclip_bench.results.schema import Digests, Result, UnknownVersion, migrated
 from paraclip_bench.tasks.base import ExternallyScoredTask, UnknownScore
 from paraclip_bench.tasks.catalog import all_tasks
 
 OUTCOMES = ".outcomes.parquet"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def result_key(
@@ -89,15 +92,16 @@ def outcomes_state(path: Path) -> tuple[int, int] | None:
 def read(path: Path) -> Result:
     """Read one result; `DataError` for a file that is not one, was edited, or of a later schema."""
     try:
-        raw = parse_json(regular(path).read_text(encoding="utf-8"))
+        text = regular(path).read_text(encoding="utf-8")
+        raw = parse_json(text)
+        if _SURROGATE.search(text):
+            refuse_torn(raw, str(path))
         # First of all: a later schema may lack what this one needs, and is not a damaged file.
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise DataError(
-                f"{path} has schema_version {version} and this version reads "
-                f"{SCHEMA_VERSION}; update paraclip-bench"
-            )
-        result = Result.model_validate(raw)
+        result = Result.model_validate(migrated(raw))
+        # Here, because what is nested so deeply that it cannot be written again is damaged too.
+        found = result.scores_digest
+    except UnknownVersion as error:
+        raise DataError(f"{path} {error}") from error
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; results show lists what there is") from error
     except (ValidationError, ValueError, OSError) as error:
@@ -105,7 +109,7 @@ def read(path: Path) -> Result:
         raise DataError(
             f"{path} is not a result of run ({first}); what was one is made again by run --force"
         ) from error
-    if result.digests is not None and result.digests.scores != result.scores_digest:
+    if result.digests is not None and result.digests.scores != found:
         raise DataError(
             f"{path} was changed after it was written: its scores are not those that it has a "
             "digest of; measure it again with run --force"
@@ -277,14 +281,22 @@ def list_results(
             damaged.append(f"{path}: {reason}")
     if not found:
         raise UsageError(f"there are no results in {results}; make some with `paraclip-bench run`")
+    found = choose(found, suite=suite, task=task, model=model)
+    found.sort(key=lambda f: _order(f[1]))
+    return found, damaged
+
+
+def choose(
+    found: Found, *, suite: str | None = None, task: str | None = None, model: str | None = None
+) -> Found:
+    """The results of a suite, of a task and of a model; `UsageError` for what none of them has."""
     if suite is not None:
         found = _kept("suite", suite, found, lambda r: (r.suite,))
     if task is not None:
         found = _kept("task", task, found, lambda r: (r.task,))
     if model is not None:
         found = _kept("model", model, found, lambda r: (r.model.name, r.model.spec))
-    found.sort(key=lambda f: _order(f[1]))
-    return found, damaged
+    return found
 
 
 def _order(result: Result) -> tuple[str, ...]:

@@ -158,6 +158,7 @@ class ParaphrasedRetrieval(Task):
         return {
             "example_id": np.array([q.id for q in queries], dtype=object),
             "cluster_id": np.array(clusters, dtype=object),
+            "target": np.array([names[t] if t >= 0 else "" for t in targets], dtype=object),
             "overlaps": overlaps(query.first, paraphrase.first),
             "rank_query": query.target_ranks,
             "rank_paraphrase": paraphrase.target_ranks,

@@ -193,3 +193,11 @@ def test_no_results(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there are no results in"):
         export(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@slow
+def test_a_time_that_is_none_is_left_out(tmp_path: Path) -> None:
+    """It ended the export with "unexpected"."""
+    put(tmp_path, "STS12", {"spearman": 0.5, "pearson": 0.6}, n=3108, time="yesterday")
+    (said,) = export(tmp_path, tmp_path / "mteb").left_out
+    assert "its time, 'yesterday', is none" in said

@@ -29,9 +29,12 @@ LINES = [
     ["metrics"],
     ["metrics", "--json"],
     ["results", "show", "--help"],
-    ["results", "export", "--help"],
+    *(["results", name, "--help"] for name in ("validate", "diff", "merge", "export")),
     ["leaderboard", "--json"],
     ["results", "show"],
+    ["results", "validate"],
+    ["results", "export", "--format", "csv"],
+    ["results", "export", "--format", "trec"],
 ]
 CODE = """
 import sys
@@ -43,7 +46,8 @@ for line in {lines}:
         main()
     except SystemExit as end:
         # There are no results.
-        expected = 2 if line in (["leaderboard", "--json"], ["results", "show"]) else 0
+        lists = line[0] in ("leaderboard", "results") and "--help" not in line
+        expected = 2 if lists else 0
         assert (end.code or 0) == expected, (line, end)
     heavy = {{"torch", "open_clip", "mteb", "datasets", "transformers"}} & set(sys.modules)
     assert not heavy, (line, heavy)

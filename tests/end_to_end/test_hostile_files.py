@@ -252,7 +252,11 @@ def torn(value: Any, at: int) -> tuple[Any, int]:
     return value, at
 
 
-OF_JSON = [name for name in READERS if re.search(r"^(?!training|captions).*: .*\.jsonl?$", name)]
+OF_JSON = [
+    name
+    for name in READERS
+    if re.search(r"^((?!training|captions).*: .*\.jsonl?|results/.*\.json)$", name)
+]
 
 
 @pytest.mark.parametrize("name", OF_JSON)

@@ -45,6 +45,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
             *("--no-deps", "--no-build-isolation", "--force-reinstall", project),
         )
     assert (site / "paraclip_bench/demo/base_clip/open_clip_model.safetensors").is_file()
+    assert (site / "paraclip_bench/results/result.schema.json").is_file()
     return executable
 
 

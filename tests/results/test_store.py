@@ -2,55 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from measured import result
 
 from paraclip_bench.errors import BenchError, DataError
 from paraclip_bench.results import store
-from paraclip_bench.results.schema import Result
-
-
-def result(**changes: Any) -> Result:
-    raw = {
-        "suite": "paper",
-        "task": "STS12",
-        "task_version": 1,
-        "protocol": "all",
-        "main_score": "spearman",
-        "n": 2,
-        "limit": None,
-        "model": {
-            "spec": "m.py:M",
-            "name": "M",
-            "fingerprint": "f",
-            "activation": None,
-            "base": None,
-        },
-        "scores": {"spearman": {"value": 0.1 + 0.2, "low": None, "high": 1e-300}},
-        "data": {
-            "source": "folder",
-            "id": "x",
-            "revision": None,
-            "sha256": "ab",
-            "notes": {"k": [1, "ä"]},
-        },
-        "provenance": {
-            "versions": {"python": "3"},
-            "device": "cpu",
-            "dtype": "float32",
-            "seed": 0,
-            "seconds": 1.5,
-            "encode_seconds": 1.0,
-            "from_store": 0.0,
-            "command": "c",
-            "time": "2026-01-01T00:00:00+00:00",
-        },
-    }
-    return Result.model_validate({**raw, **changes})
-
 
 COLUMNS: dict[str, np.ndarray] = {
     "example_id": np.array(["0", "ä\n", ""], dtype=object),

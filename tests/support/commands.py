@@ -109,6 +109,12 @@ COMMANDS = {
         "mteb",
         same_files,
     ),
+    "results merge": Command(["results", "merge", "old", "new", "-o", "both"], "both", same_files),
+    "results trec": Command(
+        ["results", "export", "--format", "trec", "--workspace", "old", "-o", "trec"],
+        "trec",
+        same_files,
+    ),
     "convert": Command(
         ["paraphrase", "convert", "many.jsonl", "-o", "many.parquet"],
         "many.parquet",
@@ -128,6 +134,21 @@ def prepare(folder: Path) -> None:
     many = [{**row, "id": f"{row['id']}-{i}"} for i in range(300) for row in rows]
     (folder / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in many))
     put_whole_set(folder / "old/results/paper/Bags")
+    for index in range(40):
+        copy_results(KEPT / "results/paper/Bags", folder / "new/results", f"model-{index}")
+
+
+def copy_results(source: Path, results: Path, name: str) -> None:
+    """The results of another model, with the same numbers."""
+    for path in sorted(source.glob("*.json")):
+        kept = store.read(path)
+        model = kept.model.model_copy(update={"name": name, "fingerprint": name})
+        about = kept.provenance.dtype, kept.task_version, kept.data.sha256, kept.limit
+        target = store.result_path(
+            results, "paper", name, kept.task, kept.protocol, store.result_key(name, *about)
+        )
+        result = kept.model_copy(update={"model": model})
+        store.write(target, result, store.read_outcomes(path))
 
 
 def put_whole_set(folder: Path) -> None:

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ import tars
 import tiny_clip
 from PIL import Image
 
+from paraclip_bench.bridges import trec_export
+from paraclip_bench.bridges.table_export import write_csv, write_parquet
 from paraclip_bench.data.gallery import read_gallery
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.snapshot import read_manifest
@@ -42,7 +45,9 @@ from paraclip_bench.paraphrasing.pairs_file import read_pairs
 from paraclip_bench.paraphrasing.pairs_report import statistics
 from paraclip_bench.paraphrasing.prompts import prompts
 from paraclip_bench.results import store
+from paraclip_bench.results.checks import check, find_results
 from paraclip_bench.results.contributions import contributions_path, keep, read_contributions
+from paraclip_bench.results.exchange import diff, merge
 from paraclip_bench.tasks.catalog import load_task
 from paraclip_bench.training.recipe import read_recipe, shipped
 
@@ -279,6 +284,25 @@ def _outcomes(path: Path) -> None:
     store.read_outcomes(path.with_name(path.name.replace(".outcomes.parquet", ".json")))
 
 
+def _check(path: Path) -> None:
+    """Whether it is right, how it differs from what it was, and whether it can be merged."""
+    folder = path.parent
+    for place in find_results(folder):
+        check(place)
+    diff(folder, KEPT / "results/paper/Bags", ignored=())
+    with tempfile.TemporaryDirectory() as into:
+        merge([folder], Path(into, "results"))
+        merge([folder], Path(into, "results"))
+
+
+def _export(path: Path) -> None:
+    results = path.parents[2]
+    with tempfile.TemporaryDirectory() as out:
+        trec_export.export(results, Path(out))
+        write_csv(results, Path(out))
+        write_parquet(results, Path(out))
+
+
 def _manifest(folder: Path) -> Path:
     entry = {"revision": "0" * 40, "files": {"a.txt": {"sha256": "0" * 64, "bytes": 1}}}
     whole = {"schema_version": 1, "data": {"mteb/sts12-sts": entry}}
@@ -384,6 +408,15 @@ def _readers() -> Iterator[Reader]:
     yield _kept(str(result.relative_to(KEPT)), store.read)
     outcomes = store.outcomes_path(result)
     yield _kept(str(outcomes.relative_to(KEPT)), _outcomes)
+    for task in ("STS12", "vg-relation"):
+        result = next(KEPT.glob(f"results/paper/Bags/{task}*.json"))
+        for file in (result, store.outcomes_path(result)):
+            named = str(file.relative_to(KEPT))
+            yield dataclasses.replace(_kept(named, _check), name=f"check of {file.name}")
+    result = next(KEPT.glob("results/paper/Bags/paraphrased*.json"))
+    for file in (result, store.outcomes_path(result)):
+        named = str(file.relative_to(KEPT))
+        yield dataclasses.replace(_kept(named, _export), name=f"export of {file.name}")
     yield Reader("contributions", _make_contributions, _contributions)
     yield _kept("reworded.jsonl.work/journal.sqlite", _journal)
     for file in ("provenance.json", "open_clip_config.json"):
