@@ -69,7 +69,6 @@ def evaluate(
         suite=suite,
         protocols=(protocols,) if isinstance(protocols, str) else tuple(protocols),
         data_dir=None if data_dir is None else Path(data_dir),
-        each_seed=each_seed,
         limit=limit,
         force=force,
         offline=offline,
