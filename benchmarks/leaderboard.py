@@ -3,9 +3,9 @@
     python benchmarks/leaderboard.py [--quick] [--models N] [--tasks N] [--folder DIR]
 
 It writes results as a run does (sentence pairs, ARO, paraphrased retrieval; 1,000 to 28,000
-examples each), and calls `paraclip-bench leaderboard` in a new process. What is kept of a task's
-first four models stands for the others. The peer's way is timed on a few differences, and
-multiplied. Ends with one line of JSON.
+examples each), and calls `leaderboard` and `compare` in new processes. What is kept of a task's
+first four models stands for the others. A folder that is given is filled once. The peer's way is
+timed on a few differences, and multiplied. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -52,9 +52,15 @@ def main() -> None:
         begin = time.perf_counter()
         made = list(put_all(root / "results", models, options.tasks))
         print(f"{len(made)} results written in {time.perf_counter() - begin:.1f} s", flush=True)
-        board = ["leaderboard", "--workspace", str(root)]
+        place = ["--workspace", str(root)]
+        commands = {
+            "board": ["leaderboard", *place, "--format", "json"],
+            "table": ["leaderboard", *place],
+            "html": ["leaderboard", *place, "--format", "html", "-o", str(root / "board.html")],
+            "compare": ["compare", "clip", "model-003", *place],
+        }
         seconds, peaks = {}, {}
-        for name, arguments in {"board": [*board, "--format", "json"], "table": board}.items():
+        for name, arguments in commands.items():
             seconds[name], peaks[name] = call(arguments)
             print(f"{name}: {seconds[name]:.2f} s, peak {peaks[name]:.2f} GB", flush=True)
         peer = peer_seconds(made) * models * options.tasks
@@ -62,7 +68,7 @@ def main() -> None:
         "models": models,
         "tasks": options.tasks,
         "seconds_board": round(seconds["board"], 2),
-        "seconds_table": round(seconds["table"], 2),
+        **{f"seconds_{name}": round(seconds[name], 2) for name in ("table", "html", "compare")},
         "seconds_board_peer": round(peer, 1),
         "ratio_board": round(peer / seconds["board"], 1),
         "peak_gb": round(max(peaks.values()), 2),
@@ -156,6 +162,8 @@ def put(
     )
     key = result_key(model, "float32", task.version, sha256, None)
     path = result_path(results, "paper", result.model.name, task.name, task.headline, key)
+    if path.exists():
+        return
     write(path, result, columns, contributions)
 
 
