@@ -15,7 +15,6 @@ from paraclip_bench import interrupts, safe_text
 from paraclip_bench.cli import (
     compare,
     data,
-    demo,
     finetune,
     leaderboard,
     listings,
@@ -48,7 +47,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-app.command("demo", short_help="Everything, on the embedded world, offline.")(demo.demo)
+app.command("demo", short_help="Everything, on the embedded world, offline.")(run.demo)
 rewording = typer.Typer(
     cls=DefaultCommand, no_args_is_help=True, rich_markup_mode=None, add_completion=False
 )

@@ -11,7 +11,9 @@ same weights, to the bit on a CPU.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +30,6 @@ from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import write_tensors, write_text
 from paraclip_bench.training.checkpoint import BEST, LOSSES, STATE, restore_state, save_state
-from paraclip_bench.training.order import batch_rows, dropout_seed, learning_rate
 from paraclip_bench.training.recipe import TEXT_VIEWS, Recipe
 from paraclip_bench.training.step import Objective, gradients, sum_over_ranks
 from paraclip_bench.training.table import Table
@@ -252,3 +253,31 @@ class _Log:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def batch_rows(pairs: int, batch: int, step: int, seed: int) -> npt.NDArray[np.intp]:
+    """Rows of a step's batch: every epoch is a fresh permutation, its ragged end left out."""
+    epoch, place = divmod(step, pairs // batch)
+    return _order(pairs, epoch, seed)[place * batch : (place + 1) * batch]
+
+
+@functools.lru_cache(maxsize=1)
+def _order(pairs: int, epoch: int, seed: int) -> npt.NDArray[np.intp]:
+    return np.random.default_rng([seed, epoch]).permutation(pairs)
+
+
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """Linear warm-up to the peak, then down to 0 along a half cosine (Loshchilov and Hutter 2017).
+
+    Or along a line, or not at all, as the recipe's schedule says.
+    """
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    done = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)
+    share = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}
+    return recipe.learning_rate * share[recipe.schedule]
+
+
+def dropout_seed(seed: int, step: int, rank: int) -> int:
+    """What a rank's dropout of a step starts from."""
+    return int(np.random.default_rng([seed, step, rank]).integers(2**31))

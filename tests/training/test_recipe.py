@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from paraclip_bench.errors import DataError, UsageError
-from paraclip_bench.training.order import batch_rows, learning_rate
+from paraclip_bench.training.loop import batch_rows, learning_rate
 from paraclip_bench.training.recipe import Recipe, Term, Validation, find_recipe, read_recipe
 
 
