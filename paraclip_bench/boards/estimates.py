@@ -274,6 +274,8 @@ class Estimates:
             total += _ranks(scores if column.lower_is_better else -scores)
         mean = total / len(columns)
         low, high = np.quantile(mean[:, 1:], [0.025, 0.975], axis=1)
+        # Chance draws ranks to the middle, so that a rank may lie at the end of its draws.
+        low, high = np.minimum(low, mean[:, 0]), np.maximum(high, mean[:, 0])
         return {
             row: Estimate(float(mean[i, 0]), float(low[i]), float(high[i]), "multiplier bootstrap")
             for i, row in enumerate(whole)
@@ -367,9 +369,16 @@ class Estimates:
 
 def _ranks(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Ranks [m, r] of scores [m, r] within each draw, 1 the lowest; equal ones share their mean."""
-    from scipy.stats import rankdata
-
-    return np.asarray(rankdata(scores, axis=0))
+    order = np.argsort(scores, axis=0)
+    ranks = np.empty(scores.shape)
+    places = np.arange(1.0, len(scores) + 1)
+    np.put_along_axis(ranks, order, places[:, None], axis=0)
+    ordered = np.take_along_axis(scores, order, axis=0)
+    for draw in np.flatnonzero((ordered[1:] == ordered[:-1]).any(axis=0)):
+        _, which, counts = np.unique(scores[:, draw], return_inverse=True, return_counts=True)
+        ends = np.cumsum(counts)
+        ranks[:, draw] = (ends - (counts - 1) / 2)[which]
+    return ranks
 
 
 def too_shallow(result: Result, error: TooShallow) -> str:

@@ -147,10 +147,10 @@ def _broken(words: str) -> list[str]:
 
 def _scores_as_rows(board: BoardContent, width: int, look: _Look) -> Iterator[Text]:
     names = [safe_text.line(row.name) for row in board.rows]
-    room = max(3 * width // 10, 18)
-    labels = max(cell_len(part) for c in board.columns for part in _words(c.title, c.score))
-    labels = min(labels + 2, room)
-    for form in (0, 1, 3):
+    longest = max(cell_len(part) for c in board.columns for part in _words(c.title, c.score)) + 2
+    least = min(longest, 18)
+    for form, labels in ((0, longest), (0, least), (1, longest), (1, least), (3, least)):
+        labels = min(labels, max(3 * width // 10, 18))
         cells = [
             [look.cell(row.cells[index], form) for row in board.rows]
             for index in range(len(board.columns))

@@ -6,8 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import stats
+from scipy.stats import rankdata
 
+from paraclip_bench.boards import estimates as estimates_module
 from paraclip_bench.boards import make_board as make_board_module
 from paraclip_bench.boards.board import Board
 from paraclip_bench.boards.content import Cell, verdict
@@ -431,3 +436,10 @@ def test_rows_in_the_order_that_is_asked_for(
     assert found == [name for name in order if name in found]
     with pytest.raises(UsageError, match=r"no order 'vg-relatoin' of this board"):
         make_board(tmp_path, sort="vg-relatoin")
+
+
+@given(
+    arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.integers(0, 3))
+)
+def test_ranks_are_scipy_s(scores: np.ndarray) -> None:
+    assert np.array_equal(estimates_module._ranks(scores), rankdata(scores, axis=0))
