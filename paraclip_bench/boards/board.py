@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -14,7 +14,7 @@ from rich.text import Text
 from paraclip_bench import safe_text
 from paraclip_bench.boards.estimates import BETTER, WORSE, Difference
 from paraclip_bench.boards.published_rows import PublishedRow
-from paraclip_bench.boards.selection import Column
+from paraclip_bench.boards.selection import Column, Entry, Measure, RowKey
 from paraclip_bench.metrics.inference import FEWEST, Estimate
 
 DEMO_NOTICE = "Demo world: small drawn scenes, not photographs."
@@ -63,7 +63,8 @@ class Board:
     sources are the kinds of data that its results are on: hub, folder, demo. partial names sets of
     another size than the published ones. published are rows
     of others' numbers, apart from `rows`; None where they were not asked for. notes are sentences
-    on results that are shown. adjust: how the verdicts hold, see `estimates.ADJUST`.
+    on results that are shown. adjust: how the verdicts hold, see `estimates.ADJUST`. entries: the
+    result that each number is of, by (fingerprint, dtype) and measure.
     """
 
     suite: str
@@ -76,6 +77,9 @@ class Board:
     partial: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     adjust: str = "holm"
+    entries: Mapping[tuple[RowKey, Measure], Entry] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __str__(self) -> str:
         return text(self)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from paraclip_bench.boards.board import Board, Cell
 from paraclip_bench.boards.estimates import WORSE, Adjust
 from paraclip_bench.boards.make_board import make_board
-from paraclip_bench.boards.selection import Column, Measure
+from paraclip_bench.boards.selection import Column
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.evaluation.plan import choose_source, read_examples
@@ -110,7 +110,6 @@ def compare_models(
     if len(board.rows) < 2:
         raise UsageError(f"{' and '.join(models)} are one model on the board; name another")
     base, notes = board.rows[0], dict[str, None]()
-    files = _Files(results / board.suite)
     pairs = []
     for index, column in enumerate(board.columns):
         for row in board.rows[1:]:
@@ -119,38 +118,16 @@ def compare_models(
                 continue
             pair = Pair(column, row.name, other, cell)
             if not column.is_group and not column.scored_by:
-                keys = [(r.fingerprint, r.dtype) for r in (base, row)]
-                found = [files.of(column.measures[0], key) for key in keys]
-                if found[0] is not None and found[1] is not None:
-                    pair = _with_examples(pair, found[0], found[1], show, data_dir, notes)
+                one, two = (
+                    board.entries[(r.fingerprint, r.dtype), column.measures[0]] for r in (base, row)
+                )
+                pair = _with_examples(pair, one.path, two.path, show, data_dir, notes)
             pairs.append(pair)
     if not pairs:
         raise UsageError(
             f"{' and '.join(models)} have no result on the same examples; measure them on one task"
         )
     return Comparison(board, tuple(pairs), tuple(notes))
-
-
-class _Files:
-    """The results of a suite's folder by what was measured, of which model."""
-
-    def __init__(self, folder: Path) -> None:
-        self._found: dict[tuple[Measure, tuple[str, str]], Path] = {}
-        times: dict[tuple[Measure, tuple[str, str]], str] = {}
-        for path in sorted(folder.glob("*/*.json")):
-            try:
-                result = read(path)
-            except BenchError:  # the board names it
-                continue
-            model = result.model
-            measure = Measure(result.task, result.protocol, result.data.sha256)
-            key = measure, (model.fingerprint or f"unknown:{model.spec}", result.provenance.dtype)
-            if result.provenance.time >= times.get(key, ""):
-                self._found[key], times[key] = path, result.provenance.time
-
-    def of(self, measure: Measure, row: tuple[str, str]) -> Path | None:
-        """The newest result of a model on a measure."""
-        return self._found.get((measure, row))
 
 
 def _with_examples(
@@ -161,7 +138,7 @@ def _with_examples(
     try:
         task = load_task(result.task)
         columns = [read_outcomes(file) for file in (base, path)]
-        values = [_of_examples(task, pair.column.score, each) for each in columns]
+        values = [of_examples(task, pair.column.score, each) for each in columns]
     # Outcomes may be missing, and a plugin's metric may raise anything.
     except Exception:
         return pair
@@ -181,14 +158,18 @@ def _with_examples(
         return pair
     size = np.nan_to_num(np.abs(change))
     order = [int(i) for i in np.argsort(-size, kind="stable")[:show] if size[i] > 0]
-    examples = _examples(task, result, data_dir, notes)
+    found = examples_of(task, result, data_dir)
+    examples = None if isinstance(found, str) else found
+    if isinstance(found, str):
+        said = f"texts are not shown ({found}); --data-dir says where its data are"
+        notes[f"{result.task}: {said}"] = None
     names = ["baseline", pair.model]
     changes = [
         Change(
             str(columns[1]["example_id"][i]),
             float(one[1][i]),
             float(two[1][i]),
-            *_shown(examples, i),
+            *texts_of(examples, i),
             {
                 model: {
                     name.removeprefix("top_"): tuple(map(str, held[name][i][:_FIRST]))
@@ -203,7 +184,7 @@ def _with_examples(
     return dataclasses.replace(pair, changes=tuple(changes))
 
 
-def _of_examples(
+def of_examples(
     task: Task, score: str, columns: Columns
 ) -> tuple[str, npt.NDArray[np.float64]] | None:
     """What each example adds to a score [n], higher being better, and what that is called.
@@ -225,26 +206,21 @@ def _of_examples(
     return None
 
 
-def _examples(
-    task: Task, result: Result, data_dir: Path | None, notes: dict[str, None]
-) -> Examples | None:
-    """The examples of a result, where they can be had and are the same."""
-    folder = Path(result.data.id.rpartition(":")[0])
+def examples_of(task: Task, result: Result, data_dir: Path | None = None) -> Examples | str:
+    """The examples of a result, from data_dir or where they came from; else why they are not."""
     if data_dir is None and result.data.source == "folder":
-        data_dir = folder
+        data_dir = Path(result.data.id.rpartition(":")[0])
     try:
         source = choose_source(result.suite, data_dir)
         examples = read_examples(task, source, result.protocol, result.limit)
         if examples_sha256(examples) == result.data.sha256:
             return examples
-        why = "the data there are others than were measured"
     except BenchError as error:
-        why = str(error)
-    notes[f"{result.task}: texts are not shown ({why}); --data-dir says where its data are"] = None
-    return None
+        return str(error)
+    return "the data there are others than were measured"
 
 
-def _shown(examples: Examples | None, index: int) -> tuple[dict[str, str], tuple[str, ...]]:
+def texts_of(examples: Examples | None, index: int) -> tuple[dict[str, str], tuple[str, ...]]:
     """An example's texts by field, and its images' names."""
     if examples is None:
         return {}, ()

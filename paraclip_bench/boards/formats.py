@@ -149,7 +149,8 @@ def latex(board: Board, *, precision: int = 1, caption: str | None = None) -> st
 
 def as_json(board: Board) -> str:
     """The whole board, scores as fractions."""
-    whole = dataclasses.asdict(board)
+    whole = dataclasses.asdict(dataclasses.replace(board, entries={}))
+    del whole["entries"]  # files of this machine
     for column in whole["columns"]:
         del column["is_computed"]  # how a value was had, which nobody else needs
     return json.dumps(whole, indent=1) + "\n"

@@ -122,6 +122,7 @@ def make_board(
         _partial(selection, known),
         _notes(selection, known),
         adjust,
+        selection.cells,
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from paraclip_bench.cli.shared import JsonOption, OnePath, SuiteOption, WorkspaceOption
 from paraclip_bench.files import ending
+
+if TYPE_CHECKING:
+    from paraclip_bench.boards.board import Board
 
 
 class Format(StrEnum):
@@ -19,6 +23,7 @@ class Format(StrEnum):
     MD = "md"
     CSV = "csv"
     JSON = "json"
+    HTML = "html"
 
 
 class Adjustment(StrEnum):
@@ -53,7 +58,15 @@ _ENDINGS = {
     ".markdown": Format.MD,
     ".csv": Format.CSV,
     ".json": Format.JSON,
+    ".html": Format.HTML,
+    ".htm": Format.HTML,
 }
+
+
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option("--images", help="Folder of the examples' images, for thumbnails (html)."),
+]
 
 
 def _format_of(out: Path | None) -> Format:
@@ -119,6 +132,7 @@ def leaderboard(
             "those called so (bh), each alone (none).",
         ),
     ] = Adjustment.HOLM,
+    images: ImagesOption = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -126,6 +140,7 @@ def leaderboard(
     from paraclip_bench.boards import formats
     from paraclip_bench.boards.board import remarks, show, text
     from paraclip_bench.boards.make_board import make_board
+    from paraclip_bench.boards.page import as_html
     from paraclip_bench.files import write_text
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
@@ -147,11 +162,12 @@ def leaderboard(
     if form is Format.TABLE and out is None:
         show(board)
     else:
-        writers = {
+        writers: dict[Format, Callable[[Board], str]] = {
             Format.TABLE: text,
             Format.MD: formats.markdown,
             Format.CSV: formats.as_csv,
             Format.JSON: formats.as_json,
+            Format.HTML: lambda board: as_html(board, Workspace(workspace), images=images),
         }
         content = writers[form](board)
         if out is None:

@@ -1,0 +1,229 @@
+"""Examples for a page: what models make of one, side by side, and pictures of what they find."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paraclip_bench import safe_text
+from paraclip_bench.boards.board import Board
+from paraclip_bench.boards.compare_models import examples_of, of_examples, texts_of
+from paraclip_bench.boards.selection import Column, Entry, Measure
+from paraclip_bench.data.images import ImageRef, file_in
+from paraclip_bench.errors import BenchError
+from paraclip_bench.results.store import read_outcomes
+from paraclip_bench.tasks.base import Examples, Task
+from paraclip_bench.tasks.catalog import load_task
+
+# Examples of all tasks together, and of one at least and at most.
+_EXAMPLES, _FEWEST, _MOST = 480, 12, 60
+# So many first places of a ranking are shown.
+_FIRST = 10
+# Pictures on a page, and the pixels of their longer side.
+_THUMBNAILS, _SIDE = 800, 128
+# Characters of one text.
+_LONGEST = 600
+
+
+class Pool:
+    """Values that many results share, each once."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._places: dict[str, int] = {}
+
+    def place(self, value: Any) -> int:
+        """Where a value stands in `values`."""
+        key = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+        if (key := f"{type(value).__name__}:{key}") not in self._places:
+            self._places[key] = len(self.values)
+            self.values.append(value)
+        return self._places[key]
+
+
+def short(value: float | None, digits: int = 6) -> float | None:
+    """A number with so many digits after the point: what is beyond is no result."""
+    return None if value is None or not np.isfinite(value) else round(float(value), digits)
+
+
+class Explorer:
+    """Examples of each measure, models side by side, and the images that they name."""
+
+    def __init__(self, board: Board, rows: Sequence[int], images: Path | None) -> None:
+        self._board, self._rows, self._folder = board, rows, images
+        self._most = max(_FEWEST, min(_MOST, _EXAMPLES // max(1, len(board.columns))))
+        self._refs: dict[str, ImageRef] = {}
+        self.names = Pool()
+        self.notes: list[str] = []
+        self.without_thumbnail = 0
+
+    def of(self, measure: Measure, measures: Sequence[Measure]) -> dict[str, Any] | None:
+        """Those that changed most and a spread of the others; None where nothing is known."""
+        rows, entries = [], []
+        for index in self._rows:
+            row = self._board.rows[index]
+            entry = self._board.entries.get(((row.fingerprint, row.dtype), measure))
+            if entry is not None and entry.has_outcomes and not entry.result.provenance.scored_by:
+                rows.append(index)
+                entries.append(entry)
+        if not entries:
+            return None
+        result, score = entries[0].result, self._score(measure, entries[0])
+        try:
+            task = load_task(result.task)
+            counted_as, values = _values(task, score, entries)
+        # Outcomes may be damaged, and a plugin's task or metric may raise anything.
+        except Exception:
+            return None
+        chosen = _chosen(values, self._most)
+        held = [read_outcomes(entry.path, _is_shown, [i for i, _ in chosen]) for entry in entries]
+        examples = examples_of(task, result)
+        if isinstance(examples, str):
+            self.notes.append(f"{result.task}: texts of examples are not shown ({examples})")
+        else:
+            self._know(examples, result.data.source)
+        return {
+            "measure": measures.index(measure),
+            "score": score,
+            "counted": counted_as,
+            "rows": rows,
+            "all": values.shape[1],
+            "examples": [
+                self._example(examples, index, why, place, values, held)
+                for place, (index, why) in enumerate(chosen)
+            ],
+        }
+
+    def thumbnails(self) -> dict[int, str]:
+        """By the place of their name, the images that are at hand, as data of small pictures."""
+        found: dict[int, str] = {}
+        for place, name in enumerate(self.names.values):
+            ref = self._ref(name) if len(found) < _THUMBNAILS else None
+            try:
+                picture = None if ref is None else ref.open()
+            except BenchError:  # damaged, or not there any more
+                picture = None
+            if picture is None:
+                self.without_thumbnail += 1
+                continue
+            picture.thumbnail((_SIDE, _SIDE))
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=62, optimize=True)
+            found[place] = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return found
+
+    def _score(self, measure: Measure, entry: Entry) -> str:
+        """The first of the measure's scores on the board that can be taken apart: or the main."""
+        columns: Iterable[Column] = self._board.columns
+        shown = (c.score for c in columns if measure in c.measures and not c.is_computed)
+        return next(shown, entry.result.main_score)
+
+    def _know(self, examples: Examples, source: str) -> None:
+        """Images of the demo world are ours to show; others are in the folder that is named."""
+        if source == "demo":
+            rows = [*examples.shared, *(v for row in examples.rows for v in _fields(row))]
+            self._refs |= {ref.id: ref for ref in rows if isinstance(ref, ImageRef)}
+
+    def _ref(self, name: str) -> ImageRef | None:
+        if self._folder is None:
+            return self._refs.get(name)
+        for place in dict.fromkeys((name, name.replace("\\", "/").rpartition("/")[2])):
+            try:
+                if place and (path := file_in(self._folder, place, "the results")):
+                    return ImageRef(name, path)
+            except BenchError:  # a name that leads elsewhere
+                continue
+        return self._refs.get(name)
+
+    def _example(
+        self,
+        examples: Examples | str,
+        index: int,
+        why: str,
+        place: int,
+        values: npt.NDArray[Any],
+        held: Sequence[Mapping[str, npt.NDArray[Any]]],
+    ) -> dict[str, Any]:
+        texts, images = ({}, ()) if isinstance(examples, str) else texts_of(examples, index)
+        models = []
+        for outcome in held:
+            tops = {
+                name.removeprefix("top_"): [
+                    self.names.place(str(each)) for each in found[place][:_FIRST]
+                ]
+                for name, found in outcome.items()
+                if name.startswith("top_")
+            }
+            numbers = {
+                name: _plain(found[place])
+                for name, found in outcome.items()
+                if not name.startswith("top_") and found.ndim == 1 and name != "example_id"
+            }
+            models.append({"numbers": numbers, **({"top": tops} if tops else {})})
+        return {
+            "id": safe_text.cut(str(held[0]["example_id"][place]), _LONGEST),
+            "why": why,
+            "texts": {name: safe_text.cut(text, _LONGEST) for name, text in texts.items()},
+            "images": [self.names.place(image) for image in images],
+            "values": [short(value, 4) for value in values[:, index]],
+            "models": models,
+        }
+
+
+def _fields(row: Any) -> Iterable[Any]:
+    return row.values() if isinstance(row, Mapping) else vars(row).values()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return safe_text.cut(value, _LONGEST)
+    plain = value.item() if isinstance(value, np.generic) else value
+    return short(plain, 4) if isinstance(plain, float) else plain
+
+
+def _is_counted(name: str) -> bool:
+    """Whether an outcome column may be needed to say what an example counts: no long lists."""
+    return not name.startswith(("top_", "similarity_query", "similarity_paraphrase"))
+
+
+def _is_shown(name: str) -> bool:
+    hidden = ("cluster_id", "overlaps", "counted_group", "averaged", "similarity_query")
+    return name not in (*hidden, "similarity_paraphrase")
+
+
+def _values(task: Task, score: str, entries: Sequence[Entry]) -> tuple[str, npt.NDArray[Any]]:
+    """What each example counts [m, n] for each of m results, and what that is called."""
+    found = [of_examples(task, score, read_outcomes(e.path, _is_counted)) for e in entries]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found) or len({len(values) for _, values in known}) > 1:
+        raise ValueError(score)
+    return known[0][0], np.stack([values for _, values in known])
+
+
+def _chosen(values: npt.NDArray[Any], most: int) -> list[tuple[int, str]]:
+    """Numbers of examples and why: those that gained and lost most, and a spread of the others.
+
+    The first row of values is what the others are compared to; a third is for each kind.
+    """
+    n = values.shape[1]
+    change = np.nan_to_num(values[1:] - values[0])
+    found: dict[int, str] = {}
+    if len(change):
+        gain, loss = change.max(axis=0), change.min(axis=0)
+        for why, size in (("better", gain), ("worse", -loss)):
+            order = np.argsort(-size, kind="stable")
+            best = [int(i) for i in order[: most // 3 + len(found)] if size[i] > 0]
+            for i in [i for i in best if i not in found][: most // 3]:
+                found[i] = why
+    others = [i for i in range(n) if i not in found]
+    room = most - len(found)
+    step = max(1, -(-len(others) // max(1, room)))
+    found |= dict.fromkeys(others[::step][:room], "spread")
+    return list(found.items())
