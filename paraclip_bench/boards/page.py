@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from paraclip_bench.workspace import Workspace
 MODELS = 4
 """So many models have their parts and examples on a page; outcomes of more are not read."""
 _SCRIPTS = ("page.js", "table.js", "charts.js", "examples.js")
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _AGREEMENT = ("ao@", "js@", "rbo")
 
 
@@ -47,6 +49,59 @@ def as_html(board: Board, workspace: Workspace, *, images: Path | None = None) -
     return _file(collect(board, workspace, images=images))
 
 
+def server(html: str, port: int) -> ThreadingHTTPServer:
+    """A server of one page on 127.0.0.1, not serving yet; port 0 is a free one.
+
+    It answers who asks for `/` of a loopback name, so that no other site's page can read it by a
+    name that it points here. Raises `BenchError` where the port cannot be had.
+    """
+    content = html.encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        server_version, sys_version = "paraclip-bench", ""
+        timeout = 30
+
+        def do_GET(self) -> None:
+            self._answer(with_body=True)
+
+        def do_HEAD(self) -> None:
+            self._answer(with_body=False)
+
+        def _answer(self, *, with_body: bool) -> None:
+            name = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+            is_here = name.lower() in _LOOPBACK
+            is_page = self.path.partition("?")[0] == "/"
+            status = 200 if is_here and is_page else 404 if is_here else 403
+            body, kind = (content, "html") if status == 200 else (f"{status}\n".encode(), "plain")
+            self.send_response(status)
+            headers = {"Content-Type": f"text/{kind}; charset=utf-8", "Cache-Control": "no-store"}
+            headers |= {"Content-Length": str(len(body)), "X-Content-Type-Options": "nosniff"}
+            headers |= {"Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"}
+            for header in headers.items():
+                self.send_header(*header)
+            self.end_headers()
+            if with_body:
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: a browser's requests are no news."""
+
+    try:
+        return _Server(("127.0.0.1", port), Handler)
+    except OSError as error:
+        raise BenchError(
+            f"port {port} of 127.0.0.1 cannot be used ({error.strerror}); choose another with "
+            "--port, or any free one with --port 0"
+        ) from error
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a browser may hang up in the middle."""
+
+
 def collect(board: Board, workspace: Workspace, *, images: Path | None = None) -> dict[str, Any]:
     """What the page shows, as plain data: scores are fractions, strings safe to show as text."""
     pool = Pool()
@@ -54,6 +109,7 @@ def collect(board: Board, workspace: Workspace, *, images: Path | None = None) -
     detailed = _detailed(board)
     explorer = Explorer(board, detailed, images)
     shown = [explorer.of(measure, measures) for measure in measures]
+    pictures, thumbnails = explorer.pictures()
     about: dict[str, Any] = {
         "suite": board.suite,
         "baseline": board.baseline,
@@ -66,6 +122,7 @@ def collect(board: Board, workspace: Workspace, *, images: Path | None = None) -
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": versions()["paraclip-bench"],
         "command": command_line(),
+        "without_picture": explorer.without_picture,
     }
     data = {
         "about": about,
@@ -92,11 +149,11 @@ def collect(board: Board, workspace: Workspace, *, images: Path | None = None) -
         "price": [p for m in measures if (p := _price(board, m, measures, workspace))],
         "parts": [p for m in measures if (p := _parts(board, m, measures, detailed))],
         "examples": [each for each in shown if each],
-        "images": explorer.names.values,
-        "thumbnails": explorer.thumbnails(),
+        "images": explorer.images,
+        "pictures": pictures,
+        "thumbnails": thumbnails,
     }
     data["pool"] = pool.values
-    about["thumbnails_left_out"] = explorer.without_thumbnail
     found = _safe(data)
     assert isinstance(found, dict)
     return found
@@ -134,12 +191,15 @@ def _digest(text: str) -> str:
 
 
 def _safe(value: Any) -> Any:
-    """The same data, all strings as one line without control characters, and not endless."""
+    """The same data, all strings as one line without control characters."""
     if isinstance(value, str):
-        return value if value.startswith("data:image/") else safe_text.line(value)
-    if isinstance(value, Mapping):
+        return value if value.startswith("data:image/jpeg;base64,") else safe_text.line(value)
+    if isinstance(value, dict):
         return {_safe(name): _safe(each) for name, each in value.items()}
-    return [_safe(each) for each in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        # Most are rows of numbers.
+        return [each if isinstance(each, float | int) else _safe(each) for each in value]
+    return value
 
 
 def _estimate(estimate: Estimate | Score | None) -> list[float | None] | None:

@@ -27,7 +27,7 @@ _EXAMPLES, _FEWEST, _MOST = 480, 12, 60
 # So many first places of a ranking are shown.
 _FIRST = 10
 # Pictures on a page, and the pixels of their longer side.
-_THUMBNAILS, _SIDE = 800, 128
+_PICTURES, _SIDE = 800, 128
 # Characters of one text.
 _LONGEST = 600
 
@@ -37,12 +37,13 @@ class Pool:
 
     def __init__(self) -> None:
         self.values: list[Any] = []
-        self._places: dict[str, int] = {}
+        self._places: dict[tuple[type, Any], int] = {}
 
     def place(self, value: Any) -> int:
         """Where a value stands in `values`."""
-        key = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-        if (key := f"{type(value).__name__}:{key}") not in self._places:
+        is_plain = isinstance(value, str | int | float | None)
+        key = type(value), value if is_plain else json.dumps(value, sort_keys=True, default=str)
+        if key not in self._places:
             self._places[key] = len(self.values)
             self.values.append(value)
         return self._places[key]
@@ -59,10 +60,10 @@ class Explorer:
     def __init__(self, board: Board, rows: Sequence[int], images: Path | None) -> None:
         self._board, self._rows, self._folder = board, rows, images
         self._most = max(_FEWEST, min(_MOST, _EXAMPLES // max(1, len(board.columns))))
-        self._refs: dict[str, ImageRef] = {}
-        self.names = Pool()
+        self._refs: dict[tuple[int, str], ImageRef] = {}
+        self._names = Pool()
         self.notes: list[str] = []
-        self.without_thumbnail = 0
+        self.without_picture = 0
 
     def of(self, measure: Measure, measures: Sequence[Measure]) -> dict[str, Any] | None:
         """Those that changed most and a spread of the others; None where nothing is known."""
@@ -82,42 +83,44 @@ class Explorer:
         # Outcomes may be damaged, and a plugin's task or metric may raise anything.
         except Exception:
             return None
-        chosen = _chosen(values, self._most)
+        place, chosen = measures.index(measure), _chosen(values, self._most)
         held = [read_outcomes(entry.path, _is_shown, [i for i, _ in chosen]) for entry in entries]
         examples = examples_of(task, result)
         if isinstance(examples, str):
             self.notes.append(f"{result.task}: texts of examples are not shown ({examples})")
         else:
-            self._know(examples, result.data.source)
+            self._know(place, examples, result.data.source)
         return {
-            "measure": measures.index(measure),
+            "measure": place,
             "score": score,
             "counted": counted_as,
             "rows": rows,
             "all": values.shape[1],
             "examples": [
-                self._example(examples, index, why, place, values, held)
-                for place, (index, why) in enumerate(chosen)
+                self._example(place, examples, index, why, values, [_row(h, i) for h in held])
+                for i, (index, why) in enumerate(chosen)
             ],
         }
 
-    def thumbnails(self) -> dict[int, str]:
-        """By the place of their name, the images that are at hand, as data of small pictures."""
-        found: dict[int, str] = {}
-        for place, name in enumerate(self.names.values):
-            ref = self._ref(name) if len(found) < _THUMBNAILS else None
-            try:
-                picture = None if ref is None else ref.open()
-            except BenchError:  # damaged, or not there any more
-                picture = None
-            if picture is None:
-                self.without_thumbnail += 1
-                continue
-            picture.thumbnail((_SIDE, _SIDE))
-            buffer = io.BytesIO()
-            picture.save(buffer, "JPEG", quality=62, optimize=True)
-            found[place] = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-        return found
+    def pictures(self) -> tuple[list[str], dict[int, int]]:
+        """Small pictures as data, and by the place of an image's name, which of them it is."""
+        pictures, found, known = list[str](), dict[int, int](), dict[ImageRef, int | None]()
+        for place, (measure, name) in enumerate(self._names.values):
+            ref = self._ref(measure, name)
+            if ref is not None and ref not in known:
+                small = _small(ref) if len(pictures) < _PICTURES else None
+                known[ref] = None if small is None else len(pictures)
+                pictures += [] if small is None else [small]
+            if ref is None or (picture := known[ref]) is None:
+                self.without_picture += 1
+            else:
+                found[place] = picture
+        return pictures, found
+
+    @property
+    def images(self) -> list[str]:
+        """The images' names."""
+        return [name for _, name in self._names.values]
 
     def _score(self, measure: Measure, entry: Entry) -> str:
         """The first of the measure's scores on the board that can be taken apart: or the main."""
@@ -125,56 +128,74 @@ class Explorer:
         shown = (c.score for c in columns if measure in c.measures and not c.is_computed)
         return next(shown, entry.result.main_score)
 
-    def _know(self, examples: Examples, source: str) -> None:
+    def _know(self, measure: int, examples: Examples, source: str) -> None:
         """Images of the demo world are ours to show; others are in the folder that is named."""
         if source == "demo":
             rows = [*examples.shared, *(v for row in examples.rows for v in _fields(row))]
-            self._refs |= {ref.id: ref for ref in rows if isinstance(ref, ImageRef)}
+            self._refs |= {(measure, r.id): r for r in rows if isinstance(r, ImageRef)}
 
-    def _ref(self, name: str) -> ImageRef | None:
-        if self._folder is None:
-            return self._refs.get(name)
+    def _ref(self, measure: int, name: str) -> ImageRef | None:
+        """Two sets may give one name to different images, so that a name alone is not enough."""
+        known = self._refs.get((measure, name))
+        if self._folder is None or known is not None:
+            return known
         for place in dict.fromkeys((name, name.replace("\\", "/").rpartition("/")[2])):
             try:
                 if place and (path := file_in(self._folder, place, "the results")):
                     return ImageRef(name, path)
             except BenchError:  # a name that leads elsewhere
                 continue
-        return self._refs.get(name)
+        return None
 
     def _example(
         self,
+        measure: int,
         examples: Examples | str,
         index: int,
         why: str,
-        place: int,
         values: npt.NDArray[Any],
-        held: Sequence[Mapping[str, npt.NDArray[Any]]],
+        outcomes: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
         texts, images = ({}, ()) if isinstance(examples, str) else texts_of(examples, index)
         models = []
-        for outcome in held:
-            tops = {
+        for outcome in outcomes:
+            top = {
                 name.removeprefix("top_"): [
-                    self.names.place(str(each)) for each in found[place][:_FIRST]
+                    self._names.place([measure, str(each)]) for each in value[:_FIRST]
                 ]
-                for name, found in outcome.items()
+                for name, value in outcome.items()
                 if name.startswith("top_")
             }
             numbers = {
-                name: _plain(found[place])
-                for name, found in outcome.items()
-                if not name.startswith("top_") and found.ndim == 1 and name != "example_id"
+                name: _plain(value)
+                for name, value in outcome.items()
+                if not isinstance(value, np.ndarray) and name != "example_id"
             }
-            models.append({"numbers": numbers, **({"top": tops} if tops else {})})
+            models.append({"numbers": numbers, **({"top": top} if top else {})})
         return {
-            "id": safe_text.cut(str(held[0]["example_id"][place]), _LONGEST),
+            "id": _plain(str(outcomes[0]["example_id"])),
             "why": why,
-            "texts": {name: safe_text.cut(text, _LONGEST) for name, text in texts.items()},
-            "images": [self.names.place(image) for image in images],
+            "texts": {name: _plain(text) for name, text in texts.items()},
+            "images": [self._names.place([measure, image]) for image in images],
             "values": [short(value, 4) for value in values[:, index]],
             "models": models,
         }
+
+
+def _row(columns: Mapping[str, npt.NDArray[Any]], index: int) -> dict[str, Any]:
+    return {name: values[index] for name, values in columns.items()}
+
+
+def _small(ref: ImageRef) -> str | None:
+    """A small picture as a data URL; None where the image cannot be read."""
+    try:
+        picture = ref.open()
+    except BenchError:  # damaged, or not there any more
+        return None
+    picture.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=75, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _fields(row: Any) -> Iterable[Any]:

@@ -73,6 +73,9 @@ kept = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=F
 kept.command("show", short_help="List results, or show one whole.")(results.show)
 kept.command("export", short_help="Write results in mteb's format.")(results.export)
 app.add_typer(kept, name="results", help="Results: what was measured, and other formats of it.")
+reports = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+reports.command("serve", short_help="Show the leaderboard in your browser.")(leaderboard.serve)
+app.add_typer(reports, name="report", help="The leaderboard as a page.")
 app.command("models", short_help="List the models that can be named.")(listings.models)
 app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
 app.command("metrics", short_help="List the metrics.")(listings.metrics)
@@ -91,7 +94,7 @@ stored.add_typer(building, name="build", help="Make a task's data from your own.
 app.add_typer(stored, name="data", help="Data: what is here, fetching, checking and making some.")
 
 
-for group in (app, rewording, kept, stored, building):
+for group in (app, rewording, kept, reports, stored, building):
     for registered in group.registered_commands:
         if registered.cls in (None, TyperCommand):
             registered.cls = OnePath

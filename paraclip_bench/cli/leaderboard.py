@@ -178,3 +178,48 @@ def leaderboard(
     if form in (Format.TABLE, Format.CSV):  # the others hold it themselves
         for line in remarks(board):
             progress.say(line)
+
+
+def serve(
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of this machine; 0 is a free one.")
+    ] = 8765,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Open no browser, only print the address.")
+    ] = False,
+    suite: SuiteOption = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Model that the others are compared to.")
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--models", "-m", help="This model alone, by name or spec; repeatable."),
+    ] = None,
+    families: Annotated[
+        list[str] | None,
+        typer.Option("--family", help="This task or group of tasks alone; repeatable."),
+    ] = None,
+    images: ImagesOption = None,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Make the leaderboard's page and show it to this machine's browser, until Ctrl-C."""
+    import webbrowser
+
+    from paraclip_bench import interrupts
+    from paraclip_bench.boards.make_board import make_board
+    from paraclip_bench.boards.page import as_html, server
+    from paraclip_bench.progress import Progress
+    from paraclip_bench.workspace import Workspace
+
+    interrupts.go_on(kept="the page is no longer served")
+    place, progress = Workspace(workspace), Progress()
+    board = make_board(
+        place.results, suite=suite, baseline=baseline, models=models or (), families=families or ()
+    )
+    with server(as_html(board, place, images=images), port) as serving:
+        address = f"http://127.0.0.1:{serving.server_address[1]}/"
+        typer.echo(address)
+        progress.say("serving the page to this machine alone; Ctrl-C ends it")
+        if not no_open:
+            webbrowser.open(address)
+        serving.serve_forever()

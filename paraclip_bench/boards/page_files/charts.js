@@ -140,7 +140,8 @@ function drawPrice() {
     const base = p.row !== null && DATA.models[p.row].isBase;
     if (!base) labels.push({ x: x(p.x[0]), y: y(p.y[0]), text: `α = ${p.alpha}`, keep: true });
   }
-  parts.push(place(labels, box));
+  const placed = place(labels, box);
+  parts.push(placed);
   const said = `${models.length} models by ${price.recall} (across) and ${price.agreement} (up); `
     + "the numbers are in the table below.";
   $("price-plot").replaceChildren(
@@ -149,8 +150,8 @@ function drawPrice() {
     "Scores x 100 with 95% intervals. The larger black or white point is the baseline.",
     ...curves.map((c) => `Blue line: weights between a base (α = 0) and its checkpoint (α = 1), `
       + `by merge --sweep (${c.name}).`),
-    labels.length > parts[parts.length - 1].length / 2 ? "Points without a name have it in the "
-      + "table below, and under the pointer." : "",
+    placed.length < labels.length ? "Points without a name have it in the table below, and "
+      + "under the pointer." : "",
   ].join(" ");
   $("price-region").replaceChildren(el("table", {},
     el("thead", {}, el("tr", {}, el("th", { scope: "col", class: "corner" }, "model"),
@@ -169,8 +170,8 @@ function place(labels, box) {
   const shown = [];
   for (const label of [...labels].sort((a, b) => b.keep - a.keep)) {
     const text = cut(label.text, 34);
-    const w = text.length * 6.4, places = [[9, 4], [-9 - w, 4], [-w / 2, -11], [-w / 2, 20],
-      [9, -9], [9, 17], [-9 - w, -9], [-9 - w, 17]];
+    const w = text.length * 6.4, places = [[9, -7], [9, 16], [-9 - w, -7], [-9 - w, 16],
+      [9, 4], [-9 - w, 4], [-w / 2, -11], [-w / 2, 20]];
     for (const [dx, dy] of places) {
       const [left, base] = [label.x + dx, label.y + dy];
       const own = [left, base - 10, left + w, base + 3];

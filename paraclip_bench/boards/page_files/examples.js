@@ -5,8 +5,8 @@ const WHY = { better: "a model does better than the first", worse: "a model does
 
 const nameOfImage = (index) => DATA.images[index];
 function picture(index, alt) {
-  const data = DATA.thumbnails[index];
-  if (data) return el("img", { src: data, alt, width: 128, height: 128 });
+  const place = DATA.thumbnails[index];
+  if (place !== undefined) return el("img", { src: DATA.pictures[place], alt });
   return el("span", { class: "no-image" }, nameOfImage(index));
 }
 const firstText = (example) => Object.values(example.texts)[0] || example.id;
@@ -99,7 +99,7 @@ function openExample(example, takeFocus) {
 }
 function startExamples() {
   if (!DATA.examples.length) return hide("examples");
-  const left = DATA.about.thumbnails_left_out, pictures = Object.keys(DATA.thumbnails).length;
+  const left = DATA.about.without_picture, pictures = Object.keys(DATA.thumbnails).length;
   $("examples-lead").textContent = "What models make of single examples: those that changed most, "
     + "and a few of the others. What an example counts for its score stands in the list, a number "
     + `a model, in the order in which they are shown.${detailNote()}`

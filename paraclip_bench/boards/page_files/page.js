@@ -60,10 +60,12 @@ const nameOfMeasure = (index) => {
 const VERDICTS = { better: ["▲", "better"], worse: ["▼", "worse"] };
 const kindOf = (difference) =>
   difference && difference.verdict in VERDICTS ? difference.verdict : "unclear";
-function verdictMark(difference) {
+function verdictMark(difference, isShort) {
   if (!difference.verdict) return el("span", { class: "verdict unclear" }, "no test");
-  const [arrow, word] = VERDICTS[difference.verdict] || ["≈", difference.verdict];
-  return el("span", { class: `verdict ${kindOf(difference)}` }, `${arrow} ${word}`);
+  const [arrow, word] = VERDICTS[difference.verdict]
+    || ["", isShort ? "unclear" : difference.verdict];
+  return el("span", { class: `verdict ${kindOf(difference)}`, title: difference.verdict },
+    `${arrow} ${word}`.trim());
 }
 
 // A labelled choice; `options` are [value, text].

@@ -63,7 +63,7 @@ function scoreCell(model, column, isFirst) {
   if (view.differences && difference) {
     lines.push(el("span", { class: "cell-line" }, signed(difference.estimate[0]), " ",
       view.intervals ? interval(difference.estimate, signed) : ""));
-    lines.push(verdictMark(difference));
+    lines.push(verdictMark(difference, true));
   }
   const open = () => openModel(model, column);
   return el("td", { class: `number can-open${edge}${cell.isBest ? " best" : ""}`,
@@ -235,12 +235,16 @@ function offer(id, name, type, make) {
 
 function startTable() {
   const about = DATA.about, bare = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
-  const counts = [`${DATA.models.length} models`, `${DATA.columns.length} scores`,
-    `${DATA.measures.length} data sets`];
+  const count = (list, noun) => `${list.length} ${noun}${list.length === 1 ? "" : "s"}`;
+  const counts = [count(DATA.models, "model"), count(DATA.columns, "score"),
+    count(DATA.measures, "data set")];
   $("title").textContent = `Leaderboard, suite ${about.suite}`;
   $("subtitle").textContent = `${counts.join(", ")}. `
     + (about.baseline ? `Compared to ${about.baseline}.` : "No baseline.");
-  $("legend").textContent = about.legend;
+  const isAny = (test) => DATA.models.some((model) => model.cells.some((c) => c && test(c)));
+  $("legend").textContent = about.legend
+    + (isAny((c) => c.isTied) ? " ≈ cannot be told from the best of its column." : "")
+    + (isAny((c) => c.difference) ? " Unclear: no clear difference to the baseline." : "");
   const titles = [...new Set(DATA.columns.map((column) => column.title))];
   const set = (name) => (value) => { view[name] = value; drawTable(); };
   $("table-controls").append(
