@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from paraclip_bench.boards.board import Board
 from paraclip_bench.boards.compare_models import examples_of, of_examples, texts_of
 from paraclip_bench.boards.selection import Column, Entry, Measure
 from paraclip_bench.data.images import ImageRef, file_in
-from paraclip_bench.errors import BenchError
+from paraclip_bench.errors import BenchError, reason_of
 from paraclip_bench.results.store import read_outcomes
 from paraclip_bench.tasks.base import Examples, Task
 from paraclip_bench.tasks.catalog import load_task
@@ -28,6 +29,8 @@ _EXAMPLES, _FEWEST, _MOST = 480, 12, 60
 _FIRST = 10
 # Pictures on a page, and the pixels of their longer side.
 _PICTURES, _SIDE = 800, 128
+# Outcomes that say nothing of what a model did.
+_NOT_SHOWN = ("example_id", "cluster_id", "counted_group", "averaged")
 # Characters of one text.
 _LONGEST = 600
 
@@ -79,12 +82,20 @@ class Explorer:
         result, score = entries[0].result, self._score(measure, entries[0])
         try:
             task = load_task(result.task)
-            counted_as, values = _values(task, score, entries)
+            outcomes = [read_outcomes(entry.path, _is_counted) for entry in entries]
+            counted_as, values = _values(task, score, outcomes)
+            place, chosen = measures.index(measure), _chosen(values, self._most)
+            held = [
+                {name: column[[i for i, _ in chosen]] for name, column in found.items()}
+                | read_outcomes(entry.path, _is_ranking, [i for i, _ in chosen])
+                for entry, found in zip(entries, outcomes, strict=True)
+            ]
         # Outcomes may be damaged, and a plugin's task or metric may raise anything.
-        except Exception:
+        except Exception as error:
+            self.notes.append(f"{result.task}: examples are not shown ({reason_of(error)})")
             return None
-        place, chosen = measures.index(measure), _chosen(values, self._most)
-        held = [read_outcomes(entry.path, _is_shown, [i for i, _ in chosen]) for entry in entries]
+        if result.data.source == "hub":
+            _stay_offline()
         examples = examples_of(task, result)
         if isinstance(examples, str):
             self.notes.append(f"{result.task}: texts of examples are not shown ({examples})")
@@ -164,12 +175,12 @@ class Explorer:
                     self._names.place([measure, str(each)]) for each in value[:_FIRST]
                 ]
                 for name, value in outcome.items()
-                if name.startswith("top_")
+                if _is_ranking(name)
             }
             numbers = {
                 name: _plain(value)
                 for name, value in outcome.items()
-                if not isinstance(value, np.ndarray) and name != "example_id"
+                if not isinstance(value, np.ndarray) and name not in _NOT_SHOWN
             }
             models.append({"numbers": numbers, **({"top": top} if top else {})})
         return {
@@ -198,8 +209,18 @@ def _small(ref: ImageRef) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def _stay_offline() -> None:
+    """What is cached is shown; a page is made without the network."""
+    from paraclip_bench.data.hub import go_offline, offline_by
+
+    if not offline_by():
+        go_offline("a page is made without the network")
+
+
 def _fields(row: Any) -> Iterable[Any]:
-    return row.values() if isinstance(row, Mapping) else vars(row).values()
+    if isinstance(row, Mapping):
+        return row.values()
+    return [getattr(row, field.name) for field in dataclasses.fields(row)]
 
 
 def _plain(value: Any) -> Any:
@@ -209,19 +230,20 @@ def _plain(value: Any) -> Any:
     return short(plain, 4) if isinstance(plain, float) else plain
 
 
+def _is_ranking(name: str) -> bool:
+    return name.startswith("top_")
+
+
 def _is_counted(name: str) -> bool:
     """Whether an outcome column may be needed to say what an example counts: no long lists."""
     return not name.startswith(("top_", "similarity_query", "similarity_paraphrase"))
 
 
-def _is_shown(name: str) -> bool:
-    hidden = ("cluster_id", "overlaps", "counted_group", "averaged", "similarity_query")
-    return name not in (*hidden, "similarity_paraphrase")
-
-
-def _values(task: Task, score: str, entries: Sequence[Entry]) -> tuple[str, npt.NDArray[Any]]:
+def _values(
+    task: Task, score: str, outcomes: Sequence[Mapping[str, npt.NDArray[Any]]]
+) -> tuple[str, npt.NDArray[Any]]:
     """What each example counts [m, n] for each of m results, and what that is called."""
-    found = [of_examples(task, score, read_outcomes(e.path, _is_counted)) for e in entries]
+    found = [of_examples(task, score, columns) for columns in outcomes]
     known = [each for each in found if each is not None]
     if len(known) < len(found) or len({len(values) for _, values in known}) > 1:
         raise ValueError(score)

@@ -223,6 +223,8 @@ def read_outcomes(
         names = None
         if columns is not None:
             names = [name for name in pq.read_schema(regular(file)).names if columns(name)]
+            if not names:
+                return {}
         table = pq.read_table(regular(file), columns=names)
         if rows is not None:
             table = table.take(list(rows))

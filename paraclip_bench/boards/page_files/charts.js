@@ -79,12 +79,15 @@ function startForest() {
     drawForest();
   };
   forest.model = others[0].index;
+  const isTested = (column) => others.some((m) => m.cells[column.index]?.difference?.verdict);
+  forest.column = Math.max(0, DATA.columns.findIndex(isTested));
   $("forest-controls").append(choice("Show", "forest-by",
     [["score", "all models on one score"], ["model", "all scores of one model"]], by),
   score, model);
   // Of one other model all scores say more than a line.
   const first = others.length === 1 ? "model" : "score";
   $("forest-by").value = first;
+  $("forest-score").value = forest.column;
   by(first);
   return undefined;
 }

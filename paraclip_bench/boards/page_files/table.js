@@ -72,12 +72,14 @@ function scoreCell(model, column, isFirst) {
 function drawTable() {
   const columns = shownColumns(), models = shownModels(columns), groups = groupsOf(columns);
   const hasRank = DATA.models.some((model) => model.rank);
-  const firsts = new Set(groups.map((group) => group.columns[0].index));
+  // Beside the names there is a line already.
+  const firsts = new Set(groups.slice(hasRank ? 0 : 1).map((group) => group.columns[0].index));
   const corner = sortHeader("name", "model", { class: "corner", rowspan: 2 });
   const head = el("thead", {},
     el("tr", {}, corner,
       hasRank ? sortHeader("rank", "mean rank", { class: "number", rowspan: 2 }) : null,
-      groups.map((group) => el("th", { scope: "colgroup", class: "group", title: group.title,
+      groups.map((group) => el("th", { scope: "colgroup",
+        class: firsts.has(group.columns[0].index) ? "group first" : "group", title: group.title,
         colspan: group.columns.length }, group.title))),
     el("tr", {}, columns.map((column) => sortHeader(column.index,
       column.score + (column.lower ? " (less is better)" : ""),
