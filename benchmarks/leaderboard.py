@@ -53,16 +53,24 @@ def main() -> None:
         made = list(put_all(root / "results", models, options.tasks))
         print(f"{len(made)} results written in {time.perf_counter() - begin:.1f} s", flush=True)
         board = ["leaderboard", "--workspace", str(root)]
+        page = root / "board.html"
         seconds, peaks = {}, {}
-        for name, arguments in {"board": [*board, "--format", "json"], "table": board}.items():
+        for name, arguments in {
+            "board": [*board, "--format", "json"],
+            "table": board,
+            "html": [*board, "-o", str(page)],
+        }.items():
             seconds[name], peaks[name] = call(arguments)
             print(f"{name}: {seconds[name]:.2f} s, peak {peaks[name]:.2f} GB", flush=True)
+        size = page.stat().st_size
         peer = peer_seconds(made) * models * options.tasks
     figures = {
         "models": models,
         "tasks": options.tasks,
         "seconds_board": round(seconds["board"], 2),
         "seconds_table": round(seconds["table"], 2),
+        "seconds_html": round(seconds["html"], 2),
+        "megabytes_html": round(size / 1e6, 2),
         "seconds_board_peer": round(peer, 1),
         "ratio_board": round(peer / seconds["board"], 1),
         "peak_gb": round(max(peaks.values()), 2),

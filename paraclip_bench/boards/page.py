@@ -8,6 +8,7 @@ names the digests of its own script and style, and forbids all else.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -114,9 +115,13 @@ def collect(board: Board, workspace: Workspace, *, images: Path | None = None) -
         "suite": board.suite,
         "baseline": board.baseline,
         "adjust": board.adjust,
-        "legend": legend(board, "a star"),
+        "legend": legend(dataclasses.replace(board, partial=()), "a star"),
         "sentences": verdict(board),
-        "notes": [*board.notes, *dict.fromkeys(explorer.notes)],
+        "notes": [
+            *(f"not the published set: {name}" for name in board.partial),
+            *board.notes,
+            *dict.fromkeys(explorer.notes),
+        ],
         "left_out": board.left_out,
         "detailed": detailed,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -69,6 +69,22 @@ function scoreCell(model, column, isFirst) {
   return el("td", { class: `number can-open${edge}${cell.isBest ? " best" : ""}`,
     onclick: open }, lines);
 }
+// Rows stay while only their order changes: a large table is made once.
+const made = { of: "", rows: new Map() };
+function rowOf(model, columns, firsts, hasRank) {
+  const now = JSON.stringify([view.title, view.intervals, view.differences]);
+  if (made.of !== now) Object.assign(made, { of: now, rows: new Map() });
+  if (!made.rows.has(model)) made.rows.set(model, el("tr", {},
+    el("th", { scope: "row" },
+      el("button", { class: "name", type: "button", onclick: () => openModel(model) }, model.name),
+      model.isBase ? el("span", { class: "tag" }, "baseline") : null),
+    hasRank ? el("td", { class: "number" }, model.rank ? [
+      el("span", { class: "value" }, model.rank[0].toFixed(1)),
+      view.intervals && model.rank.length > 1 ? el("span", { class: "cell-line" },
+        `[${model.rank[1].toFixed(1)}, ${model.rank[2].toFixed(1)}]`) : null] : "–") : null,
+    columns.map((column) => scoreCell(model, column, firsts.has(column.index)))));
+  return made.rows.get(model);
+}
 function drawTable() {
   const columns = shownColumns(), models = shownModels(columns), groups = groupsOf(columns);
   const hasRank = DATA.models.some((model) => model.rank);
@@ -84,15 +100,7 @@ function drawTable() {
     el("tr", {}, columns.map((column) => sortHeader(column.index,
       column.score + (column.lower ? " (less is better)" : ""),
       { class: firsts.has(column.index) ? "number first" : "number" }))));
-  const body = el("tbody", {}, models.map((model) => el("tr", {},
-    el("th", { scope: "row" },
-      el("button", { class: "name", type: "button", onclick: () => openModel(model) }, model.name),
-      model.isBase ? el("span", { class: "tag" }, "baseline") : null),
-    hasRank ? el("td", { class: "number" }, model.rank ? [
-      el("span", { class: "value" }, model.rank[0].toFixed(1)),
-      view.intervals && model.rank.length > 1 ? el("span", { class: "cell-line" },
-        `[${model.rank[1].toFixed(1)}, ${model.rank[2].toFixed(1)}]`) : null] : "–") : null,
-    columns.map((column) => scoreCell(model, column, firsts.has(column.index))))));
+  const body = el("tbody", {}, models.map((m) => rowOf(m, columns, firsts, hasRank)));
   const published = DATA.published.filter((row) => columns.some((c) => row.cells[c.index] !== null));
   const others = published.length ? el("tbody", { class: "published" }, published.map((row) =>
     el("tr", {}, el("th", { scope: "row", title: row.source }, row.label,
@@ -100,7 +108,9 @@ function drawTable() {
     hasRank ? el("td", {}) : null,
     columns.map((c) => el("td", { class: `number${firsts.has(c.index) ? " first" : ""}` },
       points(row.cells[c.index])))))) : null;
-  $("table-region").replaceChildren(el("table", { class: "grouped" }, head, body, others));
+  const table = el("table", { class: "grouped" }, head, body, others);
+  $("table-region").replaceChildren(table);
+  table.style.setProperty("--head", `${head.firstElementChild.offsetHeight}px`);
   const all = DATA.models.length;
   $("table-count").textContent =
     `${models.length} of ${all} ${all === 1 ? "model" : "models"}, `
