@@ -42,7 +42,7 @@ def serving(workspace, port):
 
 def test_a_report_is_served_until_ctrl_c(workspace):
     process = subprocess.Popen(
-        serving(workspace, "0")
+        serving(workspace, "0"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -55,7 +55,7 @@ def test_a_report_is_served_until_ctrl_c(workspace):
         assert answer.read().startswith(b"<!doctype html>")
     port = address.rpartition(":")[2].strip("/")
     second = subprocess.run(
-        serving(workspace, port)
+        serving(workspace, port),
         capture_output=True,
         text=True,
         check=False,

@@ -227,7 +227,7 @@ const detailNote = () => {
   const all = DATA.models.length, some = DATA.about.detailed.length;
   if (all <= some) return "";
   const rest = all - some;
-  return ` Shown for ${DATA.about.detailed.map((i) => DATA.models[i].name).join(", ")}; the `
+  return ` Shown for ${DATA.about.detailed.map((i) => DATA.models[i].name).join(", ")}; `
     + `${rest} other ${rest === 1 ? "model is" : "models are"} left out here, to keep the page `
     + "small: leaderboard --models NAME makes a page of those that you name.";
 };
