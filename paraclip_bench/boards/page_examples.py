@@ -62,7 +62,8 @@ class Explorer:
 
     def __init__(self, board: Board, rows: Sequence[int], images: Path | None) -> None:
         self._board, self._rows, self._folder = board, rows, images
-        self._most = max(_FEWEST, min(_MOST, _EXAMPLES // max(1, len(board.columns))))
+        sets = {measure for column in board.columns for measure in column.measures}
+        self._most = max(_FEWEST, min(_MOST, _EXAMPLES // max(1, len(sets))))
         self._refs: dict[tuple[int, str], ImageRef] = {}
         self._names = Pool()
         self.notes: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import http.client
 import json
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 
 from paraclip_bench.boards import page_examples
+from paraclip_bench.boards.formats import as_json
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.boards.page import MODELS, as_html, collect, server
 from paraclip_bench.errors import BenchError, UsageError
@@ -129,6 +131,16 @@ def test_each_number_says_where_it_is_from(workspace: Path) -> None:
                 assert result.provenance.versions in pooled
                 found += 1
     assert found == 3 * 7
+
+
+def test_a_board_is_still_plain_data(workspace: Path) -> None:
+    board = make_board(workspace / "results", baseline="Words")
+    assert len(dataclasses.asdict(board)["entries"]) == len(board.entries) == 6
+    assert "entries" not in json.loads(as_json(board))
+    # Kept beside the results since the board above, and read from there now.
+    again = make_board(workspace / "results", baseline="Words")
+    assert any(entry.kept for entry in again.entries.values())
+    assert len(dataclasses.asdict(again)["entries"]) == 6
 
 
 def test_a_curve_is_shown_with_its_own_data_alone(workspace: Path) -> None:

@@ -235,7 +235,8 @@ const part = { which: 0, score: 0, sort: "" };
 function drawParts() {
   const table = DATA.parts[part.which], models = table.rows.map((i) => DATA.models[i]);
   const at = ([, , values], m) => values[m][part.score];
-  const rows = table.parts.filter(([, , values]) => values.some((v) => valueOf(v[part.score]) !== null));
+  const rows = table.parts.filter(([, , values]) =>
+    values.some((each) => valueOf(each[part.score]) !== null));
   const order = {
     size: (a, b) => b[1] - a[1],
     spread: (a, b) => spread(b) - spread(a),

@@ -43,7 +43,8 @@ function tile(index, rank, other, targets) {
   const isBoth = other.has(index), isTarget = targets.has(index);
   const marks = [isBoth ? "in both" : "", isTarget ? "target" : ""].filter(Boolean).join(", ");
   const name = nameOfImage(index);
-  return el("li", { title: name, class: `tile${isBoth ? " both" : ""}${isTarget ? " target" : ""}` },
+  const kind = `tile${isBoth ? " both" : ""}${isTarget ? " target" : ""}`;
+  return el("li", { title: name, class: kind },
     picture(index, name), el("span", { class: "marks" }, el("b", {}, `${rank + 1}`),
       marks ? ` ${marks}` : ""));
 }

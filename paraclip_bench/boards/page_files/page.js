@@ -18,10 +18,11 @@ const el = (tag, options, ...children) => add(document.createElement(tag), optio
 const svg = (tag, options, ...children) =>
   add(document.createElementNS(SVG, tag), options, children);
 
-const points = (value) => (value === null || value === undefined ? "–" : (100 * value).toFixed(1));
+const points = (value) => (value === null || value === undefined ? "–"
+  : (100 * value).toFixed(1).replace("-", "−"));
 const signed = (value) => {
   const text = points(value);
-  return value > 0 ? `+${text}` : text.replace("-", "−");
+  return value > 0 ? `+${text}` : text;
 };
 const interval = (estimate, show = points) =>
   estimate && estimate.length > 1 ? `[${show(estimate[1])}, ${show(estimate[2])}]` : "";
@@ -47,7 +48,7 @@ DATA.models.forEach((model, i) => {
   model.isBase = model.name === DATA.about.baseline;
 });
 DATA.columns.forEach((column, i) => { column.index = i; });
-const BASE = DATA.models.find((model) => model.isBase) || null;
+const BASE = DATA.models.length > 1 && DATA.models.find((model) => model.isBase) || null;
 const nameOfColumn = (column) => `${column.title} ${column.score}`;
 const nameOfMeasure = (index) => {
   const measure = DATA.measures[index];

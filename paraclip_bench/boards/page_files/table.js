@@ -101,7 +101,8 @@ function drawTable() {
       column.score + (column.lower ? " (less is better)" : ""),
       { class: firsts.has(column.index) ? "number first" : "number" }))));
   const body = el("tbody", {}, models.map((m) => rowOf(m, columns, firsts, hasRank)));
-  const published = DATA.published.filter((row) => columns.some((c) => row.cells[c.index] !== null));
+  const published = DATA.published.filter((row) =>
+    columns.some((c) => row.cells[c.index] !== null));
   const others = published.length ? el("tbody", { class: "published" }, published.map((row) =>
     el("tr", {}, el("th", { scope: "row", title: row.source }, row.label,
       el("span", { class: "cell-line" }, "published, not measured here")),
@@ -124,7 +125,8 @@ function resultFacts(model, index) {
   const dtypes = Object.entries(result.dtypes).map((pair) => pair.join(": ")).join(", ");
   return facts([
     ["task", `${measure.task}, version ${measure.version}, protocol ${measure.protocol}`],
-    ["examples", measure.n.toLocaleString("en") + (result.limit ? ` (--limit ${result.limit})` : "")],
+    ["examples", measure.n.toLocaleString("en")
+      + (result.limit ? ` (--limit ${result.limit})` : "")],
     ["data", `${measure.source}: ${result.data_id}`],
     ["data revision", measure.revision],
     ["data sha256", code(measure.sha256)],
@@ -267,8 +269,8 @@ function startTable() {
     check("intervals", "with-intervals", true, set("intervals")),
     BASE ? check("differences", "with-differences", true, set("differences")) : "");
   const fill = (id, lines) => {
-    if (lines.length) $(id).lastElementChild.append(...lines.map((line) => el("li", {}, bare(line))));
-    else hide(id);
+    if (!lines.length) return hide(id);
+    return $(id).lastElementChild.append(...lines.map((line) => el("li", {}, bare(line))));
   };
   fill("in-words", about.sentences);
   fill("remarks", [...about.notes, ...about.left_out.map((line) => `left out: ${line}`)]);
