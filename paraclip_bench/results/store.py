@@ -220,12 +220,13 @@ def read_outcomes(
     file = outcomes_path(path)
     found = {}
     try:
-        names = None
-        if columns is not None:
-            names = [name for name in pq.read_schema(regular(file)).names if columns(name)]
-            if not names:
-                return {}
-        table = pq.read_table(regular(file), columns=names)
+        schema = pq.read_schema(regular(file))
+        names = schema.names if columns is None else list(filter(columns, schema.names))
+        if not names:
+            return {}
+        # Of lists of names each name is read once: some ten times as fast, for a few rows.
+        lists = [] if rows is None else [f"{name}.list.element" for name in names]
+        table = pq.read_table(regular(file), columns=names, read_dictionary=lists)
         if rows is not None:
             table = table.take(list(rows))
         for name in table.column_names:
