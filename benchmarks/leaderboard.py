@@ -53,22 +53,25 @@ def main() -> None:
         made = list(put_all(root / "results", models, options.tasks))
         print(f"{len(made)} results written in {time.perf_counter() - begin:.1f} s", flush=True)
         place = ["--workspace", str(root)]
+        page = root / "board.html"
         commands = {
             "board": ["leaderboard", *place, "--format", "json"],
             "table": ["leaderboard", *place],
-            "html": ["leaderboard", *place, "--format", "html", "-o", str(root / "board.html")],
+            "html": ["leaderboard", *place, "-o", str(page)],
             "compare": ["compare", "clip", "model-003", *place],
         }
         seconds, peaks = {}, {}
         for name, arguments in commands.items():
             seconds[name], peaks[name] = call(arguments)
             print(f"{name}: {seconds[name]:.2f} s, peak {peaks[name]:.2f} GB", flush=True)
+        size = page.stat().st_size
         peer = peer_seconds(made) * models * options.tasks
     figures = {
         "models": models,
         "tasks": options.tasks,
         "seconds_board": round(seconds["board"], 2),
         **{f"seconds_{name}": round(seconds[name], 2) for name in ("table", "html", "compare")},
+        "megabytes_html": round(size / 1e6, 2),
         "seconds_board_peer": round(peer, 1),
         "ratio_board": round(peer / seconds["board"], 1),
         "peak_gb": round(max(peaks.values()), 2),

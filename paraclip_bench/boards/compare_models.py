@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.boards.board import Board
-from paraclip_bench.boards.content import BoardRow, Cell
+from paraclip_bench.boards.content import Cell
 from paraclip_bench.boards.estimates import WORSE, Adjust
-from paraclip_bench.boards.make_board import board_and_selection
-from paraclip_bench.boards.selection import Column, Entry, Measure, Selection
+from paraclip_bench.boards.make_board import make_board
+from paraclip_bench.boards.selection import Column, Entry
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.evaluation.plan import choose_source, read_examples
@@ -100,7 +100,7 @@ def compare_models(
     """
     if len(models) < 2:
         raise UsageError("give two models or more, the baseline first")
-    board, selection = board_and_selection(
+    board = make_board(
         results,
         suite=suite,
         baseline=models[0],
@@ -123,7 +123,7 @@ def compare_models(
                 continue
             pair = Pair(column, row.name, other, cell)
             if not column.is_group and not column.scored_by:
-                sides = [_entries(selection, column.measures[0], each) for each in (base, row)]
+                sides = [board.results_of(each, column.measures[0]) for each in (base, row)]
                 pair = _with_examples(pair, sides[0], sides[1], show, data_dir, notes)
             pairs.append(pair)
     if not pairs:
@@ -131,12 +131,6 @@ def compare_models(
             f"{' and '.join(models)} have no result on the same examples; measure them on one task"
         )
     return Comparison(board, tuple(pairs), tuple(notes))
-
-
-def _entries(selection: Selection, measure: Measure, row: BoardRow) -> list[Entry]:
-    """A row's results on a measure: one, or one a seed."""
-    runs = selection.runs((row.fingerprint, row.dtype))
-    return [entry for run in runs if (entry := selection.cells.get((run, measure)))]
 
 
 def _with_examples(
@@ -153,7 +147,7 @@ def _with_examples(
         task = load_task(result.task)
         columns = [[read_outcomes(entry.path) for entry in side] for side in (base, others)]
         values = [
-            _mean([_of_examples(task, pair.column.score, run) for run in side]) for side in columns
+            _mean([of_examples(task, pair.column.score, run) for run in side]) for side in columns
         ]
     # Outcomes may be missing, and a plugin's metric may raise anything.
     except Exception:
@@ -174,14 +168,18 @@ def _with_examples(
         return pair
     size = np.nan_to_num(np.abs(change))
     order = [int(i) for i in np.argsort(-size, kind="stable")[:show] if size[i] > 0]
-    examples = _examples(task, result, data_dir, notes)
+    found = examples_of(task, result, data_dir)
+    examples = None if isinstance(found, str) else found
+    if isinstance(found, str):
+        said = f"texts are not shown ({found}); --data-dir says where its data are"
+        notes[f"{result.task}: {said}"] = None
     names = ["baseline", pair.model]
     changes = [
         Change(
             str(columns[1][0]["example_id"][i]),
             float(one[1][i]),
             float(two[1][i]),
-            *_shown(examples, i),
+            *texts_of(examples, i),
             {
                 model: {
                     name.removeprefix("top_"): tuple(map(str, held[name][i][:_FIRST]))
@@ -207,7 +205,7 @@ def _mean(runs: Sequence[_OfExamples | None]) -> _OfExamples | None:
     return known[0][0], np.mean([values for _, values in known], axis=0)
 
 
-def _of_examples(task: Task, score: str, columns: Columns) -> _OfExamples | None:
+def of_examples(task: Task, score: str, columns: Columns) -> _OfExamples | None:
     """What each example adds to a score [n], higher being better, and what that is called.
 
     NaN for an example that does not count. None where a score cannot be taken apart.
@@ -227,26 +225,21 @@ def _of_examples(task: Task, score: str, columns: Columns) -> _OfExamples | None
     return None
 
 
-def _examples(
-    task: Task, result: Result, data_dir: Path | None, notes: dict[str, None]
-) -> Examples | None:
-    """The examples of a result, where they can be had and are the same."""
-    folder = Path(result.data.id.rpartition(":")[0])
+def examples_of(task: Task, result: Result, data_dir: Path | None = None) -> Examples | str:
+    """The examples of a result, from data_dir or where they came from; else why they are not."""
     if data_dir is None and result.data.source == "folder":
-        data_dir = folder
+        data_dir = Path(result.data.id.rpartition(":")[0])
     try:
         source = choose_source(result.suite, data_dir)
         examples = read_examples(task, source, result.protocol, result.limit)
         if examples_sha256(examples) == result.data.sha256:
             return examples
-        why = "the data there are others than were measured"
     except BenchError as error:
-        why = str(error)
-    notes[f"{result.task}: texts are not shown ({why}); --data-dir says where its data are"] = None
-    return None
+        return str(error)
+    return "the data there are others than were measured"
 
 
-def _shown(examples: Examples | None, index: int) -> tuple[dict[str, str], tuple[str, ...]]:
+def texts_of(examples: Examples | None, index: int) -> tuple[dict[str, str], tuple[str, ...]]:
     """An example's texts by field, and its images' names."""
     if examples is None:
         return {}, ()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from paraclip_bench.boards.estimates import Difference
 from paraclip_bench.boards.published_rows import PublishedRow
-from paraclip_bench.boards.selection import Column
+from paraclip_bench.boards.selection import Column, Entry, Measure, RowKey
 from paraclip_bench.metrics.inference import FEWEST, Estimate
 from paraclip_bench.safe_text import counted
 
@@ -66,7 +66,8 @@ class BoardContent:
     another size than the published ones. published are rows
     of others' numbers, apart from `rows`; None where they were not asked for. notes are sentences
     on results that are shown. adjust: how the verdicts hold, see `estimates.ADJUST`. precision:
-    decimals of scores x 100. caption: a sentence of the user's own.
+    decimals of scores x 100. caption: a sentence of the user's own. entries: the results that its
+    numbers are of, by checkpoint and measure; members: the checkpoints of a row of several seeds.
     """
 
     suite: str
@@ -81,6 +82,18 @@ class BoardContent:
     adjust: str = "holm"
     precision: int = 1
     caption: str | None = None
+    entries: Mapping[tuple[RowKey, Measure], Entry] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+    members: Mapping[RowKey, tuple[RowKey, ...]] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def results_of(self, row: BoardRow, measure: Measure) -> list[Entry]:
+        """A row's results on a measure: one, one a seed, or none."""
+        key = (row.fingerprint, row.dtype)
+        runs = self.members.get(key, (key,))
+        return [entry for run in runs if (entry := self.entries.get((run, measure)))]
 
     @property
     def families(self) -> dict[str, list[int]]:

@@ -241,7 +241,9 @@ def latex(board: BoardContent) -> str:
 
 def as_json(board: BoardContent) -> str:
     """The whole board, scores as fractions."""
-    whole = dataclasses.asdict(board)
+    # Files of this machine say nothing elsewhere.
+    whole = dataclasses.asdict(dataclasses.replace(board, entries={}, members={}))
+    del whole["entries"], whole["members"]
     for column in whole["columns"]:
         del column["is_computed"]  # how a value was had, which nobody else needs
     # How it is shown, which has no place among data.

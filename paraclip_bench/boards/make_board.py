@@ -73,11 +73,6 @@ def make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     Raises `UsageError` for an unknown suite, baseline, score, reference, model, family or order, or
     where there is nothing to show.
     """
-    return board_and_selection(results, **options)[0]
-
-
-def board_and_selection(results: Path, **options: Unpack[BoardOptions]) -> tuple[Board, Selection]:
-    """A board as `make_board` makes it, and the results that it is of."""
     baseline, reference = options.get("baseline"), options.get("reference")
     all_scores, scores = options.get("all_scores", False), options.get("scores", ())
     adjust, models = options.get("adjust", "holm"), options.get("models", ())
@@ -139,7 +134,7 @@ def board_and_selection(results: Path, **options: Unpack[BoardOptions]) -> tuple
             cells.append(Cell(estimate, differences.get((index, row)), is_best, is_tied, seeds))
         runs = len(selection.runs(row))
         rows.append(BoardRow(selection.names[row], *row, tuple(cells), ranks.get(row), runs))
-    board = Board(
+    return Board(
         suite,
         tuple(sorted({entry.result.data.source for entry in selection.cells.values()})),
         None if base is None else selection.names[base],
@@ -152,8 +147,9 @@ def board_and_selection(results: Path, **options: Unpack[BoardOptions]) -> tuple
         adjust,
         options.get("precision", 1),
         options.get("caption"),
+        selection.cells,
+        selection.members,
     )
-    return board, selection
 
 
 def _sorted(

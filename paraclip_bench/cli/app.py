@@ -75,6 +75,9 @@ kept.command("diff", short_help="Say how two results or folders differ.")(result
 kept.command("merge", short_help="Bring several machines' results together.")(results.merge)
 kept.command("export", short_help="Write CSV, Parquet, TREC runs or mteb's files.")(results.export)
 app.add_typer(kept, name="results", help="Results: what was measured.")
+reports = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+reports.command("serve", short_help="Show the leaderboard in your browser.")(leaderboard.serve)
+app.add_typer(reports, name="report", help="The leaderboard as a page.")
 app.command("models", short_help="List the models that can be named.")(listings.models)
 app.command("tasks", short_help="List the tasks, or show one.")(listings.tasks)
 app.command("metrics", short_help="List the metrics.")(listings.metrics)
@@ -93,7 +96,7 @@ stored.add_typer(building, name="build", help="Make a task's data from your own.
 app.add_typer(stored, name="data", help="Data: what is here, fetching, checking and making some.")
 
 
-for group in (app, rewording, kept, stored, building):
+for group in (app, rewording, kept, reports, stored, building):
     for registered in group.registered_commands:
         if registered.cls in (None, TyperCommand):
             registered.cls = OnePath

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from paraclip_bench.cli.shared import JsonOption, OnePath, SuiteOption, WorkspaceOption
 from paraclip_bench.errors import UsageError
 from paraclip_bench.files import ending
+
+if TYPE_CHECKING:
+    from paraclip_bench.boards.board import Board
 
 
 class Format(StrEnum):
@@ -21,6 +25,7 @@ class Format(StrEnum):
     CSV = "csv"
     LATEX = "latex"
     JSON = "json"
+    HTML = "html"
 
 
 class Adjustment(StrEnum):
@@ -56,7 +61,15 @@ _ENDINGS = {
     ".csv": Format.CSV,
     ".tex": Format.LATEX,
     ".json": Format.JSON,
+    ".html": Format.HTML,
+    ".htm": Format.HTML,
 }
+
+
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option("--images", help="Folder of the examples' images, for thumbnails (html)."),
+]
 
 
 def _format_of(out: Path | None) -> Format:
@@ -144,6 +157,7 @@ def leaderboard(
         bool,
         typer.Option("--each-seed", help="A row a checkpoint, where several differ in the seed."),
     ] = False,
+    images: ImagesOption = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -151,6 +165,7 @@ def leaderboard(
     from paraclip_bench.boards import formats
     from paraclip_bench.boards.content import remarks
     from paraclip_bench.boards.make_board import make_board
+    from paraclip_bench.boards.page import as_html
     from paraclip_bench.boards.terminal import show, text
     from paraclip_bench.files import write_text
     from paraclip_bench.progress import Progress
@@ -179,12 +194,13 @@ def leaderboard(
     if form is Format.TABLE and out is None:
         show(board)
     else:
-        writers = {
+        writers: dict[Format, Callable[[Board], str]] = {
             Format.TABLE: text,
             Format.MD: formats.markdown,
             Format.CSV: formats.tidy_csv if is_tidy else formats.as_csv,
             Format.LATEX: formats.latex,
             Format.JSON: formats.as_json,
+            Format.HTML: lambda board: as_html(board, Workspace(workspace), images=images),
         }
         content = writers[form](board)
         if out is None:
@@ -195,3 +211,48 @@ def leaderboard(
     if form in (Format.TABLE, Format.CSV, Format.LATEX):  # the others hold it themselves
         for line in remarks(board):
             progress.say(line)
+
+
+def serve(
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of this machine; 0 is a free one.")
+    ] = 8765,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Open no browser, only print the address.")
+    ] = False,
+    suite: SuiteOption = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Model that the others are compared to.")
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--models", "-m", help="This model alone, by name or spec; repeatable."),
+    ] = None,
+    families: Annotated[
+        list[str] | None,
+        typer.Option("--family", help="This task or group of tasks alone; repeatable."),
+    ] = None,
+    images: ImagesOption = None,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Make the leaderboard's page and show it to this machine's browser, until Ctrl-C."""
+    import webbrowser
+
+    from paraclip_bench import interrupts
+    from paraclip_bench.boards.make_board import make_board
+    from paraclip_bench.boards.page import as_html, server
+    from paraclip_bench.progress import Progress
+    from paraclip_bench.workspace import Workspace
+
+    interrupts.go_on(kept="the page is no longer served")
+    place, progress = Workspace(workspace), Progress()
+    board = make_board(
+        place.results, suite=suite, baseline=baseline, models=models or (), families=families or ()
+    )
+    with server(as_html(board, place, images=images), port) as serving:
+        address = f"http://127.0.0.1:{serving.server_address[1]}/"
+        typer.echo(address)
+        progress.say("serving the page to this machine alone; Ctrl-C ends it")
+        if not no_open:
+            webbrowser.open(address)
+        serving.serve_forever()

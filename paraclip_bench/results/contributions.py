@@ -40,6 +40,9 @@ class Kept:
         self._rows: Mapping[str, Any] = about["scores"]
         self._tensors = tensors
 
+    def __deepcopy__(self, _: Any) -> Kept:
+        return self  # nothing of it changes, and a board of such is copied by `asdict`
+
     def __contains__(self, score: str) -> bool:
         return score in self._rows
 

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,26 +209,41 @@ def has_outcomes(path: Path, result: Result) -> bool:
     return True
 
 
-def read_outcomes(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The outcome columns of a result's JSON path: [n], or [n, k] for lists."""
+def read_outcomes(
+    path: Path,
+    columns: Callable[[str], bool] | None = None,
+    rows: Sequence[int] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """The outcome columns of a result's JSON path: [n], or [n, k] for lists.
+
+    columns says of a name whether it is wanted, rows which examples are; all where they are None.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = outcomes_path(path)
-    columns = {}
+    found = {}
     try:
-        table = pq.read_table(regular(file))
+        schema = pq.read_schema(regular(file))
+        names = schema.names if columns is None else list(filter(columns, schema.names))
+        if not names:
+            return {}
+        # Of lists of names each name is read once: some ten times as fast, for a few rows.
+        lists = [] if rows is None else [f"{name}.list.element" for name in names]
+        table = pq.read_table(regular(file), columns=names, read_dictionary=lists)
+        if rows is not None:
+            table = table.take(list(rows))
         for name in table.column_names:
             values = table[name].combine_chunks()
             if pa.types.is_fixed_size_list(values.type):
                 flat = values.flatten().to_numpy(zero_copy_only=False)
-                columns[name] = flat.reshape(len(values), values.type.list_size)
+                found[name] = flat.reshape(len(values), values.type.list_size)
             else:
-                columns[name] = values.to_numpy(zero_copy_only=False)
+                found[name] = values.to_numpy(zero_copy_only=False)
     # Of a damaged file Arrow raises what it meets: ValueError for a name that is not UTF-8.
     except (OSError, pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{file} is missing or damaged; run the task again with --force") from error
-    return columns
+    return found
 
 
 def _write_outcomes(file: Path, columns: Mapping[str, npt.NDArray[Any]]) -> str:

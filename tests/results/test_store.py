@@ -43,6 +43,20 @@ def test_round_trip(tmp_path: Path) -> None:
     assert sorted(p.name for p in path.parent.iterdir()) == ["b.json", "b.outcomes.parquet"]
 
 
+def test_some_columns_of_some_rows(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    names = np.array([["a", "ä"], ["b", "a"], ["", "c"]], dtype=object)
+    store.write(path, result(), {**COLUMNS, "top_query": names})
+    whole = store.read_outcomes(path)
+    some = store.read_outcomes(path, rows=[2, 0])
+    assert list(some) == list(whole)
+    for name, values in some.items():
+        assert values.dtype == whole[name].dtype, name
+        np.testing.assert_array_equal(values, whole[name][[2, 0]], err_msg=name)
+    assert list(store.read_outcomes(path, lambda name: name.startswith("top_"))) == ["top_query"]
+    assert store.read_outcomes(path, lambda name: False) == {}
+
+
 def test_no_rows(tmp_path: Path) -> None:
     path = tmp_path / "e.json"
     columns = {"overlaps": np.zeros((0, 10), dtype=np.int64), "x": np.zeros(0)}
