@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,8 @@ def compare_models(
         raise UsageError(f"{' and '.join(models)} are one model on the board; name another")
     base, notes = board.rows[0], dict[str, None]()
     pairs = []
+    # Scores of one result follow each other.
+    outcomes = functools.lru_cache(maxsize=16)(lambda path: read_outcomes(path, is_counted))
     for index, column in enumerate(board.columns):
         for row in board.rows[1:]:
             cell, other = row.cells[index], base.cells[index]
@@ -124,7 +127,7 @@ def compare_models(
             pair = Pair(column, row.name, other, cell)
             if not column.is_group and not column.scored_by:
                 sides = [board.results_of(each, column.measures[0]) for each in (base, row)]
-                pair = _with_examples(pair, sides[0], sides[1], show, data_dir, notes)
+                pair = _with_examples(pair, sides[0], sides[1], outcomes, show, data_dir, notes)
             pairs.append(pair)
     if not pairs:
         raise UsageError(
@@ -137,6 +140,7 @@ def _with_examples(
     pair: Pair,
     base: Sequence[Entry],
     others: Sequence[Entry],
+    outcomes: Callable[[Path], Columns],
     show: int,
     data_dir: Path | None,
     notes: dict[str, None],
@@ -145,7 +149,7 @@ def _with_examples(
     result = others[0].result
     try:
         task = load_task(result.task)
-        columns = [[read_outcomes(entry.path) for entry in side] for side in (base, others)]
+        columns = [[outcomes(entry.path) for entry in side] for side in (base, others)]
         values = [
             _mean([of_examples(task, pair.column.score, run) for run in side]) for side in columns
         ]
@@ -174,6 +178,7 @@ def _with_examples(
         said = f"texts are not shown ({found}); --data-dir says where its data are"
         notes[f"{result.task}: {said}"] = None
     names = ["baseline", pair.model]
+    tops = [read_outcomes(side[0].path, is_ranking, order) for side in (base, others)]
     changes = [
         Change(
             str(columns[1][0]["example_id"][i]),
@@ -182,16 +187,25 @@ def _with_examples(
             *texts_of(examples, i),
             {
                 model: {
-                    name.removeprefix("top_"): tuple(map(str, held[name][i][:_FIRST]))
-                    for name in held
-                    if name.startswith("top_")
+                    name.removeprefix("top_"): tuple(map(str, ids[place][:_FIRST]))
+                    for name, ids in held.items()
                 }
-                for model, (held, *_) in zip(names, columns, strict=True)
+                for model, held in zip(names, tops, strict=True)
             },
         )
-        for i in order
+        for place, i in enumerate(order)
     ]
     return dataclasses.replace(pair, changes=tuple(changes))
+
+
+def is_ranking(name: str) -> bool:
+    """Whether an outcome column holds the first images of a ranking."""
+    return name.startswith("top_")
+
+
+def is_counted(name: str) -> bool:
+    """Whether an outcome column may be needed to say what an example counts: no long lists."""
+    return not name.startswith(("top_", "similarity_query", "similarity_paraphrase"))
 
 
 _OfExamples = tuple[str, npt.NDArray[np.float64]]

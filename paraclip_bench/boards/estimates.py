@@ -34,13 +34,14 @@ from paraclip_bench.metrics.inference import (
     ANY,
     Contributions,
     Estimate,
+    around,
     bounds_of,
     estimates,
     mean_of_seeds,
     mean_of_tasks,
+    reaches,
     score_with_interval,
     spread,
-    with_interval,
 )
 from paraclip_bench.metrics.metric import Resampled, Statistic, TooShallow
 from paraclip_bench.results.contributions import Kept, keep
@@ -89,6 +90,9 @@ class Estimates:
                     self._newest[entry.measure] = entry
         # By path: an entry holds what cannot be a key.
         self._found: dict[tuple[Path, str], Contributions | None] = {}
+        # With their column, so that no other one gets its number.
+        self._cells: dict[tuple[int, RowKey], tuple[Column, Estimate | None]] = {}
+        self._runs: dict[tuple[int, RowKey], tuple[Column, tuple[Contributions, ...] | None]] = {}
         self._made: dict[tuple[Path, str], tuple[float | None, Contributions | None]] = {}
         self._outcomes = functools.lru_cache(maxsize=8)(read_outcomes)
 
@@ -98,6 +102,12 @@ class Estimates:
         Of several seeds the mean over those that have one; examples and seeds are both in its
         interval.
         """
+        key = (id(column), row)
+        if key not in self._cells:
+            self._cells[key] = (column, self._of_seeds(column, row))
+        return self._cells[key][1]
+
+    def _of_seeds(self, column: Column, row: RowKey) -> Estimate | None:
         cells = [self._cell(column, run) for run in self._selection.runs(row)]
         found = [each for each in cells if each is not None]
         if len(found) < 2:
@@ -149,6 +159,13 @@ class Estimates:
 
     def runs(self, column: Column, row: RowKey) -> tuple[Contributions, ...] | None:
         """The contributions of each of a row's checkpoints; None where any is not known."""
+        # A column's own hash is slow, and each is asked for often.
+        key = (id(column), row)
+        if key not in self._runs:
+            self._runs[key] = (column, self._of_runs(column, row))
+        return self._runs[key][1]
+
+    def _of_runs(self, column: Column, row: RowKey) -> tuple[Contributions, ...] | None:
         there = [
             run
             for run in self._selection.runs(row)
@@ -192,13 +209,14 @@ class Estimates:
                     tested.append(((index, row), (parts, base_parts)))
         if not tested:
             return found
-        p = paired([pair for _, pair in tested])
+        spreads = [spread(*pair) for _, pair in tested]
+        p = paired([pair for _, pair in tested], spreads)
         adjusted = holm(p) if adjust == "holm" else hochberg(p) if adjust == "bh" else p
-        for (key, (one, two)), own, among in zip(tested, p, adjusted, strict=True):
-            apart = spread(one, two)
+        reach, smallest = reaches(spreads), smallest_difference(spreads)
+        for i, ((key, _), own, among) in enumerate(zip(tested, p, adjusted, strict=True)):
             value = found[key].value
             assert value is not None
-            interval = with_interval(value, apart, ANY, one[0])
+            interval = around(value, spreads[i], float(reach[i]))
             is_lower = columns[key[0]].lower_is_better
             verdict = UNCLEAR
             if among < ALPHA and value != 0:
@@ -211,7 +229,7 @@ class Estimates:
                 float(own),
                 float(among),
                 verdict,
-                smallest_difference(apart),
+                float(smallest[i]),
             )
         return found
 
@@ -237,7 +255,7 @@ class Estimates:
         return {key for key, p in zip(keys, adjusted, strict=True) if p >= ALPHA}
 
     def ranks(
-        self, columns: Sequence[Column], rows: Sequence[RowKey], draws: int = 1000
+        self, columns: Sequence[Column], rows: Sequence[RowKey], draws: int = 400
     ) -> dict[RowKey, Estimate]:
         """Mean rank over columns (1 = best), with its interval, of rows that have all of them.
 
@@ -266,8 +284,8 @@ class Estimates:
             drawn = values + deviations @ weights[digest]
             for i, seeds in enumerate(runs):
                 # The first source is the examples, the others are seeds.
-                variance = sum(each for each, _ in spread(seeds).sources[1:])
-                if variance:
+                sources = spread(seeds).sources[1:] if len(seeds) > 1 else ()
+                if variance := sum(each for each, _ in sources):
                     noise = np.random.default_rng([index, i]).normal(size=draws)
                     drawn[i] += math.sqrt(variance) * noise
             scores = np.hstack([values, drawn])
@@ -370,14 +388,16 @@ class Estimates:
 def _ranks(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Ranks [m, r] of scores [m, r] within each draw, 1 the lowest; equal ones share their mean."""
     order = np.argsort(scores, axis=0)
-    ranks = np.empty(scores.shape)
-    places = np.arange(1.0, len(scores) + 1)
-    np.put_along_axis(ranks, order, places[:, None], axis=0)
     ordered = np.take_along_axis(scores, order, axis=0)
-    for draw in np.flatnonzero((ordered[1:] == ordered[:-1]).any(axis=0)):
-        _, which, counts = np.unique(scores[:, draw], return_inverse=True, return_counts=True)
-        ends = np.cumsum(counts)
-        ranks[:, draw] = (ends - (counts - 1) / 2)[which]
+    m = len(scores)
+    places = np.arange(m)[:, None]
+    # Where a run of equal scores begins and ends.
+    is_new = np.vstack([np.ones_like(ordered[:1], bool), ordered[1:] != ordered[:-1]])
+    is_last = np.vstack([is_new[1:], np.ones_like(is_new[:1])])
+    first = np.maximum.accumulate(np.where(is_new, places, 0), axis=0)
+    last = np.minimum.accumulate(np.where(is_last, places, m)[::-1], axis=0)[::-1]
+    ranks = np.empty(scores.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=0)
     return ranks
 
 

@@ -239,16 +239,32 @@ def latex(board: BoardContent) -> str:
     return "\n".join(lines) + "\n"
 
 
+# How a value was had and is shown, and files of this machine: no data for others.
+_NOT_DATA = {"is_computed", "precision", "caption", "entries", "members"}
+
+
 def as_json(board: BoardContent) -> str:
-    """The whole board, scores as fractions."""
-    # Files of this machine say nothing elsewhere.
-    whole = dataclasses.asdict(dataclasses.replace(board, entries={}, members={}))
-    del whole["entries"], whole["members"]
-    for column in whole["columns"]:
-        del column["is_computed"]  # how a value was had, which nobody else needs
-    # How it is shown, which has no place among data.
-    del whole["precision"], whole["caption"]
-    return json.dumps(whole, indent=1) + "\n"
+    """The whole board, scores as fractions: a line a field, and of a list a line each."""
+    fields = []
+    for name, value in _plain(board).items():
+        # With indents inside, the library is ten times as slow.
+        text = json.dumps(value)
+        if value and isinstance(value, list):
+            text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
+        fields.append(f" {json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(fields) + "\n}\n"
+
+
+def _plain(value: Any) -> Any:
+    """As `dataclasses.asdict`, without copies of what is not shown; several times as fast."""
+    if isinstance(value, str | float | None):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    names = (field.name for field in dataclasses.fields(value))
+    return {name: _plain(getattr(value, name)) for name in names if name not in _NOT_DATA}
 
 
 def html_table(board: BoardContent) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -73,6 +74,23 @@ def make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     Raises `UsageError` for an unknown suite, baseline, score, reference, model, family or order, or
     where there is nothing to show.
     """
+    with _no_collection():
+        return _make_board(results, **options)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """No search for cycles: many small objects are made, none in a cycle; it takes a third."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     baseline, reference = options.get("baseline"), options.get("reference")
     all_scores, scores = options.get("all_scores", False), options.get("scores", ())
     adjust, models = options.get("adjust", "holm"), options.get("models", ())

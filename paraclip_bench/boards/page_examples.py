@@ -14,7 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench import safe_text
-from paraclip_bench.boards.compare_models import examples_of, of_examples, texts_of
+from paraclip_bench.boards.compare_models import (
+    examples_of,
+    is_counted,
+    is_ranking,
+    of_examples,
+    texts_of,
+)
 from paraclip_bench.boards.content import BoardContent
 from paraclip_bench.boards.selection import Column, Entry, Measure
 from paraclip_bench.data.images import ImageRef, file_in
@@ -86,12 +92,12 @@ class Explorer:
         result, score = entries[0].result, self._score(measure, entries[0])
         try:
             task = load_task(result.task)
-            outcomes = [read_outcomes(entry.path, _is_counted) for entry in entries]
+            outcomes = [read_outcomes(entry.path, is_counted) for entry in entries]
             counted_as, values = _values(task, score, outcomes)
             place, chosen = measures.index(measure), _chosen(values, self._most)
             held = [
                 {name: column[[i for i, _ in chosen]] for name, column in found.items()}
-                | read_outcomes(entry.path, _is_ranking, [i for i, _ in chosen])
+                | read_outcomes(entry.path, is_ranking, [i for i, _ in chosen])
                 for entry, found in zip(entries, outcomes, strict=True)
             ]
         # Outcomes may be damaged, and a plugin's task or metric may raise anything.
@@ -179,7 +185,7 @@ class Explorer:
                     self._names.place([measure, str(each)]) for each in value[:_FIRST]
                 ]
                 for name, value in outcome.items()
-                if _is_ranking(name)
+                if is_ranking(name)
             }
             numbers = {
                 name: _plain(value)
@@ -232,15 +238,6 @@ def _plain(value: Any) -> Any:
         return safe_text.cut(value, _LONGEST)
     plain = value.item() if isinstance(value, np.generic) else value
     return short(plain, 4) if isinstance(plain, float) else plain
-
-
-def _is_ranking(name: str) -> bool:
-    return name.startswith("top_")
-
-
-def _is_counted(name: str) -> bool:
-    """Whether an outcome column may be needed to say what an example counts: no long lists."""
-    return not name.startswith(("top_", "similarity_query", "similarity_paraphrase"))
 
 
 def _values(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,6 +75,7 @@ def compare(
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
+    gc.disable()  # as in leaderboard
     gates = [Gate.parse(text) for text in fail_if_worse or ()]
     found = compare_models(
         Workspace(workspace).results,

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.metrics.inference import Contributions, Spread, spread
+from paraclip_bench.metrics.inference import Contributions, Spread, reaches, spread
 
 # So many differences have 2^12 changes of signs, which are counted.
 _COUNTED = 12
 _STEPS = 60
 # The logarithm of the least p that a mean over seeds is given.
 _LEAST = math.log(1e-12)
+# What rounding leaves of no variance at all.
+_NO_VARIANCE = 1e-24
 
 
 def sign_flip(differences: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -98,19 +100,33 @@ def mcnemar(
     return np.minimum(np.where(total > 0, p, 1.0), 1.0)
 
 
-def student_t(difference: Spread) -> float:
-    """Two-sided p of a difference by its own error; for what is no mean, and for means of seeds.
+def student_t(differences: Sequence[Spread]) -> npt.NDArray[np.float64]:
+    """Two-sided p [m] of differences by their own error; for what is no mean, and means of seeds.
 
     The level at which the interval of `Spread.reach` would end at zero.
     """
     from scipy.special import stdtr
 
+    found = np.array([_by_level(each) for each in differences])
+    plain = [i for i, each in enumerate(differences) if _is_plain(each)]
+    if plain:
+        size = np.array([abs(differences[i].value) for i in plain])
+        variance, freedom = np.array([differences[i].sources[0] for i in plain]).T
+        found[plain] = 2 * stdtr(freedom, -size / np.sqrt(variance))
+    return found
+
+
+def _is_plain(difference: Spread) -> bool:
+    return len(difference.sources) == 1 and difference.variance >= _NO_VARIANCE
+
+
+def _by_level(difference: Spread) -> float:
+    """p of a difference without an error, or of several sources of it."""
     size = abs(difference.value)
-    if difference.variance < 1e-24:
+    if difference.variance < _NO_VARIANCE:
         return 1.0 if size < 1e-12 else 0.0
     if len(difference.sources) == 1:
-        ((variance, freedom),) = difference.sources
-        return float(2 * stdtr(freedom, -size / math.sqrt(variance)))
+        return math.nan
     from scipy.optimize import brentq
 
     # 1 - level, on a scale on which its tail is as long as its body.
@@ -126,23 +142,29 @@ Pair = tuple[Sequence[Contributions], Sequence[Contributions]]
 """Two scores on the same blocks, each of one checkpoint or of several seeds."""
 
 
-def paired(pairs: Sequence[Pair]) -> npt.NDArray[np.float64]:
+def paired(
+    pairs: Sequence[Pair], spreads: Sequence[Spread] | None = None
+) -> npt.NDArray[np.float64]:
     """Two-sided p [m] of differences of scores, each by the test that suits it.
 
-    Of single checkpoints: McNemar's for right or wrong answers to independent cases, flipped signs
-    for other means over examples, t for the rest. Of several seeds: t.
+    spreads: of the differences, where they are known. Of single checkpoints: McNemar's for right or
+    wrong answers to independent cases, flipped signs for other means over examples, t for the rest.
+    Of several seeds: t.
     """
     found = np.ones(len(pairs))
     counted, flipped = list[tuple[int, int, int]](), dict[int, list[int]]()
+    apart = list[tuple[int, Spread]]()
     for index, (runs, others) in enumerate(pairs):
         one, two = runs[0], others[0]
         if len(runs) > 1 or len(others) > 1 or not (one.is_mean and two.is_mean):
-            found[index] = student_t(spread(runs, others))
+            apart.append((index, spreads[index] if spreads else spread(runs, others)))
         elif one.right is not None and two.right is not None:
             more, less = one.right & ~two.right, two.right & ~one.right
             counted.append((index, _count(more), _count(less)))
         else:
             flipped.setdefault(len(one.shares), []).append(index)
+    if apart:
+        found[[index for index, _ in apart]] = student_t([each for _, each in apart])
     if counted:
         where, more, less = np.array(counted).T
         found[where] = mcnemar(more, less)
@@ -174,6 +196,8 @@ def hochberg(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(false_discovery_control(p)) if len(p) else p
 
 
-def smallest_difference(difference: Spread, power: float = 0.8) -> float:
-    """The difference that a test at 0.05 would have shown in `power` of such sets (Cohen 1988)."""
-    return difference.reach() + difference.reach(2 * power - 1)
+def smallest_difference(
+    differences: Sequence[Spread], power: float = 0.8
+) -> npt.NDArray[np.float64]:
+    """What tests at 0.05 would have shown in `power` of such sets [m] (Cohen 1988)."""
+    return reaches(differences) + reaches(differences, 2 * power - 1)

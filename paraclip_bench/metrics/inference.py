@@ -140,6 +140,18 @@ class Spread:
         )
 
 
+def reaches(found: Sequence[Spread], level: float = LEVEL) -> npt.NDArray[np.float64]:
+    """`Spread.reach` of many [m], in one call for those of one source."""
+    from scipy.special import stdtrit
+
+    alone = [i for i, each in enumerate(found) if len(each.sources) == 1]
+    reach = np.array([0.0 if len(each.sources) == 1 else each.reach(level) for each in found])
+    if alone:
+        variance, freedom = np.array([found[i].sources[0] for i in alone]).T
+        reach[alone] = np.sqrt(variance) * stdtrit(freedom, (1 + level) / 2)
+    return reach
+
+
 def contributions(statistic: Statistic, columns: Columns, blocks: Blocks) -> Contributions | None:
     """What each block adds to a statistic of outcome columns.
 
@@ -228,23 +240,31 @@ def spread(runs: Sequence[Contributions], others: Sequence[Contributions] = ()) 
     what chance of the examples explains is taken off; two seeds tell too little for that.
     """
     mean = mean_of_seeds(runs)
-    mean = mean.minus(mean_of_seeds(others)) if others else mean
-    sources = [_between_examples(mean)]
+    value, deviations = mean.value, mean.deviations
+    if others:
+        other = mean_of_seeds(others)
+        value, deviations = value - other.value, deviations - other.deviations
+    sources = [_between_examples(deviations, mean.strata)]
     sources += [_between_seeds(side) for side in (runs, others) if len(side) > 1]
-    return Spread(mean.value, tuple(sources))
+    return Spread(value, tuple(sources))
 
 
-def _between_examples(found: Contributions) -> tuple[float, float]:
+def _between_examples(
+    deviations: npt.NDArray[np.float64], strata: tuple[int, ...]
+) -> tuple[float, float]:
     """Variance and degrees of freedom, of several tasks after Satterthwaite (1946)."""
+    if len(strata) == 1:
+        g = strata[0]
+        return float(deviations @ deviations) * g / (g - 1), g - 1
     variances = []
     start = 0
-    for count in found.strata:
-        deviations = found.deviations[start : start + count]
-        variances.append(float(deviations @ deviations) * count / (count - 1))
+    for count in strata:
+        part = deviations[start : start + count]
+        variances.append(float(part @ part) * count / (count - 1))
         start += count
     total = sum(variances)
-    apart = sum(v**2 / (g - 1) for v, g in zip(variances, found.strata, strict=True))
-    return total, total**2 / apart if apart else min(found.strata) - 1
+    apart = sum(v**2 / (g - 1) for v, g in zip(variances, strata, strict=True))
+    return total, total**2 / apart if apart else min(strata) - 1
 
 
 def _between_seeds(runs: Sequence[Contributions]) -> tuple[float, float]:
@@ -252,7 +272,7 @@ def _between_seeds(runs: Sequence[Contributions]) -> tuple[float, float]:
     variance = float(np.var([run.value for run in runs], ddof=1)) / s
     if s > 2:
         mean = mean_of_seeds(runs)
-        own = [_between_examples(run.minus(mean))[0] for run in runs]
+        own = [_between_examples(run.deviations - mean.deviations, mean.strata)[0] for run in runs]
         variance = max(0.0, variance - sum(own) / (s - 1) / s)
     return variance, s - 1
 
@@ -293,11 +313,16 @@ def with_interval(
             cases = min(cases, float(parts.n)) if parts.is_rate else cases
         low, high = clopper_pearson(min(max(value, 0.0), 1.0), cases)
         return Estimate(value, low, high, "clopper-pearson")
-    if error < 1e-12:
-        return Estimate(value, None, None)
-    if bounds == (-1.0, 1.0) and abs(value) < 1:
+    if error > 1e-12 and bounds == (-1.0, 1.0) and abs(value) < 1:
         at, wide = math.atanh(value), reach / (1 - value**2)
         return Estimate(value, math.tanh(at - wide), math.tanh(at + wide), "fisher-t")
+    return around(value, found, reach)
+
+
+def around(value: float, found: Spread, reach: float) -> Estimate:
+    """A value with its t interval, which reaches so far to each side; none without an error."""
+    if math.sqrt(found.variance) < 1e-12:
+        return Estimate(value, None, None)
     return Estimate(value, value - reach, value + reach, "t")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 
 from paraclip_bench.errors import BenchError
 from paraclip_bench.files import atomic
@@ -141,11 +142,12 @@ def read_contributions(path: Path, raw: bytes) -> Kept | None:
         # The format's own layout: a length, a header in JSON, the tensors. Only what is asked for
         # is read, which the library's own loader does not do from memory.
         start = 8 + int.from_bytes(data[:8], "little")
-        head = json.loads(bytes(data[8:start]))
+        # Some three times as fast as the standard library's, which counts for 6,000 results.
+        head = from_json(bytes(data[8:start]))
         written = head.pop("__metadata__")
         if str(zlib.crc32(written["about"].encode())) != written["crc32"]:
             return None
-        about = json.loads(written["about"])
+        about = from_json(written["about"])
         if about["format"] != _FORMAT or about["result"] != hashlib.sha256(raw).hexdigest():
             return None
         places = {name: tensor["data_offsets"] for name, tensor in head.items()}
