@@ -12,7 +12,7 @@ import typer
 
 from paraclip_bench import safe_text
 from paraclip_bench.cli.leaderboard import Adjustment
-from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption, table
+from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption
 from paraclip_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -99,40 +99,47 @@ def compare(
 
 
 def text(found: Comparison) -> str:
-    """The comparison as tables, scores x 100."""
-    from paraclip_bench.boards.content import difference, holds, percent, verdict
+    """The comparison as lines that 80 columns hold, but for long names and texts; scores x 100."""
+    from paraclip_bench.boards.content import holds, verdict
 
     board = found.board
     others = [row.name for row in board.rows[1:]]
-    lines = [f"{', '.join(others)} against {board.baseline}, suite {board.suite}", ""]
-    rows = []
-    for pair in found.pairs:
-        change = pair.cell.difference
-        assert change is not None
-        adjusted = "" if change.adjusted is None else f"{change.adjusted:.2g}"
-        counts = "" if pair.wins is None else f"{pair.wins:,} / {pair.losses:,}"
-        rows.append(
-            {
-                "task": pair.column.title,
-                "score": pair.column.score,
-                **({"model": pair.model} if len(others) > 1 else {}),
-                "baseline": percent(pair.baseline.estimate.value),
-                "candidate": percent(pair.cell.estimate.value),
-                "difference": difference(pair.cell),
-                "p": adjusted,
-                "verdict": change.verdict or "no test",
-                "better / worse": counts,
-            }
-        )
-    lines += [table(rows), ""]
-    lines += [f"Scores x 100, differences with 95% intervals. {holds(board)}"]
+    lines = [f"{', '.join(others)} against {board.baseline}, suite {board.suite}"]
+    named = [pair.model if len(others) > 1 else pair.column.score for pair in found.pairs]
+    width = max(map(len, named))
+    title = score = ""
+    for pair, name in zip(found.pairs, named, strict=True):
+        if pair.column.title != title:
+            title, score = pair.column.title, ""
+            lines += ["", title]
+        if len(others) > 1 and pair.column.score != score:
+            score = pair.column.score
+            lines.append(f" {score}")
+        lines += [f"  {part}" for part in _pair(pair, name.ljust(width))]
+    lines += ["", f"Scores x 100, differences with 95% intervals. {holds(board)}"]
     lines += verdict(board)
     for pair in found.pairs:
         if pair.changes:
             title = f"{pair.column.title} {pair.column.score}, {pair.model}"
             lines += ["", f"{title}: examples that changed most ({pair.counted})"]
             lines += [line for change in pair.changes for line in _example(change, pair)]
-    return "\n".join(safe_text.line(line) if "\n" not in line else line for line in lines)
+    return "\n".join(map(safe_text.line, lines))
+
+
+def _pair(pair: Pair, name: str) -> list[str]:
+    """Two lines on a score: the numbers, and what they say."""
+    from paraclip_bench.boards.content import difference, percent
+
+    change = pair.cell.difference
+    assert change is not None
+    values = [percent(cell.estimate.value) for cell in (pair.baseline, pair.cell)]
+    said = change.verdict or "no test"
+    if change.adjusted is not None:
+        said += f" (p {change.adjusted:.2g})"
+    if pair.wins is not None and pair.losses is not None:
+        counts = f"{pair.wins:,} better, {pair.losses:,} worse"
+        said += f"; of {pair.examples:,} examples {counts}"
+    return [f"{name}  {values[0]:>5} -> {values[1]:>5}  {difference(pair.cell)}", f"    {said}"]
 
 
 def _example(change: Change, pair: Pair) -> list[str]:

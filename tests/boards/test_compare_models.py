@@ -139,6 +139,25 @@ def test_what_cannot_be_tested_does_not_pass_a_gate(put: Put, tmp_path: Path) ->
         Gate.parse("vg-relation").failures(found)
 
 
+def test_the_text_of_a_comparison_is_read_at_80_columns(
+    put: Put, tmp_path: Path, made: Callable[..., Any]
+) -> None:
+    for name, skill in (("old", 0.2), ("new", 0.6), ("\x1b[31mred\n\u202e", 0.4)):
+        put(name, PR, skill)
+        put(name, VG, skill)
+    shown = text(compare_models(tmp_path, ["old", "new"])).splitlines()
+    assert shown[2] == "paraphrased-retrieval"
+    rows = shown[: shown.index(next(line for line in shown if line.startswith("Scores x 100")))]
+    assert max(map(len, rows)) <= 80
+    assert any(line.split()[:4] == ["ao@10", "20.0", "->", "60.0"] for line in rows)
+    assert any(
+        "better (p " in line and "60 of 60 examples better, 0 worse" in line for line in rows
+    )
+    three = text(compare_models(tmp_path, ["old", "new", "\x1b[31mred\n\u202e"]))
+    assert not {"\x1b", "\u202e"} & set(three)
+    assert "\\x1b[31mred" in three
+
+
 def test_models_that_cannot_be_compared_are_refused(put: Put, tmp_path: Path) -> None:
     put("a", VG, 0.5, spec="spec:a")
     put("b", STS, 0.5)
