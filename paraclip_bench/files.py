@@ -88,9 +88,16 @@ def only_process(lock: Path, busy: str, wait: float = 0) -> Iterator[None]:
     """Be the only process of this machine in the block, which `lock`, a file, stands for.
 
     The system releases it when a process dies; the file stays. Raises `UsageError` with `busy`
-    where another process is still in the block after `wait` seconds.
+    where another process is still in the block after `wait` seconds, `BenchError` where the file
+    cannot be made.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    except OSError as error:
+        raise BenchError(
+            f"{lock.parent} cannot be written to ({error.strerror}); choose another place"
+        ) from error
     try:
         with FileLock(lock, thread_local=False).acquire(timeout=wait):
             yield

@@ -103,6 +103,10 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     '"': r"{\char34}",
     "`": r"\textasciigrave{}",
     "-": "{-}",
+    # Behind \\\\ of a table these begin an argument.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
 }
 
 

@@ -177,7 +177,7 @@ def _with_examples(
     if isinstance(found, str):
         said = f"texts are not shown ({found}); --data-dir says where its data are"
         notes[f"{result.task}: {said}"] = None
-    names = ["baseline", pair.model]
+    names = ["baseline", "candidate"]
     tops = [read_outcomes(side[0].path, is_ranking, order) for side in (base, others)]
     changes = [
         Change(
@@ -282,19 +282,21 @@ def texts_of(examples: Examples | None, index: int) -> tuple[dict[str, str], tup
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """`--fail-if-worse TASK[:SCORE][=MARGIN]`: margin as a fraction, None without one."""
+    """`--fail-if-worse TASK[:SCORE][=MARGIN]`: margin as a fraction, None without one.
+
+    name: TASK[:SCORE], either of which may have a colon of its own.
+    """
 
     text: str
-    task: str
-    score: str | None
+    name: str
     margin: float | None
 
     @classmethod
     def parse(cls, text: str) -> Gate:
         """Read one; `UsageError` where it makes no sense."""
-        found = re.fullmatch(r"([^:=]*)(?::(.*?))?(?:=([^()=]*))?", text, re.DOTALL)
         # A score may have an = in brackets: rbo(p=0.5)@10.
-        task, score, margin = found.groups() if found else ("", None, None)
+        found = re.fullmatch(r"(.*?)(?:=([^()=]*))?", text, re.DOTALL)
+        name, margin = found.groups() if found else ("", None)
         points = None
         if margin is not None:
             try:
@@ -306,9 +308,14 @@ class Gate:
                     f"--fail-if-worse {text}: the margin {margin!r} is no number of points of 0 or "
                     "more, such as vg-relation=0.5"
                 )
-        if not task:
+        if not name or name.startswith(":"):
             raise UsageError(f"--fail-if-worse {text} names no task, such as vg-relation=0.5")
-        return cls(text, task, score or None, None if points is None else points / 100)
+        return cls(text, name.removesuffix(":"), None if points is None else points / 100)
+
+    def _means(self, column: Column) -> bool:
+        names = _names_of(column)
+        asked = self.name.casefold()
+        return asked in names or asked in {f"{n}:{column.score.casefold()}" for n in names}
 
     def failures(self, comparison: Comparison) -> list[str]:
         """A sentence for each way in which the first candidate is worse; none where it passes.
@@ -317,15 +324,11 @@ class Gate:
         """
         first = comparison.board.rows[1].name
         found = [
-            pair
-            for pair in comparison.pairs
-            if pair.model == first
-            and self.task.casefold() in _names_of(pair.column)
-            and self.score in (None, pair.column.score)
+            pair for pair in comparison.pairs if pair.model == first and self._means(pair.column)
         ]
         if not found:
             pairs = comparison.pairs
-            known = sorted({f"{p.column.measures[0].task}:{p.column.score}" for p in pairs})
+            known = sorted({f"{min(_names_of(p.column), key=len)}:{p.column.score}" for p in pairs})
             raise UsageError(
                 f"--fail-if-worse {self.text}: {first} and {comparison.board.baseline} have no "
                 f"such score in common; known: {', '.join(known)}"

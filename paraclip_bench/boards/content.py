@@ -170,6 +170,8 @@ def legend(board: BoardContent, best: str = "bold", tied: str = "underlined") ->
         ties = f", {tied} what cannot be told from it"
         has_ties = any(cell.tied for cell in cells_of(board))
         parts.append(f"{best.capitalize()} is the best of a column{ties if has_ties else ''}.")
+        if any(cell.best and cell.estimate.low is None for cell in cells_of(board)):
+            parts.append("What ties with a best value that has no interval is not known.")
     if any(_is_bare(cell) for cell in cells_of(board)):
         parts.append(f"No interval from fewer than {FEWEST} clusters, or where none can be had.")
     if len(board.rows) > 1:
@@ -179,9 +181,17 @@ def legend(board: BoardContent, best: str = "bold", tied: str = "underlined") ->
             else f"Signed numbers are paired differences to {board.baseline}."
         )
         parts += [holds(board)] * (board.baseline is not None)
-    parts += _about_seeds(board)
     if board.ranked:
         parts.append("The mean rank is over all columns, 1 the best.")
+    parts += caveats(board)
+    if board.published is not None:
+        parts.append(published_notice(board.columns, board.published))
+    return " ".join(parts)
+
+
+def caveats(board: BoardContent) -> list[str]:
+    """What a reader of any form must know of the numbers."""
+    parts = _about_seeds(board)
     elsewhere: dict[str, list[str]] = {}
     for column in board.columns:
         if column.scored_by and column.title not in elsewhere.setdefault(column.scored_by, []):
@@ -194,9 +204,7 @@ def legend(board: BoardContent, best: str = "bold", tied: str = "underlined") ->
         parts.append(DEMO_NOTICE if board.sources == ("demo",) else f"In part: {DEMO_NOTICE}")
     if board.partial:
         parts.append(f"Not the published set: {', '.join(board.partial)}.")
-    if board.published is not None:
-        parts.append(published_notice(board.columns, board.published))
-    return " ".join(parts)
+    return parts
 
 
 def _about_seeds(board: BoardContent) -> list[str]:

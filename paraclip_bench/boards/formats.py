@@ -13,6 +13,7 @@ from paraclip_bench import safe_text
 from paraclip_bench.boards.content import (
     BoardContent,
     bounds,
+    caveats,
     cells_of,
     difference,
     holds,
@@ -118,7 +119,8 @@ def as_csv(board: BoardContent) -> str:
 
 
 TIDY = (
-    *("suite", "model", "dtype", "fingerprint", "family", "task", "protocol", "column", "score"),
+    *("suite", "model", "dtype", "fingerprint", "seeds"),
+    *("family", "task", "protocol", "column", "score"),
     *("data_sha256", "lower_is_better", "value", "low", "high", "method", "best", "tied"),
     *("baseline", "difference", "difference_low", "difference_high", "p", "p_adjusted", "verdict"),
     *("smallest_difference", "published"),
@@ -153,7 +155,12 @@ def tidy(board: BoardContent) -> list[dict[str, object]]:
             if cell is None:
                 continue
             found = {**of_column, **named, **dataclasses.asdict(cell.estimate)}
-            found |= {"best": cell.best, "tied": cell.tied, "baseline": board.baseline}
+            found |= {
+                "seeds": cell.seeds,
+                "best": cell.best,
+                "tied": cell.tied,
+                "baseline": board.baseline,
+            }
             if (change := cell.difference) is not None:
                 found |= {
                     "difference": change.value,
@@ -235,6 +242,7 @@ def latex(board: BoardContent) -> str:
     if board.baseline is not None:
         name = safe_text.latex(board.baseline)
         text += rf" *: better than {name}; \dag: worse. {safe_text.latex(holds(board))}"
+    text += safe_text.latex("".join(f" {sentence}" for sentence in caveats(board)))
     lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{text}}}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 

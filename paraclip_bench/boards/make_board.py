@@ -104,8 +104,8 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     known = {task.name: task for task in (*all_tasks()[0], *options.get("tasks", ()))}
     with_limits = options.get("with_limits", False)
     selection = select(results, suite, with_limits=with_limits, tasks=known)
-    if not options.get("each_seed", False):
-        selection = group_seeds(selection)
+    selection = group_seeds(selection)
+    each_seed = options.get("each_seed", False)
     if not selection.cells:
         raise UsageError(
             f"no result of suite {suite} can be shown ({selection.left_out[0]}); make some with run"
@@ -113,12 +113,18 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     known = _made_by_prefixes(selection) | known
     selection = _of_families(selection, known, options.get("families", ()))
     if models:
-        rows_asked = list(dict.fromkeys(_row(selection, name) for name in models))
-        if baseline is not None:
-            rows_asked = list(dict.fromkeys([_row(selection, baseline), *rows_asked]))
-        selection = _of_rows(selection, rows_asked)
+        asked = [baseline, *models] if baseline is not None else list(models)
+        rows_asked = [_row(selection, name) for name in asked]
+        if each_seed:
+            rows_asked = [run for row in rows_asked for run in selection.runs(row)]
+        selection = _of_rows(selection, list(dict.fromkeys(rows_asked)))
     columns = choose_columns(selection, known, scores, all_scores=all_scores)
     base = _baseline(selection, baseline)
+    if each_seed:
+        if len(several := selection.runs(base) if base is not None else ()) > 1:
+            named = ", ".join(selection.alone[run] for run in several)
+            raise UsageError(f"{baseline} is several checkpoints here; choose one of {named}")
+        selection = _apart(selection)
     if base is not None and base not in selection.names:
         names = {**selection.names, base: selection.alone[base]}
         selection = dataclasses.replace(selection, names=names)
@@ -183,12 +189,18 @@ def _sorted(
         return sorted(rows, key=lambda row: names[row].casefold())
     if sort == "rank":
         keys = {row: _value(ranks.get(row)) for row in rows}
+        if not ranks:
+            raise UsageError(
+                "fewer than two models have a result in every column, so that there is no mean "
+                "rank to sort by; choose another order, or some columns with --family"
+            )
     else:
         known: dict[str, int] = {}
         for index, column in enumerate(columns):
-            tasks = (column.title, column.title.partition(" (")[0], column.measures[0].task)
-            spelled = (f"{task}:{column.score}" for task in tasks)
-            for name in (*tasks[:2], *tasks[2:] * (not column.is_group), *spelled, column.score):
+            tasks = [column.title, column.title.partition(" (")[0]]
+            # A group's mean is not the score of its first task.
+            tasks += [] if column.is_group else [column.measures[0].task]
+            for name in (*tasks, *(f"{task}:{column.score}" for task in tasks), column.score):
                 known.setdefault(name, index)
         if sort not in known:
             raise registry.unknown("order", sort, {"name", "rank", *known}, "of this board")
@@ -288,7 +300,18 @@ def _of_families(selection: Selection, tasks: dict[str, Task], asked: Sequence[s
         names={
             row: name for row, name in selection.names.items() if there & {*selection.runs(row)}
         },
+        alone={row: name for row, name in selection.alone.items() if row in there},
     )
+
+
+def _apart(selection: Selection) -> Selection:
+    """A row for each of several seeds."""
+    names = {row: name for row, name in selection.names.items() if row not in selection.members}
+    shown = {
+        run for row in selection.members if row in selection.names for run in selection.runs(row)
+    }
+    names |= {run: name for run, name in selection.alone.items() if run in shown}
+    return dataclasses.replace(selection, names=names, members={})
 
 
 def _of_rows(selection: Selection, rows: Sequence[RowKey]) -> Selection:

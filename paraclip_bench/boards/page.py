@@ -235,13 +235,14 @@ def _model(
 ) -> dict[str, Any]:
     """A row of the board, and of each result on it where it is from."""
     entries = {i: found for i, m in enumerate(measures) if (found := board.results_of(row, m))}
-    info = next(iter(entries.values()))[0].result.model
+    # A model may have nothing in the columns that are shown.
+    info = next((own[0].result.model for own in entries.values()), None)
     return {
         "name": row.name,
         "fingerprint": row.fingerprint,
         "dtype": row.dtype,
-        "base": info.base,
-        "activation": info.activation,
+        "base": info and info.base,
+        "activation": info and info.activation,
         "rank": _estimate(row.rank),
         "cells": [_cell(cell, pool) for cell in row.cells],
         "seeds": row.seeds,

@@ -246,29 +246,24 @@ def group_seeds(selection: Selection) -> Selection:
     names, aliases = dict(selection.names), {k: list(v) for k, v in selection.aliases.items()}
     members: dict[RowKey, tuple[RowKey, ...]] = {}
     alone: dict[RowKey, str] = {}
+    called: dict[RowKey, str] = {}
     for (method, dtype), seeds in by_method.items():
         rows = tuple(dict.fromkeys(seeds[seed].row for seed in sorted(seeds)))
         if len(rows) < 2:
             continue
         row = (f"{_SEEDS}{method}", dtype)
         alone |= {each: names.pop(each) for each in rows}
-        name = _name_of_seeds([alone[each] for each in rows])
-        members[row], names[row] = rows, f"{name} ({len(rows)} seeds)"
-        specs = {entry.result.model.spec for entry in seeds.values()}
+        members[row] = rows
+        called[row] = _name_of_seeds([seeds[seed].result.model.name for seed in sorted(seeds)])
         for alias, meant in aliases.items():
-            # A checkpoint's own name is of it alone.
-            if alias in specs and set(meant) & set(rows) and not _is_of_one(selection, alias):
+            # What was typed for several of them means all of them.
+            if len(set(meant) & set(rows)) > 1:
                 aliases[alias] = list(dict.fromkeys(row if r in rows else r for r in meant))
-        aliases.setdefault(name, []).insert(0, row)
+        aliases.setdefault(called[row], []).insert(0, row)
+    names |= _distinct({row: f"{called[row]} ({len(members[row])} seeds)" for row in members})
     return dataclasses.replace(
         selection, names=names, aliases=aliases, members=members, alone=alone
     )
-
-
-def _is_of_one(selection: Selection, spec: str) -> bool:
-    """Whether a spec was typed for one checkpoint alone."""
-    rows = {e.row for e in selection.cells.values() if e.result.model.spec == spec}
-    return len(rows) < 2
 
 
 def _name_of_seeds(names: list[str]) -> str:
@@ -276,7 +271,7 @@ def _name_of_seeds(names: list[str]) -> str:
     parents = {name.rpartition("/seed-")[0] for name in names}
     if len(parents) == 1 and (parent := parents.pop()):
         return parent
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return names[0] if len(set(names)) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _known(path: Path) -> Entry | None:
@@ -391,6 +386,7 @@ def _distinct(names: dict[RowKey, str]) -> dict[RowKey, str]:
             label += f" ({row[1]})"
         if len({other[0] for other in alike}) > 1:
             known = not row[0].startswith(_UNKNOWN)
-            label += f" #{row[0][:6]}" if known else f" ({row[0].removeprefix(_UNKNOWN)})"
+            digest = row[0].removeprefix(_SEEDS)
+            label += f" #{digest[:6]}" if known else f" ({row[0].removeprefix(_UNKNOWN)})"
         labels[row] = label
     return labels

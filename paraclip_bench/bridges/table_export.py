@@ -16,7 +16,7 @@ from paraclip_bench.safe_text import csv_cell
 
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(("suite", "model", "spec", "fingerprint", "activation", "base"), "text"),
-    **{"dtype": "text", "device": "text", "seed": "int"},
+    **{"dtype": "text", "device": "text", "training": "text", "seed": "int"},
     **{"task": "text", "protocol": "text", "task_version": "int"},
     **{"part_of": "text", "part": "text", "score": "text", "is_main": "bool"},
     **dict.fromkeys(("value", "low", "high"), "float"),
@@ -109,7 +109,8 @@ def _rows(result: Result, file: str) -> Iterator[dict[str, Any]]:
         "base": model.base,
         "dtype": about.dtype,
         "device": about.device,
-        "seed": about.seed,
+        "training": model.method,
+        "seed": model.seed,
         "task": result.task,
         "protocol": result.protocol,
         "task_version": result.task_version,

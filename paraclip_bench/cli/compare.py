@@ -150,7 +150,7 @@ def _example(change: Change, pair: Pair) -> list[str]:
         lines.append(f"    image: {', '.join(change.images)}")
     for model, rankings in change.found.items():
         for name, first in rankings.items():
-            who = pair.model if model == pair.model else "baseline"
+            who = pair.model if model == "candidate" else "baseline"
             lines.append(f"    {who} finds for the {name}: {', '.join(first)}")
     return lines
 

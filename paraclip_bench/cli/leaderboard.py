@@ -239,6 +239,7 @@ def serve(
 ) -> None:
     """Make the leaderboard's page and show it to this machine's browser, until Ctrl-C."""
     import webbrowser
+    from threading import Thread
 
     from paraclip_bench import interrupts
     from paraclip_bench.boards.make_board import make_board
@@ -256,5 +257,6 @@ def serve(
         typer.echo(address)
         progress.say("serving the page to this machine alone; Ctrl-C ends it")
         if not no_open:
-            webbrowser.open(address)
+            # A browser in the foreground, as lynx is one, waits for the page.
+            Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         serving.serve_forever()

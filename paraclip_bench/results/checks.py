@@ -71,11 +71,21 @@ def find_results(named: Path) -> list[Place]:
         like = [files for files in levels if any(_FILE.fullmatch(file.name) for file in files)]
         for files in (*like, levels[0]):
             if files:
-                return [Place(f, root, *f.absolute().parts[-3:-1]) for f in files]
+                return [Place(f, root, *_folders(f, root)) for f in files]
         raise UsageError(f"there are no results in {named}; make some with `paraclip-bench run`")
     if not named.exists():
         raise UsageError(f"{named} does not exist; name a result's JSON file, or a workspace")
     return [Place(named, named.parent)]
+
+
+def _folders(file: Path, root: Path) -> tuple[str | None, str | None]:
+    """The folders of a suite and of a model that a file is in, as far as they are below the root.
+
+    What was named itself may be called anything.
+    """
+    above = file.relative_to(root).parts[:-1]
+    suite, folder = (None, None, *above)[-2:]
+    return suite, folder
 
 
 def _files(root: Path, pattern: str) -> list[Path]:

@@ -19,7 +19,6 @@ from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import atomic, only_process, slug
 from paraclip_bench.metrics.metric import Columns
 from paraclip_bench.results.checks import Place, check, find_results
-from paraclip_bench.results.contributions import contributions_path, read_contributions
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import (
     Found,
@@ -384,17 +383,21 @@ def _conflict(
 ) -> Difference | None:
     """How two results of one key differ in what was measured; None where they do not."""
     found = _difference(name, before, now, ())
-    if found is None:
-        return None
     fields = [
         field
-        for field in found.fields
+        for field in (found.fields if found else ())
         if field.name != "outcomes"
         and (not field.name.startswith("provenance.") or field.name in _MEASURED)
     ]
-    if not fields and found.outcomes is None:
+    # Of outcomes that one side has lost the digest is known still.
+    digests = [side[1].digests.outcomes if side[1].digests else None for side in (before, now)]
+    is_lost = not all(has_outcomes(*side) for side in (before, now))
+    if is_lost and None not in digests and digests[0] != digests[1]:
+        fields.append(Field("digests.outcomes", *map(str, digests)))
+    outcomes = found.outcomes if found else None
+    if not fields and outcomes is None:
         return None
-    return dataclasses.replace(found, fields=fields)
+    return Difference(name, before[0], now[0], fields, outcomes)
 
 
 def _copy(copy: _Copy, target: Path) -> None:
@@ -406,8 +409,7 @@ def _copy(copy: _Copy, target: Path) -> None:
         sha256 = digests.outcomes if digests else None
         _copy_file(outcomes_path(source), outcomes_path(target), sha256)
     if not copy.only_outcomes:
-        if read_contributions(source, copy.raw) is not None:
-            _copy_file(contributions_path(source), contributions_path(target))
+        # Contributions are made again: a board believes those that lie beside its results.
         with atomic(target) as temporary:
             temporary.write_bytes(copy.raw)
 

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -181,9 +182,16 @@ def finetune_seeds(
             f"{folder} is a checkpoint of one seed, and several are to be written into it; choose "
             "another folder with -o"
         )
+    is_new = not folder.exists()
     for seed in dict.fromkeys(seeds):
         own = dataclasses.replace(job, recipe=job.recipe.model_copy(update={"seed": seed}))
-        finetune(own, workspace, progress, out=folder / f"seed-{seed}", **options)
+        try:
+            finetune(own, workspace, progress, out=folder / f"seed-{seed}", **options)
+        except BenchError:
+            # What was refused leaves nothing but the lock.
+            if is_new and all(f.name.startswith(".") for f in folder.glob("*")):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
     return folder
 
 

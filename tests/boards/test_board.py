@@ -434,6 +434,8 @@ def test_rows_in_the_order_that_is_asked_for(
     scores = ["tie_rate"] if sort == "tie_rate" else ()
     found = [row.name for row in make_board(tmp_path, sort=sort, scores=scores).rows]
     assert found == [name for name in order if name in found]
+    with pytest.raises(UsageError, match="no mean rank to sort by"):
+        make_board(tmp_path, models=["a", "b"], sort="rank")
     with pytest.raises(UsageError, match=r"no order 'vg-relatoin' of this board"):
         make_board(tmp_path, sort="vg-relatoin")
 

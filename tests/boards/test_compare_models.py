@@ -77,16 +77,17 @@ def test_of_a_correlation_the_gap_of_ranks_is_compared(
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("vg-relation", ("vg-relation", None, None)),
-        ("sts=0.5", ("sts", None, 0.005)),
-        ("paraphrased-retrieval:recall@1/query=1", (PR, "recall@1/query", 0.01)),
-        ("paraphrased-retrieval:rbo(p=0.5)@5", (PR, "rbo(p=0.5)@5", None)),
-        ("paraphrased-retrieval:rbo(p=0.5)@5=2", (PR, "rbo(p=0.5)@5", 0.02)),
+        ("vg-relation", ("vg-relation", None)),
+        ("sts=0.5", ("sts", 0.005)),
+        ("mteb:STS17=0.5", ("mteb:STS17", 0.005)),
+        ("paraphrased-retrieval:recall@1/query=1", (f"{PR}:recall@1/query", 0.01)),
+        ("paraphrased-retrieval:rbo(p=0.5)@5", (f"{PR}:rbo(p=0.5)@5", None)),
+        ("paraphrased-retrieval:rbo(p=0.5)@5=2", (f"{PR}:rbo(p=0.5)@5", 0.02)),
     ],
 )
 def test_gates_are_read(text: str, parts: tuple[Any, ...]) -> None:
     gate = Gate.parse(text)
-    assert (gate.task, gate.score, gate.margin) == parts
+    assert (gate.name, gate.margin) == parts
 
 
 @pytest.mark.parametrize(

@@ -273,10 +273,11 @@ def test_the_picture_shows_each_difference(put: Put, tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 def test_latex_compiles_whatever_the_names_are(put: Put, tmp_path: Path) -> None:
     letters = "".join(map(chr, range(0x20, 0x7F))) + "".join(map(chr, range(0xA0, 0x100)))
-    for i, name in enumerate(("clip", HOSTILE, "\\input{/etc/passwd}", letters, "模型😀--x")):
+    names = ("clip", HOSTILE, "\\input{/etc/passwd}", letters, "模型😀--x", "[3cm] a", "* b")
+    for i, name in enumerate(names):
         for task in ("vg-relation", "paraphrased-retrieval"):
             put(name, task, 0.2 + i / 10)
-    board = make_board(tmp_path, caption="100% of \\LaTeX & more")
+    board = make_board(tmp_path, sort="name", caption="100% of \\LaTeX & more")
     table = formats.latex(board)
     page = (
         "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"

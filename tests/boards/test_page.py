@@ -302,3 +302,12 @@ def test_a_port_that_is_taken_is_one_sentence() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(BenchError, match=rf"port {port} of 127\.0\.0\.1 .*--port 0"):
             server("", port)
+
+
+def test_a_model_with_nothing_in_the_columns_has_a_row(workspace: Path, tmp_path: Path) -> None:
+    shutil.copytree(workspace / "results", tmp_path / "results")
+    for path in (tmp_path / "results").glob("*/Words/paraphrased-retrieval*"):
+        path.unlink()
+    board = make_board(tmp_path / "results", scores=["ao@10"])
+    data = data_of(as_html(board, Workspace(tmp_path)))
+    assert [model["results"] == {} for model in data["models"]].count(True) == 1

@@ -96,6 +96,47 @@ def test_seeds_that_differ_widen_the_interval(put: Put, tmp_path: Path) -> None:
     assert last.cells[0].difference.verdict == "better"  # type: ignore[union-attr]
 
 
+def test_a_spec_that_was_typed_for_all_means_all(seeds: None, put: Put, tmp_path: Path) -> None:
+    """Also where one task was measured again, each seed by a spec of its own."""
+    for seed, skill in enumerate(SKILLS):
+        name = f"tuned/seed-{seed}"
+        put(name, STS, skill, spec=f"paraclip:x/seed-{seed}", method="abc", seed=seed, day=2)
+    for name in ("paraclip", "tuned"):
+        (pair, _) = compare_models(tmp_path, ["clip", name]).pairs
+        assert pair.model == "tuned (3 seeds)"
+    (pair, _) = compare_models(tmp_path, ["clip", "paraclip:x/seed-1"]).pairs
+    assert pair.model == "tuned/seed-1"
+
+
+def test_each_seed_of_a_name(seeds: None, tmp_path: Path) -> None:
+    for name in ("paraclip", "tuned"):
+        rows = make_board(tmp_path, models=["clip", name], each_seed=True).rows
+        assert [row.name for row in rows] == ["clip", *(f"tuned/seed-{i}" for i in range(3))]
+        with pytest.raises(UsageError, match="several checkpoints here; choose one of tuned/seed"):
+            make_board(tmp_path, baseline=name, each_seed=True)
+        assert {
+            p.model for p in compare_models(tmp_path, ["clip", name], each_seed=True).pairs
+        } == {f"tuned/seed-{i}" for i in range(3)}
+
+
+def test_rows_of_one_name_are_told_apart(seeds: None, put: Put, tmp_path: Path) -> None:
+    for seed, skill in enumerate(SKILLS):
+        name = f"tuned/seed-{seed}"
+        put(name, VG, skill, method="abc", seed=seed, dtype="bfloat16")
+        put(name, VG, skill, method="def", seed=seed, fingerprint=f"again {seed}")
+    names = [row.name for row in make_board(tmp_path).rows]
+    assert len(set(names)) == len(names) == 4
+    assert any("bfloat16" in name for name in names)
+    for name in names[1:]:
+        assert make_board(tmp_path, models=["clip", name]).rows[1].name == name
+
+
+def test_a_member_without_a_result_there_is_refused(seeds: None, put: Put, tmp_path: Path) -> None:
+    put("clip", "vg-attribution", 0.2)
+    with pytest.raises(UsageError, match="no model 'tuned/seed-0' on the board"):
+        make_board(tmp_path, families=["vg-attribution"], models=["tuned/seed-0"])
+
+
 def test_words(seeds: None, tmp_path: Path) -> None:
     board = make_board(tmp_path, adjust="none")
     assert verdict(board)[0].startswith("the method tuned (3 seeds) against clip: ")

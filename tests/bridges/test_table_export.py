@@ -114,8 +114,8 @@ def test_foreign_text_is_no_formula_and_no_second_row(results: Path, tmp_path: P
 def test_a_number_that_no_column_can_hold_is_left_out(results: Path, tmp_path: Path) -> None:
     (path,) = copy_of(results, tmp_path / "w").glob("results/*/*/STS12*.json")
     result = store.read(path)
-    about = result.provenance.model_copy(update={"seed": 10**30})
-    store.write(path, result.model_copy(update={"provenance": about}), None)
+    about = result.model.model_copy(update={"seed": 10**30})
+    store.write(path, result.model_copy(update={"model": about}), None)
     done = write_parquet(tmp_path / "w/results", tmp_path)
     (reason,) = done.left_out
     assert "more than 64 bits" in reason

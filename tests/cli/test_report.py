@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -70,3 +71,30 @@ def test_a_report_is_served_until_ctrl_c(workspace):
         "stopped; the page is no longer served: run the same command again"
     )
     assert "Traceback" not in said
+
+
+def test_a_browser_that_is_waited_for_gets_the_page(workspace, tmp_path):
+    browser = tmp_path / "browser"
+    browser.write_text(
+        f"#!{sys.executable}\nimport sys, urllib.request\n"
+        f"open({str(tmp_path / 'seen')!r}, 'wb').write("
+        "urllib.request.urlopen(sys.argv[1], timeout=30).read(20))\n"
+    )
+    browser.chmod(0o755)
+    words = [word for word in serving(workspace, "0") if word != "--no-open"]
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "BROWSER": f"{browser} %s"},
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "seen").exists() or not (tmp_path / "seen").read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert (tmp_path / "seen").read_bytes().startswith(b"<!doctype html>")

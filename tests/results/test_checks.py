@@ -202,10 +202,16 @@ def test_what_a_user_may_name(workspace: Path, monkeypatch: pytest.MonkeyPatch) 
     path = the(workspace)
     whole = {place.path for place in find_results(workspace)}
     assert len(whole) == 3
-    for folder in (workspace / "results", path.parents[1], path.parent):
+    for folder, above in (
+        (workspace / "results", ("paper", "Bags")),
+        # What is named itself may be called anything.
+        (path.parents[1], (None, "Bags")),
+        (path.parents[1] / "Bags/..", (None, "Bags")),
+        (path.parent, (None, None)),
+    ):
         places = find_results(folder)
-        assert {place.path for place in places} == whole
-        assert {(place.suite, place.folder) for place in places} == {("paper", "Bags")}
+        assert {place.path.resolve() for place in places} == {p.resolve() for p in whole}
+        assert {(place.suite, place.folder) for place in places} == {above}
         monkeypatch.chdir(folder)
         assert len(find_results(Path())) == 3
         assert all(check(place).problems == [] for place in find_results(Path()))

@@ -1,5 +1,6 @@
 """`results diff` and `merge`: several machines' results."""
 
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from measured import KEPT, copy_of, measure
 from paraclip_bench.boards.selection import select
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.results import store
+from paraclip_bench.results.contributions import keep, read_contributions
 from paraclip_bench.results.exchange import diff, differing_fields, merge
 from paraclip_bench.results.schema import Result
 
@@ -170,17 +172,49 @@ def test_0_1_0_and_today(measured: Path) -> None:
     assert one.outcomes is None
 
 
+def whole(results: Path) -> dict[str, bytes]:
+    """What a merge brings: all but contributions, which a board makes again and believes."""
+    return {k: v for k, v in contents(results).items() if not k.endswith(".safetensors")}
+
+
+def test_contributions_of_another_s_folder_are_not_believed(
+    two: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path = the(two[0])
+    result = store.read(path)
+    (value,) = (s.value for n, s in result.scores.items() if n == result.main_score)
+    raw = path.read_bytes()
+    kept = read_contributions(path, raw)
+    assert kept is not None
+    lie = json.loads(kept.header)
+    lie["scores"][result.main_score]["value"] = 0.99
+    keep(path, raw, json.dumps(lie), {}, store.outcomes_state(path))
+    target = tmp_path / "all/results"
+    merge([path], target)
+    (entry,) = select(target, "paper", with_limits=False).cells.values()
+    assert entry.result.scores[result.main_score].value == value
+
+
+def test_lost_outcomes_hide_no_conflict(two: tuple[Path, Path], tmp_path: Path) -> None:
+    target = tmp_path / "all/results"
+    merge([the(two[0])], target)
+    change(the(two[1]), rows=1)
+    for path in (target / "paper/Bags").glob("*.parquet"):
+        path.unlink()
+    done = merge([the(two[1])], target)
+    (conflict,) = done.conflicts
+    assert "digests.outcomes" in [field.name for field in conflict.fields]
+    assert done.copied == []
+
+
 def test_folders_become_one(two: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.rmtree(two[1] / "results")
     shutil.copytree(KEPT / "results/paper/checkpoint", two[1] / "results/paper/checkpoint")
     target = tmp_path / "all/results"
     done = merge(two, target)
     assert (len(done.copied), done.there, done.conflicts, done.left_out) == (6, [], [], [])
-    expected = contents(two[0] / "results") | contents(two[1] / "results")
+    expected = whole(two[0] / "results") | whole(two[1] / "results")
     assert contents(target) == expected
-    # Contributions know their outcomes by the time of change, so a board believes them.
-    entries = select(target, "paper", with_limits=False).cells.values()
-    assert {e.kept is not None for e in entries if e.result.digests is not None} == {True}
     again = merge(two, target)
     assert (again.copied, len(again.there), again.remarks) == ([], 6, [])
     assert contents(target) == expected
@@ -191,7 +225,7 @@ def test_files_and_model_folders_and_some(two: tuple[Path, Path], tmp_path: Path
     assert merge([the(two[0])], target).copied == [target / "paper/Bags" / the(two[0]).name]
     assert len(merge([two[0] / "results/paper/Bags"], target, task="vg-relation").copied) == 1
     assert len(merge([two[0] / "results"], target, model="bags").copied) == 1
-    assert contents(target) == contents(two[0] / "results")
+    assert contents(target) == whole(two[0] / "results")
     with pytest.raises(UsageError, match="does not exist"):
         merge([tmp_path / "none"], target)
 

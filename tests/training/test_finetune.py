@@ -406,6 +406,19 @@ def test_a_checkpoint_a_seed_and_what_names_them_all(
     assert model.adapter.method not in (None, alone.adapter.method)
     with pytest.raises(UsageError, match="is a checkpoint of one seed"):
         finetune_seeds(job, [0], place, quiet, out=other)
+    recipe.write_text(RECIPE.replace("batch_size = 8", "batch_size = 99"))
+    large = job_of(base=f"local-dir:{base}", data=pairs[0], images=pairs[1], recipe=recipe)
+    with pytest.raises(DataError, match="a batch takes 99"):
+        finetune_seeds(large, [0, 1], place, quiet, out=tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError, match="cannot be written to"):
+        finetune_seeds(job, [0], place, quiet, out=tmp_path / "file" / "x")
+    provenance = json.loads((other / "provenance.json").read_text())
+    provenance["data"]["exif"] = True
+    (other / "provenance.json").write_text(json.dumps(provenance))
+    (rotated,) = load_models(f"paraclip:{other}", context)
+    assert rotated.adapter.method != model.adapter.method
     (folder / "seed-3" / "provenance.json").unlink()
     with pytest.raises(UsageError, match="seed-3 is not a finished checkpoint; run finetune"):
         load_models(f"paraclip:{folder}", context)

@@ -366,6 +366,7 @@ def _training(folder: Path, provenance: dict[str, Any]) -> tuple[str | None, int
         seed = int(recipe.pop("seed", 0))
         about = [recipe, provenance["base"]["fingerprint"], provenance["data"]["sha256"]]
         about.append(provenance.get("world_size", 1))
+        about += ["exif"] if provenance["data"].get("exif") else []
     except (OSError, ValueError, TypeError, KeyError):
         return None, None
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest(), seed
