@@ -327,10 +327,19 @@ def _price(
     if not agreement or not recall:
         return None
     wanted = [*agreement, *recall]
-    points = [
-        [_over_seeds([e.result.scores.get(name) for e in own]) for name in wanted] if own else None
-        for own in entries
-    ]
+    # A mean over seeds has its interval from the board.
+    places = {
+        column.score: index
+        for index, column in enumerate(board.columns)
+        if column.measures == (measure,)
+    }
+    points = []
+    for row, own in zip(board.rows, entries, strict=True):
+        point = [_over_seeds([e.result.scores.get(name) for e in own]) for name in wanted]
+        for i, name in enumerate(wanted):
+            cell = row.cells[places[name]] if name in places else None
+            point[i] = _estimate(cell.estimate) if cell else point[i]
+        points.append(point if own else None)
     return {
         "measure": measures.index(measure),
         "agreement": agreement,
