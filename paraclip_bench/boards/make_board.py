@@ -103,7 +103,8 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     suite = choose_board_suite(results, options.get("suite"))
     known = {task.name: task for task in (*all_tasks()[0], *options.get("tasks", ()))}
     with_limits = options.get("with_limits", False)
-    selection = select(results, suite, with_limits=with_limits, tasks=known)
+    named = [*models, *([baseline] if baseline is not None and models else [])]
+    selection = select(results, suite, with_limits=with_limits, tasks=known, only=named)
     selection = group_seeds(selection)
     each_seed = options.get("each_seed", False)
     if not selection.cells:
@@ -122,8 +123,8 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     base = _baseline(selection, baseline)
     if each_seed:
         if len(several := selection.runs(base) if base is not None else ()) > 1:
-            named = ", ".join(selection.alone[run] for run in several)
-            raise UsageError(f"{baseline} is several checkpoints here; choose one of {named}")
+            listed = ", ".join(selection.alone[run] for run in several)
+            raise UsageError(f"{baseline} is several checkpoints here; choose one of {listed}")
         selection = _apart(selection)
     if base is not None and base not in selection.names:
         names = {**selection.names, base: selection.alone[base]}

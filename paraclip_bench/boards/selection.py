@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -170,19 +171,21 @@ def select(
     *,
     with_limits: bool,
     tasks: Mapping[str, Task] | None = None,
+    only: Sequence[str] = (),
 ) -> Selection:
     """Read the suite's results and keep those that can be compared.
 
     Of a task, its newest version is kept; of one model on one measure, the newest result; of a
     model without a fingerprint, its newest run; results with a limit only when asked for. What was
     changed after it was written is left out. Everything left out is named with its reason. tasks:
-    by name, default those that are registered.
+    by name, default those that are registered. only: names or specs; where each of them is some
+    model's, results of other models are not read.
     """
     if tasks is None:
         tasks = {task.name: task for task in all_tasks()[0]}
     left_out: list[str] = []
     entries = []
-    for path in sorted((results / suite).glob("*/*.json")):
+    for path in _of_models(sorted((results / suite).glob("*/*.json")), only):
         try:
             if (entry := _known(path)) is None:
                 entry = Entry(path, read(path))
@@ -232,6 +235,50 @@ def select(
             if entry.row not in rows:
                 rows.append(entry.row)
     return Selection(suite, cells, _distinct(names), dict(aliases), _ordered(cells), left_out)
+
+
+def _of_models(paths: list[Path], asked: Sequence[str]) -> list[Path]:
+    """The results of these models, whatever they are called elsewhere; all where one is unknown.
+
+    What cannot be read is kept, for a reader to say why.
+    """
+    if not asked:
+        return paths
+    found = {path: _model_in(path) for path in paths}
+    wanted = set[str]()
+    for name in asked:
+        own = {
+            key
+            for about in found.values()
+            if name in (about.get("spec"), about.get("name"), _parent(about.get("name")))
+            # Of a seed its method says which other checkpoints belong to it.
+            for key in (about.get("fingerprint"), about.get("method"))
+            if key is not None
+        }
+        if not own:
+            return paths
+        wanted |= own
+    return [
+        path
+        for path, about in found.items()
+        if not about or wanted & {about.get("fingerprint"), about.get("method")}
+    ]
+
+
+def _parent(name: str | None) -> str | None:
+    return None if name is None else name.rpartition("/seed-")[0] or None
+
+
+def _model_in(path: Path) -> dict[str, Any]:
+    """What a result says of its model, without reading the rest; empty where that is not plain."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        start = text.index("{", text.index('"model":'))
+        about, _ = json.JSONDecoder().raw_decode(text, start)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    is_plain = isinstance(about, dict) and isinstance(about.get("fingerprint"), str)
+    return about if is_plain else {}
 
 
 def group_seeds(selection: Selection) -> Selection:

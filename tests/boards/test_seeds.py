@@ -134,7 +134,7 @@ def test_rows_of_one_name_are_told_apart(seeds: None, put: Put, tmp_path: Path) 
 def test_a_member_without_a_result_there_is_refused(seeds: None, put: Put, tmp_path: Path) -> None:
     put("clip", "vg-attribution", 0.2)
     with pytest.raises(UsageError, match="no model 'tuned/seed-0' on the board"):
-        make_board(tmp_path, families=["vg-attribution"], models=["tuned/seed-0"])
+        make_board(tmp_path, families=["vg-attribution"], models=["clip", "tuned/seed-0"])
 
 
 def test_words(seeds: None, tmp_path: Path) -> None:

@@ -146,3 +146,32 @@ def test_nothing_differs_by_the_order_of_folders(put: Put, tmp_path: Path) -> No
     selection = select(tmp_path, "paper", with_limits=False)
     assert [m[:2] for m in selection.measures] == [("vg-attribution", "aro"), (VG, "aro")]
     assert shown(selection) == {"a": ["vg-attribution", VG], "b": ["vg-attribution", VG]}
+
+
+def test_of_some_models_the_others_are_not_read(put: Put, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        put(name, "vg-relation", 0.5, fingerprint=name)
+    # The same weights under another name, and a seed of the same method.
+    put("other", "vg-attribution", 0.5, fingerprint="a")
+    for seed in (0, 1):
+        put(f"x/seed-{seed}", "vg-relation", 0.5, method="m", seed=seed)
+
+    def names(*only: str) -> set[str]:
+        found = select(tmp_path, "paper", with_limits=False, only=only)
+        return {entry.result.model.name for entry in found.cells.values()}
+
+    every = {"a", "b", "c", "other", "x/seed-0", "x/seed-1"}
+    assert names() == every
+    assert names("a") == names("other") == names("spec:a") == {"a", "other"}
+    assert names("a", "b") == {"a", "other", "b"}
+    assert names("x") == names("x/seed-1") == {"x/seed-0", "x/seed-1"}
+    # A label, or a slip: only all of them can tell.
+    assert names("a", "x (2 seeds)") == every
+    # What cannot be read may be anybody's, and is named.
+    (path,) = tmp_path.glob("paper/b/*.json")
+    path.write_text("{")
+    found = select(tmp_path, "paper", with_limits=False, only=["a"])
+    assert any("b/" in reason for reason in found.left_out)
+    (path,) = tmp_path.glob("paper/c/*.json")
+    path.write_text("{}")
+    assert {e.result.model.name for e in found.cells.values()} == {"a", "other"}
