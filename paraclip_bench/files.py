@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
 import tomllib
@@ -25,24 +26,32 @@ from paraclip_bench.errors import BenchError, DataError, UsageError
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; rename it onto `path` on success.
 
-    Raises `BenchError` where the folder or the file cannot be written.
+    A link stays one: what it leads to is replaced. A device or a pipe, such as /dev/null, gets the
+    content and stays what it is. Raises `BenchError` where the folder or the file cannot be written.
     """
     if path.is_dir():
         raise BenchError(f"{path} is a folder, and a file is to be written; name a file in it")
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        is_special = path.exists() and not path.is_file()
+        place = path.resolve() if path.is_symlink() and not is_special else path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder = None if is_special else place.parent
+        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{place.name}.")
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        if is_special:
+            with temporary.open("rb") as source, place.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+            return
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         # mkstemp makes files private; give them the mode a plain open() would.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        temporary.replace(place)
     except OSError as error:
         blocker = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
         if blocker is not None:

@@ -74,7 +74,7 @@ def test_version(cli):
         (["tasks", "STS12:x"], "'STS12:x' takes no argument"),
         (["run", "-m", "clip", "-t", "mteb:"], "'mteb:' needs a name after a colon"),
         (["results", "export"], "missing option '--format'"),
-        (["results", "export", "--format", "csv"], "'--format'"),
+        (["results", "export", "--format", "xlsx"], "'--format'"),
         (["results", "show"], "there are no results in results"),
     ],
 )

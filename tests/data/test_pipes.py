@@ -12,7 +12,7 @@ from paraclip_bench.data import digest_cache, row_files, tar_files
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.source import folder_source
 from paraclip_bench.errors import DataError
-from paraclip_bench.files import regular
+from paraclip_bench.files import regular, write_text
 from paraclip_bench.paraphrasing.pairs_file import read_pairs
 from paraclip_bench.results import store
 from paraclip_bench.training.recipe import find_recipe
@@ -75,6 +75,32 @@ def test_devices_and_folders():
     with pytest.raises(DataError, match="/dev/null is a device"):
         regular(Path("/dev/null"))
     assert regular(Path("/")) == Path("/")
+
+
+def test_an_output_that_is_no_file_gets_the_content_and_stays(tmp_path):
+    """`-o /dev/null` of an administrator must not make a file of the device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    write_text(pipe, "a board")
+    reader.join(timeout=30)
+    assert got == ["a board"]
+    assert pipe.is_fifo()
+    assert [f.name for f in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_an_output_that_is_a_link_stays_one(tmp_path):
+    (tmp_path / "real").mkdir()
+    for name in ("real/there", "real/new"):
+        link = tmp_path / f"to-{name[5:]}"
+        link.symlink_to(name)
+        if name == "real/there":
+            (tmp_path / name).write_text("old")
+        write_text(link, "now")
+        assert link.is_symlink()
+        assert (tmp_path / name).read_text() == "now"
 
 
 def test_what_a_shell_pipes_in_is_read_once():
