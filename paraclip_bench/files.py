@@ -27,7 +27,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; rename it onto `path` on success.
 
     A link stays one: what it leads to is replaced. A device or a pipe, such as /dev/null, gets the
-    content and stays what it is. Raises `BenchError` where the folder or the file cannot be written.
+    content and stays what it is. Raises `BenchError` where the folder or file cannot be written.
     """
     if path.is_dir():
         raise BenchError(f"{path} is a folder, and a file is to be written; name a file in it")
