@@ -17,11 +17,14 @@ import pyarrow.parquet as pq
 def result_of(path: Path) -> dict[str, Any]:
     """A result without its provenance and digests, its data named by their file alone.
 
-    Without intervals too: 0.1.0 drew them, and drew single pairs of sentences.
+    Without intervals too: 0.1.0 drew them, and drew single pairs of sentences. It did not say of a
+    checkpoint how it was trained.
     """
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     del result["provenance"]
     result.pop("digests", None)
+    for name in ("method", "seed"):
+        result["model"].pop(name, None)
     result["data"]["id"] = result["data"]["id"].rpartition(":")[2]
     parts = [part["scores"] for table in result["details"].values() for part in table]
     for score in (score for scores in (result["scores"], *parts) for score in scores.values()):
