@@ -178,6 +178,7 @@ def handled() -> Iterator[None]:
     # One that is ignored from the start (nohup, a script's background job) stays so.
     mine = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _handle) for number in mine}
+    report, sys.unraisablehook = sys.unraisablehook, _report_other
     wakeup = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(hears,), name="interrupts", daemon=True).start()
     try:
@@ -196,10 +197,17 @@ def handled() -> Iterator[None]:
         _end()
     finally:
         _stop.is_active = False
+        sys.unraisablehook = report
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
         told.close()
+
+
+def _report_other(unraisable: sys.UnraisableHookArgs) -> None:
+    """Print no traceback of a stop that came while an object was deleted: the watch ends it."""
+    if not isinstance(unraisable.exc_value, Stopped):
+        sys.__unraisablehook__(unraisable)
 
 
 def _handle(number: int, _: FrameType | None) -> None:

@@ -305,6 +305,24 @@ def test_the_demo_wherever_it_is(tmp_path, number, delay):
     assert stopped(process, number).startswith(begin)
 
 
+@both
+def test_while_an_object_is_deleted(tmp_path, number):
+    """What is raised there is ignored by Python, with a traceback on stderr."""
+    code = (
+        "import time\nfrom pathlib import Path\nfrom paraclip_bench import interrupts\n"
+        "class Slow:\n"
+        "    def __del__(self):\n"
+        "        Path('begun').touch()\n"
+        "        [time.sleep(0.01) for _ in range(200)]\n"
+        "with interrupts.handled():\n"
+        "    Slow()\n"
+        "    [time.sleep(0.01) for _ in range(3000)]\n"
+    )
+    process = start("-c", code, cwd=tmp_path)
+    wait_for(process, lambda: (tmp_path / "begun").exists())
+    assert stopped(process, number) == STOPPED + "run the same command again"
+
+
 @pytest.mark.slow
 @both
 @pytest.mark.parametrize("delay", [1.5, 6.0, 9.0])
