@@ -103,17 +103,6 @@ class Contributions:
         totals = np.add.reduceat(self.shares, starts)
         return np.asarray(self.shares - np.repeat(totals, self.strata) * self.sizes)
 
-    def minus(self, other: Contributions) -> Contributions:
-        """The difference of two scores of the same blocks."""
-        return dataclasses.replace(
-            self,
-            value=self.value - other.value,
-            shares=self.shares - other.shares,
-            is_mean=self.is_mean and other.is_mean,
-            is_rate=False,
-            right=None,
-        )
-
 
 @dataclasses.dataclass(frozen=True)
 class Spread:

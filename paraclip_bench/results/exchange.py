@@ -415,7 +415,7 @@ def _copy(copy: _Copy, target: Path) -> None:
 
 
 def _copy_file(source: Path, target: Path, sha256: str | None = None) -> None:
-    """Copy a file with its time of change, by which contributions know their outcomes."""
+    """Copy a file with its time of change; `DataError` where it is not that of its digest."""
     with atomic(target) as temporary:
         shutil.copyfile(source, temporary)
         if sha256 and hashlib.sha256(temporary.read_bytes()).hexdigest() != sha256:
