@@ -118,7 +118,7 @@ def compare_models(
     base, notes = board.rows[0], dict[str, None]()
     pairs = []
     # Scores of one result follow each other.
-    outcomes = functools.lru_cache(maxsize=16)(lambda path: read_outcomes(path, is_counted))
+    outcomes = functools.lru_cache(maxsize=16)(lambda path: read_outcomes(path, _is_needed))
     for index, column in enumerate(board.columns):
         for row in board.rows[1:]:
             cell, other = row.cells[index], base.cells[index]
@@ -179,9 +179,10 @@ def _with_examples(
         notes[f"{result.task}: {said}"] = None
     names = ["baseline", "candidate"]
     tops = [read_outcomes(side[0].path, is_ranking, order) for side in (base, others)]
+    ids = read_outcomes(others[0].path, lambda name: name == "example_id", order)["example_id"]
     changes = [
         Change(
-            str(columns[1][0]["example_id"][i]),
+            str(ids[place]),
             float(one[1][i]),
             float(two[1][i]),
             *texts_of(examples, i),
@@ -206,6 +207,10 @@ def is_ranking(name: str) -> bool:
 def is_counted(name: str) -> bool:
     """Whether an outcome column may be needed to say what an example counts: no long lists."""
     return not name.startswith(("top_", "similarity_query", "similarity_paraphrase"))
+
+
+def _is_needed(name: str) -> bool:
+    return is_counted(name) and name not in {"example_id", "cluster_id"}
 
 
 _OfExamples = tuple[str, npt.NDArray[np.float64]]

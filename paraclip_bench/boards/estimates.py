@@ -268,20 +268,24 @@ class Estimates:
         whole = [row for row in rows if columns and all(found[row])]
         if len(whole) < 2:
             return {}
-        weights = dict[str, npt.NDArray[np.float64]]()
+        drawn_of = dict[tuple[Measure, str], npt.NDArray[np.float32]]()
         total = np.zeros((len(whole), draws + 1))
         for index, column in enumerate(columns):
             runs = [each for row in whole if (each := found[row][index]) is not None]
             parts = [mean_of_seeds(each) for each in runs]
             if len({each.digest for each in parts}) > 1:
                 return {}
-            deviations = np.stack([each.deviations for each in parts])
-            g, digest = deviations.shape[1], parts[0].digest
-            if digest not in weights:
-                rng = np.random.default_rng(int.from_bytes(digest.encode()[:8], "big"))
-                weights[digest] = rng.normal(size=(g, draws)) * np.sqrt(g / (g - 1))
             values = np.array([each.value for each in parts])[:, None]
-            drawn = values + deviations @ weights[digest]
+            # A group's mean is that of its members' draws, which are columns as a rule.
+            drawn, start = values, 0
+            for measure, g in zip(column.measures, parts[0].strata, strict=True):
+                key, end = (measure, column.score), start + g
+                if key not in drawn_of:
+                    shares = np.stack([each.deviations[start:end] for each in parts])
+                    # Single precision is enough for draws, and twice as fast.
+                    own = (len(column.measures) * shares).astype(np.float32)
+                    drawn_of[key] = own @ _weights(measure, g, draws)
+                drawn, start = drawn + drawn_of[key] / len(column.measures), end
             for i, seeds in enumerate(runs):
                 # The first source is the examples, the others are seeds.
                 sources = spread(seeds).sources[1:] if len(seeds) > 1 else ()
@@ -383,6 +387,13 @@ class Estimates:
             said = f"{entry.shown}: {score} cannot be computed from the outcomes"
             self.not_computed[f"{said} ({reason_of(error)})"] = None
         return None, None
+
+
+def _weights(measure: Measure, g: int, draws: int) -> npt.NDArray[np.float32]:
+    """Normal weights [g, draws] of the blocks of a set, the same ones for all of its scores."""
+    rng = np.random.default_rng([g, *measure.sha256.encode()])
+    normal = rng.standard_normal((g, draws), dtype=np.float32)
+    return normal * np.float32(math.sqrt(g / (g - 1)))
 
 
 def _ranks(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

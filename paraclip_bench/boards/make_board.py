@@ -143,8 +143,10 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
         for i, value in enumerate(best)
     ]
     ties = table.ties(columns, order, leaders)
-    ranks = table.ranks(columns, order)
-    if (sort := options.get("sort")) is not None:
+    sort = options.get("sort")
+    # Of two models, nobody asks for a mean rank; see `BoardContent.ranked`.
+    ranks = table.ranks(columns, order) if len(order) > 2 or sort == "rank" else {}
+    if sort is not None:
         order = _sorted(sort, order, columns, values, selection.names, ranks)
     rows = []
     for row in order:

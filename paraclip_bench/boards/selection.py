@@ -137,7 +137,8 @@ class Column:
             if entry is None or not (self.is_computed or self.score in entry.result.scores):
                 return None
             found.append(entry)
-        return found if len({entry.result.data.source for entry in found}) == 1 else None
+        is_alone = len(found) == 1
+        return found if is_alone or len({e.result.data.source for e in found}) == 1 else None
 
     @property
     def is_group(self) -> bool:

@@ -176,7 +176,7 @@ def paired(
 
 
 def _count(bits: npt.NDArray[np.uint8]) -> int:
-    return int(np.unpackbits(bits).sum())
+    return int.from_bytes(bits.tobytes(), "little").bit_count()
 
 
 def holm(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -99,6 +99,8 @@ class Contributions:
     @functools.cached_property
     def deviations(self) -> npt.NDArray[np.float64]:
         """What each block adds above what its size alone would [g], of sum 0 in each task."""
+        if len(self.strata) == 1:
+            return np.asarray(self.shares - self.shares.sum() * self.sizes)
         starts = np.cumsum((0, *self.strata[:-1]))
         totals = np.add.reduceat(self.shares, starts)
         return np.asarray(self.shares - np.repeat(totals, self.strata) * self.sizes)

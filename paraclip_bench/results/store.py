@@ -224,26 +224,56 @@ def read_outcomes(
     file = outcomes_path(path)
     found = {}
     try:
-        schema = pq.read_schema(regular(file))
+        with pq.ParquetFile(regular(file)) as opened:
+            schema, leaves = opened.schema_arrow, opened.schema
+            paths = {leaves.column(i).path for i in range(len(leaves.names))}
         names = schema.names if columns is None else list(filter(columns, schema.names))
         if not names:
             return {}
-        # Of lists of names each name is read once: some ten times as fast, for a few rows.
-        lists = [] if rows is None else [f"{name}.list.element" for name in names]
-        table = pq.read_table(regular(file), columns=names, read_dictionary=lists)
+        lists = []
         if rows is not None:
-            table = table.take(list(rows))
+            # Of lists of names each name is read once: some ten times as fast, for a few rows.
+            kinds = {f"{name}.list.element": schema.field(name).type for name in names}
+            lists = [
+                path
+                for path, kind in kinds.items()
+                if path in paths and pa.types.is_string(kind.value_type)
+            ]
+        with pq.ParquetFile(file, read_dictionary=lists) as opened:
+            table = opened.read(columns=names)
+        if rows is not None:
+            table = table.take(pa.array(rows, pa.int64()))
         for name in table.column_names:
             values = table[name].combine_chunks()
             if pa.types.is_fixed_size_list(values.type):
-                flat = values.flatten().to_numpy(zero_copy_only=False)
+                flat = _to_numpy(values.flatten())
                 found[name] = flat.reshape(len(values), values.type.list_size)
             else:
-                found[name] = values.to_numpy(zero_copy_only=False)
+                found[name] = _to_numpy(values)
     # Of a damaged file Arrow raises what it meets: ValueError for a name that is not UTF-8.
     except (OSError, pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{file} is missing or damaged; run the task again with --force") from error
     return found
+
+
+def _to_numpy(values: Any) -> npt.NDArray[Any]:
+    """As Arrow's own, which imports pandas first: that takes longer than a comparison."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    if values.null_count == 0 and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        dtype = np.dtype(kind.to_pandas_dtype())
+        start = values.offset * dtype.itemsize
+        return np.frombuffer(values.buffers()[1], dtype, len(values), start)
+    if values.null_count == 0 and pa.types.is_boolean(kind):
+        return _to_numpy(values.cast(pa.uint8())).astype(bool)
+    if pa.types.is_string(kind):
+        found = np.empty(len(values), object)
+        found[:] = values.to_pylist()
+        return found
+    return np.asarray(values.to_numpy(zero_copy_only=False))
 
 
 def _write_outcomes(file: Path, columns: Mapping[str, npt.NDArray[Any]]) -> str:
