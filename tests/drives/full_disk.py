@@ -56,7 +56,7 @@ def drive(name: str, shares: list[float], root: Path, hub: str) -> str:
     for share in (*shares, None):
         mount("-t", "tmpfs", "-o", "size=1g", "tmpfs", str(small))
         try:
-            prepare(small / "w")
+            prepare(small / "w", whole)
             is_full = share is not None
             if is_full:
                 room = os.statvfs(small)

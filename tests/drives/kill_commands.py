@@ -28,7 +28,7 @@ def drive(name: str, kills: int, rng: random.Random, root: Path, hub: str) -> st
     before = time.monotonic()
     assert start(command, whole, hub).wait() == 0, (whole / "said.txt").read_text()
     seconds = time.monotonic() - before
-    prepare(killed)
+    prepare(killed, whole)
     done = ended = 0
     while done < kills:
         if command.refuses and (killed / command.made).exists():
@@ -58,7 +58,7 @@ def compared(name: str, whole: Path, killed: Path, kills: int) -> int:
     command = COMMANDS[name]
     wrong = command.same(whole / command.made, killed / command.made)
     assert not wrong, f"{name} after {kills} kills: {wrong}"
-    prepare(killed)
+    prepare(killed, whole)
     return 1
 
 

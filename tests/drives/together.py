@@ -22,7 +22,7 @@ def drive(name: str, processes: int, root: Path, hub: str) -> str:
     whole, shared = root / "whole", root / "shared"
     prepare(whole)
     assert start(command, whole, hub).wait() == 0, (whole / "said.txt").read_text()
-    prepare(shared)
+    prepare(shared, whole)
     said = [root / f"said-{i}.txt" for i in range(processes)]
     running = [start(command, shared, hub, file) for file in said]
     codes = [process.wait() for process in running]

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -124,8 +125,12 @@ COMMANDS = {
 }
 
 
-def prepare(folder: Path) -> None:
-    """What the commands work on."""
+def prepare(folder: Path, like: Path | None = None) -> None:
+    """What the commands work on; `like`: a folder of an earlier run on this machine.
+
+    A machine measures once how it computes and remembers that; where it is busy it might decide
+    otherwise, and the last bits would differ for that reason alone.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(KEPT, folder, ignore=shutil.ignore_patterns("results", "cache", "unfinished"))
     shutil.copytree(KEPT / "results", folder / "old/results")
@@ -136,6 +141,12 @@ def prepare(folder: Path) -> None:
     put_whole_set(folder / "old/results/paper/Bags")
     for index in range(40):
         copy_results(KEPT / "results/paper/Bags", folder / "new/results", f"model-{index}")
+    if like is not None and (like / "cache/memo.sqlite").is_file():
+        (folder / "cache").mkdir(exist_ok=True)
+        with contextlib.closing(sqlite3.connect(folder / "cache/memo.sqlite")) as memo, memo:
+            memo.execute("ATTACH ? AS earlier", (str(like / "cache/memo.sqlite"),))
+            memo.execute("CREATE TABLE memo (key TEXT PRIMARY KEY, value TEXT)")
+            memo.execute("INSERT INTO memo SELECT * FROM earlier.memo WHERE key LIKE 'decided:%'")
 
 
 def copy_results(source: Path, results: Path, name: str) -> None:
