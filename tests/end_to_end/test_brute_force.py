@@ -115,6 +115,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     compositional.sugarcrepe(root, rng, 3)
     compositional.winoground(root, rng, 8)
+    compositional.valse(root, rng, 4)
     for name in ("coco-order", "flickr30k-order"):
         compositional.order(root, name, rng, 11)
     images("flickr30k-karpathy", names[:5])
@@ -276,6 +277,28 @@ def brute_winoground(plain: Plain, folder: Path, protocol: str) -> dict[str, flo
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
+def brute_valse(plain: Plain, folder: Path) -> dict[str, float]:
+    found: dict[str, list[bool]] = {}
+    ties = []
+    for instrument in compositional.VALSE:
+        for item in json.loads((folder / f"{instrument}.json").read_text()).values():
+            if item["mturk"]["caption"] >= 2:
+                (path,) = (folder / "images").rglob(item["image_file"])
+                image = plain.image(path)
+                caption, foil = (float(image @ plain.text(item[k])) for k in ("caption", "foil"))
+                found.setdefault(instrument, []).append(caption > foil)
+                ties.append(caption == foil)
+    assert sum(ties) == len(found) == 11
+    means = {f"accuracy/{name}": float(np.mean(each)) for name, each in found.items()}
+    micro = float(np.mean([right for each in found.values() for right in each]))
+    accuracy = float(np.mean(list(means.values())))
+    return {
+        **{"accuracy": accuracy, "accuracy_micro": micro},
+        **means,
+        "tie_rate": float(np.mean(ties)),
+    }
+
+
 def brute_order(plain: Plain, folder: Path, protocol: str) -> dict[str, float]:
     right, ties = [], []
     for line in (folder / "cases.jsonl").read_text().splitlines():
@@ -387,7 +410,7 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
         quiet=True,
     )
     assert report.failures == []
-    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1
+    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1 + 1
     plain = Plain(vit_b_32)
     for _, result in report.results:
         folder = data / result.task
@@ -405,6 +428,8 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
             expected = brute_sugarcrepe(plain, folder, result.protocol)
         elif result.task == "winoground":
             expected = brute_winoground(plain, folder, result.protocol)
+        elif result.task == "valse":
+            expected = brute_valse(plain, folder)
         elif result.task.endswith("-order"):
             expected = brute_order(plain, folder, result.protocol)
         elif result.task == "flickr30k-karpathy":

@@ -62,6 +62,13 @@ CASES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
         "examples.jsonl",
         lambda name: {"caption_0": "a", "caption_1": "b", "image_0": name, "image_1": "a.png"},
     ),
+    "valse": (
+        "valse",
+        "plurals.json",
+        lambda name: {
+            "a": {"image_file": name, "caption": "a", "foil": "b", "mturk": {"caption": 3}}
+        },
+    ),
     "coco-order": ("aro", "cases.jsonl", lambda name: {"image": name, "captions": list("abcde")}),
     "coco-karpathy": (
         "karpathy",

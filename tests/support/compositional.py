@@ -17,6 +17,20 @@ SUGARCREPE = tuple(
     ]
 )
 THINGS = ("cat", "dog", "cup", "tree", "car", "house")
+VALSE = {
+    "existence": ("visual7w", "v7w_{}.jpg"),
+    "plurals": ("coco2017", "{:012}.jpg"),
+    "counting-hard": ("visual7w", "v7w_{}.jpg"),
+    "counting-small-quant": ("visual7w", "v7w_{}.jpg"),
+    "counting-adversarial": ("visual7w", "v7w_{}.jpg"),
+    "relations": ("coco_2017", "{:012}.jpg"),
+    "action-replacement": ("SWiG", "exercising_{}.jpg"),
+    "actant-swap": ("SWiG", "exercising_{}.jpg"),
+    "coreference-standard": ("VisDial_v1.0", "VisualDialog_val2018_{:012}.jpg"),
+    "coreference-hard": ("VisDial_v1.0", "VisualDialog_val2018_{:012}.jpg"),
+    "foil-it": ("FOIL dataset", "COCO_val2014_{:012}.jpg"),
+}
+"""The instruments, each with the `dataset` of its items and the names of their images."""
 ORDER_COLUMNS = ("correct_caption", "hard_text_1", "hard_text_2", "hard_text_3", "hard_text_4")
 
 
@@ -51,6 +65,41 @@ def sugarcrepe(
         whole = rows if subset == "swap_att" else {str(i): row for i, row in enumerate(rows)}
         (folder / f"{subset}.json").write_text(json.dumps(whole))
     return subsets
+
+
+def valse(
+    root: Path, rng: np.random.Generator, count: int = 6, *, ties: bool = True
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """The authors' files with the fields that all of them have; instruments grow by an item.
+
+    Every fourth item is not valid, and of each instrument one is a tie. Images of SWiG and of
+    visual7w lie in a folder for each, the others in images/ itself.
+    """
+    folder = root / "valse"
+    apart = {"SWiG", "visual7w"}
+    for dataset, name in {*VALSE.values()}:
+        place = folder / "images" / (dataset if dataset in apart else "")
+        draw(place, [name.format(i) for i in range(4)], rng)
+    instruments = {}
+    for more, (instrument, (dataset, name)) in enumerate(VALSE.items()):
+        items = {
+            f"{instrument}_test_{i}": {
+                "dataset": dataset,
+                "original_split": "test",
+                "image_file": name.format(rng.integers(4)),
+                "caption": f"There are {i} {rng.choice(THINGS)}s near a {rng.choice(THINGS)}.",
+                "classes": i,
+                "mturk": {"foil": 0, "caption": 1 if i % 4 == 3 else 2 + i % 2, "other": 0},
+                "foil": f"There are no {rng.choice(THINGS)}s near a {rng.choice(THINGS)}.",
+            }
+            for i in range(count + more)
+        }
+        if ties:
+            first = items[f"{instrument}_test_0"]
+            first["foil"] = first["caption"]
+        (folder / f"{instrument}.json").write_text(json.dumps(items))
+        instruments[instrument] = items
+    return instruments
 
 
 def winoground(root: Path, rng: np.random.Generator, count: int = 24, *, ties: bool = True) -> Rows:

@@ -352,6 +352,12 @@ def _readers() -> Iterator[Reader]:
         lambda root: compositional.winoground(root, _rng(), count=3, ties=False),
     )
     yield _task(
+        "valse",
+        "valse",
+        "valse/foil-it.json",
+        lambda root: compositional.valse(root, _rng(), count=2, ties=False),
+    )
+    yield _task(
         "coco-order",
         "aro",
         "coco-order/cases.jsonl",
