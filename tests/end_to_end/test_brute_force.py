@@ -116,6 +116,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compositional.sugarcrepe(root, rng, 3)
     compositional.winoground(root, rng, 8)
     compositional.valse(root, rng, 4)
+    compositional.whatsup(root, rng, 3)
     for name in ("coco-order", "flickr30k-order"):
         compositional.order(root, name, rng, 11)
     images("flickr30k-karpathy", names[:5])
@@ -299,6 +300,40 @@ def brute_valse(plain: Plain, folder: Path) -> dict[str, float]:
     }
 
 
+def brute_whatsup(plain: Plain, folder: Path) -> dict[str, float]:
+    found, every, ties = {}, [], []
+    for subset, file in compositional.SPATIAL.items():
+        right: list[bool] = []
+        sets: dict[tuple[str, ...], dict[str, bool]] = {}
+        for row in json.loads((folder / file).read_text()):
+            if isinstance(row, dict):
+                path = folder / row["image_path"].removeprefix("data/")
+                options = row["caption_options"]
+            else:
+                name = f"val2017/{row[0]:012}" if "coco" in file else f"vg_images/{row[0]}"
+                path, options = folder / f"{name}.jpg", row[1:]
+            scores = [float(plain.image(path) @ plain.text(option)) for option in options]
+            right.append(int(np.argmax(scores)) == 0)
+            ties.append(scores[0] == max(scores[1:]))
+            if isinstance(row, dict):
+                one, relation, *_, two = path.stem.split("_")
+                sets.setdefault((one, two), {})[relation] = right[-1]
+        every += right
+        found[f"accuracy/{subset}"] = float(np.mean(right))
+        if sets:
+            pairs = [("left", "right")]
+            pairs += [("on", "under") if subset.endswith("a") else ("in-front", "behind")]
+            both = [each[x] and each[y] for each in sets.values() for x, y in pairs]
+            found[f"pair_accuracy/{subset}"] = float(np.mean(both))
+            found[f"set_accuracy/{subset}"] = float(
+                np.mean([all(e.values()) for e in sets.values()])
+            )
+    assert sum(ties) == 4
+    accuracy = float(np.mean([value for name, value in found.items() if name[0] == "a"]))
+    means = {"accuracy": accuracy, "accuracy_micro": float(np.mean(every))}
+    return {**means, **found, "tie_rate": float(np.mean(ties))}
+
+
 def brute_order(plain: Plain, folder: Path, protocol: str) -> dict[str, float]:
     right, ties = [], []
     for line in (folder / "cases.jsonl").read_text().splitlines():
@@ -410,7 +445,7 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
         quiet=True,
     )
     assert report.failures == []
-    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1 + 1
+    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1 + 2
     plain = Plain(vit_b_32)
     for _, result in report.results:
         folder = data / result.task
@@ -428,6 +463,8 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
             expected = brute_sugarcrepe(plain, folder, result.protocol)
         elif result.task == "winoground":
             expected = brute_winoground(plain, folder, result.protocol)
+        elif result.task == "whatsup":
+            expected = brute_whatsup(plain, folder)
         elif result.task == "valse":
             expected = brute_valse(plain, folder)
         elif result.task.endswith("-order"):

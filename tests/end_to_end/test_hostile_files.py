@@ -69,6 +69,11 @@ CASES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
             "a": {"image_file": name, "caption": "a", "foil": "b", "mturk": {"caption": 3}}
         },
     ),
+    "whatsup": (
+        "whatsup",
+        "controlled_clevr_dataset.json",
+        lambda name: [{"image_path": name, "caption_options": ["a behind b", "c", "d", "e"]}],
+    ),
     "coco-order": ("aro", "cases.jsonl", lambda name: {"image": name, "captions": list("abcde")}),
     "coco-karpathy": (
         "karpathy",

@@ -180,3 +180,68 @@ def order_columns(root: Path, name: str, rows: Rows) -> dict[str, list[Any]]:
     images = root / name / "images"
     options = {key: [row["captions"][k] for row in rows] for k, key in enumerate(ORDER_COLUMNS)}
     return {"images": [stored(images / row["image"]) for row in rows], **options}
+
+
+RELATIONS = {
+    "controlled_a": ("left_of", "right_of", "on", "under"),
+    "controlled_b": ("left_of", "right_of", "in-front_of", "behind"),
+}
+SPATIAL = {
+    "controlled_a": "controlled_images_dataset.json",
+    "controlled_b": "controlled_clevr_dataset.json",
+    **{f"coco_{n}": f"coco_qa_{n}_obj.json" for n in ("one", "two")},
+    **{f"gqa_{n}": f"vg_qa_{n}_obj.json" for n in ("one", "two")},
+}
+
+
+def whatsup(
+    root: Path, rng: np.random.Generator, count: int = 5, *, ties: bool = True
+) -> dict[str, list[Any]]:
+    """The authors' six files and folders: `count` sets in A, one more in B, mixed up in the file.
+
+    `ties`: the first case of the other four subsets has equal captions.
+    """
+    folder = root / "whatsup"
+    subsets: dict[str, list[Any]] = {}
+    for more, subset in enumerate(RELATIONS):
+        place = SPATIAL[subset].removesuffix("_dataset.json")
+        rows = []
+        for number in range(count + more):
+            one, two = f"{rng.choice(THINGS)}-{number}", f"{rng.choice(THINGS)}-x{number}"
+            said = {
+                relation: f"A {one} {_SAID[relation]} a {two}" for relation in RELATIONS[subset]
+            }
+            for relation, caption in said.items():
+                false = [other for other in said.values() if other != caption]
+                name = f"{place}/{one}_{relation}_{two}.jpeg"
+                options = [caption, *(false[i] for i in rng.permutation(3))]
+                rows.append({"image_path": f"data/{name}", "caption_options": options})
+        draw(folder / place, [row["image_path"].split("/")[-1] for row in rows], rng)
+        subsets[subset] = [rows[i] for i in rng.permutation(len(rows))]
+    draw(folder / "val2017", [f"{i:012}.jpg" for i in range(4)], rng)
+    draw(folder / "vg_images", [f"{i}.jpg" for i in range(4)], rng)
+    for more, subset in enumerate(("coco_one", "coco_two", "gqa_one", "gqa_two")):
+        rows = []
+        for i in range(count + 2 + more):
+            thing, other = rng.choice(THINGS, 2, replace=False)
+            sides = ["left", "right"] if i % 2 else ["right", "left"]
+            said = [f"A photo of a {thing} on the {side}" for side in sides]
+            if subset.endswith("two"):
+                said = [f"A photo of a {thing} to the {side} of a {other}" for side in sides]
+            rows.append([int(rng.integers(4)), *said])
+        if ties:
+            rows[0][2] = rows[0][1]
+        subsets[subset] = rows
+    for subset, rows in subsets.items():
+        (folder / SPATIAL[subset]).write_text(json.dumps(rows))
+    return subsets
+
+
+_SAID = {
+    "left_of": "to the left of",
+    "right_of": "to the right of",
+    "on": "on",
+    "under": "under",
+    "in-front_of": "in front of",
+    "behind": "behind",
+}

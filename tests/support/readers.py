@@ -357,6 +357,13 @@ def _readers() -> Iterator[Reader]:
         "valse/foil-it.json",
         lambda root: compositional.valse(root, _rng(), count=2, ties=False),
     )
+    for file in ("controlled_images_dataset.json", "vg_qa_two_obj.json"):
+        yield _task(
+            "whatsup",
+            "whatsup",
+            f"whatsup/{file}",
+            lambda root: compositional.whatsup(root, _rng(), count=1, ties=False),
+        )
     yield _task(
         "coco-order",
         "aro",
