@@ -115,6 +115,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     compositional.sugarcrepe(root, rng, 3)
     compositional.winoground(root, rng, 8)
+    compositional.colorswap(root, rng, 8)
     compositional.valse(root, rng, 4)
     compositional.whatsup(root, rng, 3)
     for name in ("coco-order", "flickr30k-order"):
@@ -275,6 +276,22 @@ def brute_winoground(plain: Plain, folder: Path, protocol: str) -> dict[str, flo
         found["group"].append(text and image)
         found["tie_rate"].append(bool((s[0] == s[1]).any() or (s[:, 0] == s[:, 1]).any()))
     assert sum(found["tie_rate"]) == len(found["text"]) // 4 + 1
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def brute_colorswap(plain: Plain, folder: Path) -> dict[str, float]:
+    found = defaultdict(list)
+    for row in json.loads((folder / "test.json").read_text()):
+        one, two = (plain.image(folder / row[f"image_{i}"]) for i in (1, 2))
+        two = one if row["id"] == 7 else two  # equal files are one vector
+        first, second = (plain.text(row[f"caption_{i}"]) for i in (1, 2))
+        s = [[float(image @ caption) for caption in (first, second)] for image in (one, two)]
+        text = s[0][0] > s[0][1] and s[1][1] > s[1][0]
+        image = s[0][0] > s[1][0] and s[1][1] > s[0][1]
+        found["text"].append(text)
+        found["image"].append(image)
+        found["group"].append(text and image)
+        found["tie_rate"].append(row["id"] == 7 or row["caption_1"] == row["caption_2"])
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
@@ -445,7 +462,7 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
         quiet=True,
     )
     assert report.failures == []
-    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1 + 2
+    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1 + 3
     plain = Plain(vit_b_32)
     for _, result in report.results:
         folder = data / result.task
@@ -463,6 +480,8 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
             expected = brute_sugarcrepe(plain, folder, result.protocol)
         elif result.task == "winoground":
             expected = brute_winoground(plain, folder, result.protocol)
+        elif result.task == "colorswap":
+            expected = brute_colorswap(plain, folder)
         elif result.task == "whatsup":
             expected = brute_whatsup(plain, folder)
         elif result.task == "valse":

@@ -62,6 +62,11 @@ CASES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
         "examples.jsonl",
         lambda name: {"caption_0": "a", "caption_1": "b", "image_0": name, "image_1": "a.png"},
     ),
+    "colorswap": (
+        "colorswap",
+        "test.json",
+        lambda name: [{"caption_1": "a", "caption_2": "b", "image_1": name, "image_2": "a.png"}],
+    ),
     "valse": (
         "valse",
         "plurals.json",

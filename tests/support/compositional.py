@@ -130,6 +130,32 @@ def winoground(root: Path, rng: np.random.Generator, count: int = 24, *, ties: b
     return rows
 
 
+def colorswap(root: Path, rng: np.random.Generator, count: int = 24, *, ties: bool = True) -> Rows:
+    """The authors' test.json; every fourth has equal captions, and one equal images."""
+    folder = root / "colorswap"
+    rows = []
+    for i in range(count):
+        one, two = rng.choice(THINGS, 2, replace=False)
+        captions = [f"a {c} {one} and a {d} {two}" for c, d in (("red", "blue"), ("blue", "red"))]
+        rows.append(
+            {
+                "id": 3 * i + 1,
+                "caption_1": captions[0],
+                "caption_2": captions[0] if ties and i % 4 == 3 else captions[1],
+                "image_1": f"images/img_{3 * i + 1}_1.png",
+                "image_2": f"images/img_{3 * i + 1}_2.png",
+                "image_source": ("midjourney", "stable_diffusion", "dalle")[i % 3],
+                "caption_source": ("human", "template")[i % 2],
+            }
+        )
+    draw(folder / "images", [Path(r[k]).name for r in rows for k in ("image_1", "image_2")], rng)
+    first, second = (folder / f"images/img_7_{k}.png" for k in (1, 2))
+    if ties:
+        second.write_bytes(first.read_bytes())
+    (folder / "test.json").write_text(json.dumps(rows))
+    return rows
+
+
 def order(
     root: Path, name: str, rng: np.random.Generator, count: int = 25, *, ties: bool = True
 ) -> Rows:

@@ -357,6 +357,12 @@ def _readers() -> Iterator[Reader]:
         "valse/foil-it.json",
         lambda root: compositional.valse(root, _rng(), count=2, ties=False),
     )
+    yield _task(
+        "colorswap",
+        "colorswap",
+        "colorswap/test.json",
+        lambda root: compositional.colorswap(root, _rng(), count=3, ties=False),
+    )
     for file in ("controlled_images_dataset.json", "vg_qa_two_obj.json"):
         yield _task(
             "whatsup",
