@@ -349,15 +349,19 @@ def leads_outside(name: str) -> bool:
     return path.is_absolute() or bool(path.drive) or parts[0] == "" != name or ".." in parts
 
 
-def image_in(folder: Path, name: str, where: str) -> ImageRef:
-    """The image of that file name in a folder.
+def image_in(folder: Path, name: str, where: str, places: Sequence[str] = ()) -> ImageRef:
+    """The image of that file name in a folder, or at the first of two `places` in it.
 
-    Raises `DataError` where it is missing or leads outside, naming `where` it was asked for.
+    Its id is `name`. Raises `DataError` where it is missing or a place leads outside, naming
+    `where` it was asked for.
     """
-    path = file_in(folder, name, where)
-    if path is None:
-        raise DataError(f"{where}: the image {folder / name} is missing; put it there")
-    return ImageRef(id=name, path=path)
+    names = places or (name,)
+    there = [path for one in names if (path := file_in(folder, one, where))]
+    if not there:
+        wanted = " and ".join(str(folder / one) for one in names)
+        verb = "is" if len(names) == 1 else "are both"
+        raise DataError(f"{where}: the image {wanted} {verb} missing; put it there")
+    return ImageRef(id=name, path=there[0])
 
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}

@@ -99,4 +99,5 @@ def _difference(result: Result, score: PublishedScore) -> str:
     if not measure.reproducible:
         return f"{both}, {measure.remark}: compare roughly"
     change = round(100 * (value - score.value), 2) + 0.0  # no minus before 0.00
-    return f"{both}{f' ({measure.remark})' if measure.remark else ''}, {change:+.2f}"
+    apart = measure.tolerance and f" (two sources agree to {100 * measure.tolerance:.2f})"
+    return f"{both}{f' ({measure.remark})' if measure.remark else ''}, {change:+.2f}{apart or ''}"

@@ -45,8 +45,9 @@ class PublishedMeasure(_Fact):
     n is the number of examples of the whole set as our task counts them, and notes are what its
     data's notes say of the whole set, such as the number of classes and whose names they have.
     note is a phrase about the number, and reproducible is false where it says why no rerun can be
-    of the same texts. mean_of names the file's measures whose mean this one is: no source gives
-    it, so each model that has all of them has it derived.
+    of the same texts. tolerance, a fraction of 1, is how near two sources of it are on the same
+    models, on nineteen of twenty. mean_of names the file's measures whose mean this one is: no
+    source gives it, so each model that has all of them has it derived.
     """
 
     task: str
@@ -58,6 +59,7 @@ class PublishedMeasure(_Fact):
     dataset_revision: str | None = None
     note: str = ""
     reproducible: bool = True
+    tolerance: Fraction | None = None
     mean_of: tuple[str, ...] = ()
 
     @property

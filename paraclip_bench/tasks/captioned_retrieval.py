@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paraclip_bench.data.data_set import DataSet
-from paraclip_bench.data.images import ImageRef, file_in
+from paraclip_bench.data.images import ImageRef, image_in
 from paraclip_bench.data.row_files import read_json, read_jsonl, text_field
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError
@@ -206,12 +206,7 @@ def _captioned(
         raise DataError(
             f"{where}: a caption of the image {name} is not a text with something in it; fix it"
         )
-    there = [path for place in places if (path := file_in(images, place, where))]
-    if not there:
-        wanted = " and ".join(str(images / place) for place in places)
-        verb = "is" if len(places) == 1 else "are both"
-        raise DataError(f"{where}: the image {wanted} {verb} missing; put it there")
-    return CaptionedImage(ImageRef(id=name, path=there[0]), tuple(captions))
+    return CaptionedImage(image_in(images, name, where, places), tuple(captions))
 
 
 def _checked(found: Iterator[Found]) -> list[CaptionedImage]:

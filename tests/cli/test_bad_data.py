@@ -120,6 +120,13 @@ ITEM = {"filename": "0.png", "caption": "a cat", "negative_caption": "a dog"}
         ("sugarcrepe/add_obj.json", {"0": {**ITEM, "filename": "x.png"}}, ["item 0", "x.png is"]),
         ("sugarcrepe/add_objects.json", {"0": ITEM}, ["has none of add_obj.json"]),
         ("winoground/examples.jsonl", {"id": 0, "image_0": "0"}, ["line 1", "no 'image_1'"]),
+        ("colorswap/test.json", [{"image_1": "images/0.png"}], ["example 0", "no 'image_2'"]),
+        ("valse/plurals.json", {"a": {"caption": "a", "foil": "b"}}, ["item a", "no 'mturk'"]),
+        (
+            "whatsup/coco_qa_two_obj.json",
+            [[1, "a", "b"]],
+            ["case 0", "000000000001.jpg is missing"],
+        ),
         ("coco-order/cases.jsonl", {"image": "0.png", "captions": ["a"]}, ["a list of 5 texts"]),
         ("flickr30k-order/cases.jsonl", {"image": "x.png"}, ["line 1", "a list of 5 texts"]),
     ],

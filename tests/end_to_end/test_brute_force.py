@@ -115,6 +115,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     compositional.sugarcrepe(root, rng, 3)
     compositional.winoground(root, rng, 8)
+    compositional.colorswap(root, rng, 8)
+    compositional.valse(root, rng, 4)
+    compositional.whatsup(root, rng, 3)
     for name in ("coco-order", "flickr30k-order"):
         compositional.order(root, name, rng, 11)
     images("flickr30k-karpathy", names[:5])
@@ -276,6 +279,78 @@ def brute_winoground(plain: Plain, folder: Path, protocol: str) -> dict[str, flo
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
+def brute_colorswap(plain: Plain, folder: Path) -> dict[str, float]:
+    found = defaultdict(list)
+    for row in json.loads((folder / "test.json").read_text()):
+        one, two = (plain.image(folder / row[f"image_{i}"]) for i in (1, 2))
+        two = one if row["id"] == 7 else two  # equal files are one vector
+        first, second = (plain.text(row[f"caption_{i}"]) for i in (1, 2))
+        s = [[float(image @ caption) for caption in (first, second)] for image in (one, two)]
+        text = s[0][0] > s[0][1] and s[1][1] > s[1][0]
+        image = s[0][0] > s[1][0] and s[1][1] > s[0][1]
+        found["text"].append(text)
+        found["image"].append(image)
+        found["group"].append(text and image)
+        found["tie_rate"].append(row["id"] == 7 or row["caption_1"] == row["caption_2"])
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def brute_valse(plain: Plain, folder: Path) -> dict[str, float]:
+    found: dict[str, list[bool]] = {}
+    ties = []
+    for instrument in compositional.VALSE:
+        for item in json.loads((folder / f"{instrument}.json").read_text()).values():
+            if item["mturk"]["caption"] >= 2:
+                (path,) = (folder / "images").rglob(item["image_file"])
+                image = plain.image(path)
+                caption, foil = (float(image @ plain.text(item[k])) for k in ("caption", "foil"))
+                found.setdefault(instrument, []).append(caption > foil)
+                ties.append(caption == foil)
+    assert sum(ties) == len(found) == 11
+    means = {f"accuracy/{name}": float(np.mean(each)) for name, each in found.items()}
+    micro = float(np.mean([right for each in found.values() for right in each]))
+    accuracy = float(np.mean(list(means.values())))
+    return {
+        **{"accuracy": accuracy, "accuracy_micro": micro},
+        **means,
+        "tie_rate": float(np.mean(ties)),
+    }
+
+
+def brute_whatsup(plain: Plain, folder: Path) -> dict[str, float]:
+    found, every, ties = {}, [], []
+    for subset, file in compositional.SPATIAL.items():
+        right: list[bool] = []
+        sets: dict[tuple[str, ...], dict[str, bool]] = {}
+        for row in json.loads((folder / file).read_text()):
+            if isinstance(row, dict):
+                path = folder / row["image_path"].removeprefix("data/")
+                options = row["caption_options"]
+            else:
+                name = f"val2017/{row[0]:012}" if "coco" in file else f"vg_images/{row[0]}"
+                path, options = folder / f"{name}.jpg", row[1:]
+            scores = [float(plain.image(path) @ plain.text(option)) for option in options]
+            right.append(int(np.argmax(scores)) == 0)
+            ties.append(scores[0] == max(scores[1:]))
+            if isinstance(row, dict):
+                one, relation, *_, two = path.stem.split("_")
+                sets.setdefault((one, two), {})[relation] = right[-1]
+        every += right
+        found[f"accuracy/{subset}"] = float(np.mean(right))
+        if sets:
+            pairs = [("left", "right")]
+            pairs += [("on", "under") if subset.endswith("a") else ("in-front", "behind")]
+            both = [each[x] and each[y] for each in sets.values() for x, y in pairs]
+            found[f"pair_accuracy/{subset}"] = float(np.mean(both))
+            found[f"set_accuracy/{subset}"] = float(
+                np.mean([all(e.values()) for e in sets.values()])
+            )
+    assert sum(ties) == 4
+    accuracy = float(np.mean([value for name, value in found.items() if name[0] == "a"]))
+    means = {"accuracy": accuracy, "accuracy_micro": float(np.mean(every))}
+    return {**means, **found, "tie_rate": float(np.mean(ties))}
+
+
 def brute_order(plain: Plain, folder: Path, protocol: str) -> dict[str, float]:
     right, ties = [], []
     for line in (folder / "cases.jsonl").read_text().splitlines():
@@ -387,7 +462,7 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
         quiet=True,
     )
     assert report.failures == []
-    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1
+    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1 + 3
     plain = Plain(vit_b_32)
     for _, result in report.results:
         folder = data / result.task
@@ -405,6 +480,12 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
             expected = brute_sugarcrepe(plain, folder, result.protocol)
         elif result.task == "winoground":
             expected = brute_winoground(plain, folder, result.protocol)
+        elif result.task == "colorswap":
+            expected = brute_colorswap(plain, folder)
+        elif result.task == "whatsup":
+            expected = brute_whatsup(plain, folder)
+        elif result.task == "valse":
+            expected = brute_valse(plain, folder)
         elif result.task.endswith("-order"):
             expected = brute_order(plain, folder, result.protocol)
         elif result.task == "flickr30k-karpathy":

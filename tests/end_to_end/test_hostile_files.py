@@ -62,6 +62,23 @@ CASES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
         "examples.jsonl",
         lambda name: {"caption_0": "a", "caption_1": "b", "image_0": name, "image_1": "a.png"},
     ),
+    "colorswap": (
+        "colorswap",
+        "test.json",
+        lambda name: [{"caption_1": "a", "caption_2": "b", "image_1": name, "image_2": "a.png"}],
+    ),
+    "valse": (
+        "valse",
+        "plurals.json",
+        lambda name: {
+            "a": {"image_file": name, "caption": "a", "foil": "b", "mturk": {"caption": 3}}
+        },
+    ),
+    "whatsup": (
+        "whatsup",
+        "controlled_clevr_dataset.json",
+        lambda name: [{"image_path": name, "caption_options": ["a behind b", "c", "d", "e"]}],
+    ),
     "coco-order": ("aro", "cases.jsonl", lambda name: {"image": name, "captions": list("abcde")}),
     "coco-karpathy": (
         "karpathy",

@@ -72,9 +72,16 @@ def test_what_is_known_of_the_data() -> None:
 def test_many_scores_are_one_line_for_each_source() -> None:
     recalls = {f"image-to-text/recall@{k}": 0.5 for k in (1, 5, 10)}
     whole = {"notes": {"captions": 25010}}
-    (line,) = comparison(result("coco-karpathy", "karpathy", recalls, n=5000, data=whole), "t")
-    assert line.count("published") == 3 + 1  # and that no revision is
-    assert line.count("50.00") == 3
+    retrieval = result("coco-karpathy", "karpathy", recalls, n=5000, data=whole)
+    lines = comparison(retrieval, "t")
+    assert [source for line in lines for source in re.findall(r"\((\w+) @ ", line)] == [
+        "open_clip",
+        "vl_compo",
+    ]
+    for line in lines:
+        assert line.count("published") == 3 + 1  # and that no revision is
+        assert line.count("50.00") == 3
+        assert line.count(" (two sources agree to 0.08)") == 3
 
 
 @pytest.mark.parametrize(
@@ -180,3 +187,19 @@ def test_a_model_that_nobody_published() -> None:
     vg = result("vg-relation", "aro", {"accuracy": 0.6}, model=model)
     assert published_for(vg) == []
     assert comparison(vg, "t") == []
+
+
+def test_foils_are_compared_on_the_valid_items_alone() -> None:
+    scores = {"accuracy": 0.6, "accuracy/foil-it": 0.9, "accuracy_micro": 0.6, "tie_rate": 0.0}
+    (line,) = comparison(result("valse", "valse", scores, n=7702), "t")
+    assert re.match(
+        r"t: accuracy/foil-it 90\.00, published \d\d\.\d\d, [+-]\d\.\d\d; accuracy 60\.00, "
+        r"published \d\d\.\d\d \(derived: the mean of the eleven published instruments\), -",
+        line,
+    )
+    (line,) = comparison(result("valse", "valse", scores, n=8782), "t")
+    assert "on the whole set of 7702, which these data are not; not compared" in line
+    pairs = {"accuracy/controlled_a": 0.3, "pair_accuracy/controlled_a": 0.1}
+    (line,) = comparison(result("whatsup", "whatsup", pairs, n=4958), "t")
+    assert line.count("30.00, published") == 1
+    assert "pair_accuracy" not in line

@@ -7,7 +7,7 @@ from paraclip_bench.reference.identity import Identity, identity_of, is_same
 from paraclip_bench.reference.published_numbers import published_scores
 from paraclip_bench.results.schema import ModelInfo
 
-MODELS = {score.model: score.source.name for score in published_scores()}
+MODELS = {(score.source.name, score.model) for score in published_scores()}
 
 
 def matches(
@@ -17,12 +17,17 @@ def matches(
         spec=spec, name=name or spec, fingerprint="f", activation=activation, base=None
     )
     identity = identity_of(info, suite)
-    return {f"{source}: {m.name}" for m, source in MODELS.items() if is_same(identity, m)}
+    return {f"{source}: {m.name}" for source, m in MODELS if is_same(identity, m)}
 
 
-OPENAI_B_32 = {"vl_compo: ViT-B-32/openai", "mteb: openai/clip-vit-base-patch32"}
+def both(name: str) -> set[str]:
+    """A model of the two sources that name models as open_clip does."""
+    return {f"vl_compo: {name}", f"open_clip: {name}"}
+
+
+OPENAI_B_32 = {*both("ViT-B-32/openai"), "mteb: openai/clip-vit-base-patch32"}
 LAION_B_32 = {
-    "vl_compo: ViT-B-32/laion2b_s34b_b79k",
+    *both("ViT-B-32/laion2b_s34b_b79k"),
     "mteb: laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
 }
 
@@ -41,12 +46,14 @@ LAION_B_32 = {
             (
                 f"open_clip:{architecture}/laion400m_e32",
                 "quick_gelu",
-                {"vl_compo: ViT-B-32-quickgelu/laion400m_e32"},
+                both("ViT-B-32-quickgelu/laion400m_e32"),
             )
             for architecture in ("ViT-B-32", "ViT-B-32-quickgelu")
         ),
-        ("open_clip:RN50/cc12m", "quick_gelu", {"vl_compo: RN50-quickgelu/cc12m"}),
-        ("open_clip:ViT-H-14/dfn5b", "quick_gelu", {"vl_compo: ViT-H-14-quickgelu/dfn5b"}),
+        ("open_clip:RN50/cc12m", "quick_gelu", both("RN50-quickgelu/cc12m")),
+        ("open_clip:ViT-H-14/dfn5b", "quick_gelu", both("ViT-H-14-quickgelu/dfn5b")),
+        # One source alone.
+        ("open_clip:ViT-L-14-336/openai", "quick_gelu", {"open_clip: ViT-L-14-336/openai"}),
         # Published under the plain name alone: nobody says with which activation.
         ("open_clip:ViT-B-16/dfn2b", "quick_gelu", set()),
     ],
@@ -56,30 +63,33 @@ def test_open_clip(spec: str, activation: str, expected: set[str]) -> None:
 
 
 def test_every_openai_tag_has_its_row() -> None:
-    rows = {m.architecture: m for m in MODELS if m.pretrained == "openai" and m.architecture}
-    assert len(rows) >= 7
-    for architecture in rows:
+    rows = {(s, m.architecture) for s, m in MODELS if m.pretrained == "openai" and m.architecture}
+    assert len(rows) >= 7 + 9
+    for source, architecture in rows:
         found = matches(f"open_clip:{architecture}/openai", "quick_gelu")
-        assert f"vl_compo: {architecture}/openai" in found
+        assert f"{source}: {architecture}/openai" in found
 
 
 def test_each_trained_network_of_the_open_clip_family_is_matched_by_its_own_name() -> None:
     """All but those that were published with another activation than they are trained with."""
     missed = set()
-    for model in (m for m in MODELS if m.family == "OpenCLIP"):
+    for source, model in MODELS:
+        if model.family != "OpenCLIP":
+            continue
         assert model.architecture is not None
         assert model.pretrained is not None
         tag = open_clip.get_pretrained_cfg(model.architecture, model.pretrained)
         config = open_clip.get_model_config(model.architecture)
         quick = bool(tag.get("quick_gelu")) or bool(config.get("quick_gelu"))
         spec = f"open_clip:{model.architecture}/{model.pretrained}"
-        if f"vl_compo: {model.name}" not in matches(spec, "quick_gelu" if quick else "gelu"):
+        if f"{source}: {model.name}" not in matches(spec, "quick_gelu" if quick else "gelu"):
             missed.add(model.name)
     assert missed == {
         "RN50/cc12m",
         "RN50/yfcc15m",
         "RN101/yfcc15m",
         "ViT-B-16/dfn2b",
+        "ViT-B-32/laion400m_e31",
         "ViT-B-32/laion400m_e32",
     }
 
@@ -146,4 +156,4 @@ def test_a_repository_that_several_networks_name_is_none_of_them() -> None:
         "timm/ViT-SO400M-14-SigLIP-384",
     ):
         assert matches(f"hf-hub:{hub_id}", "gelu") == set()
-    assert matches("hf-hub:timm/ViT-B-16-SigLIP", "gelu") == {"vl_compo: ViT-B-16-SigLIP/webli"}
+    assert matches("hf-hub:timm/ViT-B-16-SigLIP", "gelu") == both("ViT-B-16-SigLIP/webli")

@@ -15,7 +15,15 @@ from paraclip_bench.errors import UsageError
             {
                 *("STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICK-R"),
                 *("vg-relation", "vg-attribution", "paraphrased-retrieval", "sugarcrepe-pp"),
-                *("sugarcrepe", "winoground", "coco-order", "flickr30k-order"),
+                *(
+                    "sugarcrepe",
+                    "winoground",
+                    "coco-order",
+                    "flickr30k-order",
+                    "valse",
+                    "whatsup",
+                    "colorswap",
+                ),
                 *("coco-karpathy", "flickr30k-karpathy", "zero-shot-classification"),
                 "mteb",
             },

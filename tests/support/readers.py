@@ -352,6 +352,25 @@ def _readers() -> Iterator[Reader]:
         lambda root: compositional.winoground(root, _rng(), count=3, ties=False),
     )
     yield _task(
+        "valse",
+        "valse",
+        "valse/foil-it.json",
+        lambda root: compositional.valse(root, _rng(), count=2, ties=False),
+    )
+    yield _task(
+        "colorswap",
+        "colorswap",
+        "colorswap/test.json",
+        lambda root: compositional.colorswap(root, _rng(), count=3, ties=False),
+    )
+    for file in ("controlled_images_dataset.json", "vg_qa_two_obj.json"):
+        yield _task(
+            "whatsup",
+            "whatsup",
+            f"whatsup/{file}",
+            lambda root: compositional.whatsup(root, _rng(), count=1, ties=False),
+        )
+    yield _task(
         "coco-order",
         "aro",
         "coco-order/cases.jsonl",
