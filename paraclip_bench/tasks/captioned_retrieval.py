@@ -71,22 +71,11 @@ class _CaptionedRetrieval(Task):
 
     def load_folder(self, source: FolderSource, protocol: str) -> Examples:
         """One row an image; the captions are Karpathy's test part, or the user's own."""
-        folder = source.folder(self.name)
-        own, karpathy = folder / "captions.jsonl", folder / self.annotation
-        if own.is_file() and karpathy.is_file():
-            raise DataError(f"{folder} has both {own.name} and {karpathy.name}; keep one of them")
-        if not own.is_file() and not karpathy.is_file():
-            raise DataError(
-                f"{folder} has neither {karpathy.name} nor {own.name}; "
-                "put one of them there (docs/data.md has the layout)"
-            )
-        images = source.folder(f"{self.name}/images")
-        path = own if own.is_file() else karpathy
-        rows = read_captions(path, images) if path == own else read_karpathy(path, images)
+        rows, file = captioned_images(source, self.name, self.annotation)
         if len(rows) < 2:
-            raise DataError(f"{path} has one image, which nothing can be mistaken for; give more")
+            raise DataError(f"{file} has one image, which nothing can be mistaken for; give more")
         notes = {"captions": sum(len(row.captions) for row in rows)}
-        return Examples(rows, id=f"{source.id}:{self.name}/{path.name}", notes=notes)
+        return Examples(rows, id=f"{source.id}:{self.name}/{file.name}", notes=notes)
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Rank all images for each caption, and all captions for each image.
@@ -147,6 +136,29 @@ class Flickr30kKarpathy(_CaptionedRetrieval):
         examples={"karpathy": 1000},
         not_on_hub="no copy of Karpathy's split on the hub is pinned",
     )
+
+
+def captioned_images(
+    source: FolderSource, name: str, annotation: str
+) -> tuple[list[CaptionedImage], Path]:
+    """The images of the folder `name` in the layout of --data-dir, and the file that lists them.
+
+    That is Karpathy's, called `annotation`, or captions.jsonl. Raises `DataError` where there is
+    neither, or both.
+    """
+    folder = source.folder(name)
+    own, karpathy = folder / "captions.jsonl", folder / annotation
+    if own.is_file() and karpathy.is_file():
+        raise DataError(f"{folder} has both {own.name} and {karpathy.name}; keep one of them")
+    if not own.is_file() and not karpathy.is_file():
+        raise DataError(
+            f"{folder} has neither {karpathy.name} nor {own.name}; "
+            "put one of them there (docs/data.md has the layout)"
+        )
+    images = source.folder(f"{name}/images")
+    if own.is_file():
+        return read_captions(own, images), own
+    return read_karpathy(karpathy, images), karpathy
 
 
 def read_karpathy(path: Path, images: Path) -> list[CaptionedImage]:

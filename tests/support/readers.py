@@ -151,6 +151,14 @@ def _plus(root: Path) -> None:
     _write(root, "sugarcrepe-pp/swap_obj.json", json.dumps(rows))
 
 
+def _pairs_of_coco(root: Path) -> None:
+    for i in range(11):
+        _write(root, f"coco-paraphrase/images/{i:02}.png", _image())
+    row = {"filename": "03.png", "caption2": "c", "negative_caption": "b"}
+    rows = [{"id": i, "caption": f"a {i}", **row} for i in range(3)]
+    _write(root, "coco-paraphrase/swap_obj.json", json.dumps(rows))
+
+
 def _classes(root: Path) -> None:
     for label in ("x", "y"):
         for i in range(2):
@@ -338,6 +346,12 @@ def _readers() -> Iterator[Reader]:
     for name in ("relation", "attribution"):
         file = f"vg-{name}/visual_genome_{name}.json"
         yield _task(f"vg-{name}", "aro", file, _genome(f"vg-{name}"))
+    for name, base, file in (
+        ("coco-human", "coco-karpathy", "dataset_coco.json"),
+        ("flickr30k-human", "flickr30k-karpathy", "captions.jsonl"),
+    ):
+        yield _task(name, "cheng2024", f"{base}/{file}", _captioned(base, file))
+    yield _task("coco-paraphrase", "cheng2024", "coco-paraphrase/swap_obj.json", _pairs_of_coco)
     yield _task("sugarcrepe-pp", "itt", "sugarcrepe-pp/swap_obj.json", _plus)
     yield _task(
         "sugarcrepe",
