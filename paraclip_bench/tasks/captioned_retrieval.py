@@ -167,21 +167,25 @@ def read_karpathy(path: Path, images: Path) -> list[CaptionedImage]:
     Its images lie in `images`, under `filepath` (of COCO: val2014) or without it. Raises
     `DataError` that names the file and the entry.
     """
-    content = read_json(path)
-    entries = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        raise DataError(f"{path} has no list 'images'; give Karpathy's own file")
-    chosen = [
-        (f"{path}, image {index}", entry)
-        for index, entry in enumerate(entries)
-        if isinstance(entry, dict) and entry.get("split") == SPLIT
-    ]
+    chosen = [(where, e) for where, e in karpathy_entries(path) if e.get("split") == SPLIT]
     if not chosen:
         raise DataError(
             f"{path} has no image of the split {SPLIT!r}, which is the one measured; "
             "give Karpathy's own file"
         )
     return _checked(_karpathy_image(entry, images, where) for where, entry in chosen)
+
+
+def karpathy_entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The images of a `dataset_*.json` of all its splits, each with where it stands.
+
+    What is no object is passed over. Raises `DataError` for another kind of file.
+    """
+    content = read_json(path)
+    entries = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise DataError(f"{path} has no list 'images'; give Karpathy's own file")
+    return [(f"{path}, image {i}", e) for i, e in enumerate(entries) if isinstance(e, dict)]
 
 
 def read_captions(path: Path, images: Path) -> list[CaptionedImage]:

@@ -17,7 +17,7 @@ from paraclip_bench.errors import UsageError
                 *("vg-relation", "vg-attribution", "paraphrased-retrieval", "sugarcrepe-pp"),
                 *("sugarcrepe", "winoground", "coco-order", "flickr30k-order"),
                 *("coco-karpathy", "flickr30k-karpathy", "zero-shot-classification"),
-                *("coco-paraphrase", "coco-human", "flickr30k-human"),
+                *("coco-paraphrase", "coco-human", "flickr30k-human", "cxc-sts", "cxc-sits"),
                 "mteb",
             },
         ),
