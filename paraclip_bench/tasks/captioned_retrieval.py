@@ -25,6 +25,12 @@ from paraclip_bench.metrics.ranking import places, recall_of
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
 
 SPLIT = "test"
+SEEN_COCO = (
+    "models trained on COCO's captions know how they are written, and train2017 has most of these "
+    "photos with these very captions (Karpathy's training parts have none)"
+)
+SEEN_FLICKR30K = "models trained on Flickr30k's or COCO's captions know how these are written"
+"""What is known of models that have seen data of Karpathy's parts for evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +123,7 @@ class CocoKarpathy(_CaptionedRetrieval):
         },
         examples={"karpathy": 5000},
         not_on_hub="no copy of Karpathy's split on the hub is pinned",
+        contamination=SEEN_COCO,
     )
 
 
@@ -135,6 +142,7 @@ class Flickr30kKarpathy(_CaptionedRetrieval):
         },
         examples={"karpathy": 1000},
         not_on_hub="no copy of Karpathy's split on the hub is pinned",
+        contamination=SEEN_FLICKR30K,
     )
 
 

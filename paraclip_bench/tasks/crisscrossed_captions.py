@@ -29,7 +29,7 @@ from paraclip_bench.metrics.metric import Columns, Floats, Metric, Statistic, de
 from paraclip_bench.metrics.ranking import unit_cosine
 from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import DERIVED, Embed, Examples, Protocol, Task, spread
-from paraclip_bench.tasks.captioned_retrieval import karpathy_entries
+from paraclip_bench.tasks.captioned_retrieval import SEEN_COCO, karpathy_entries
 from paraclip_bench.tasks.sts import PEARSON, SPEARMAN, check_golds, gold_score
 
 FOLDER = "cxc"
@@ -193,12 +193,6 @@ class _Cxc(Task):
         }
 
 
-_SEEN = (
-    "models trained on COCO's captions know how they are written, and train2017 has most of these "
-    "photos with these very captions (Karpathy's training parts have none)"
-)
-
-
 def _data_set(kind: str, test: int, val: int, images: Mapping[str, str]) -> DataSet:
     return DataSet(
         "free for any purpose; captions CC BY 4.0, images Flickr's terms",
@@ -211,7 +205,7 @@ def _data_set(kind: str, test: int, val: int, images: Mapping[str, str]) -> Data
         },
         examples={"test": test, "val": val},
         not_on_hub="no copy with the captions is known on the hub",
-        contamination=_SEEN,
+        contamination=SEEN_COCO,
     )
 
 

@@ -41,7 +41,7 @@ from paraclip_bench.tasks.captioned_retrieval import (
     captioned_images,
 )
 from paraclip_bench.tasks.sugarcrepe import missing_subsets, read_items, subset_files
-from paraclip_bench.tasks.sugarcrepe_pp import SUBSETS
+from paraclip_bench.tasks.sugarcrepe_pp import SEEN_PLUS, SUBSETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,9 +265,7 @@ class CocoParaphrase(_PublishedSet):
         },
         examples={"cheng2024": 4570},
         not_on_hub="no revision of the hub's copy is pinned, and the gallery is not in it",
-        contamination="models trained on COCO's captions know how they are written, and Karpathy's "
-        "training part with restval has most of val2017's photos; training sets made from "
-        "SugarCrepe++ (such as SemCLIP's, arXiv 2511.16527) have these very captions",
+        contamination=SEEN_PLUS,
     )
     # Of val2017.
     _whole_gallery = 5000
@@ -379,12 +377,7 @@ class CocoHuman(_HumanSet):
 
     name = "coco-human"
     _captions = CocoKarpathy
-    data_set = dataclasses.replace(
-        CocoKarpathy.data_set,
-        examples={"cheng2024": 25010},
-        contamination="models trained on COCO's captions know how these are written, and train2017 "
-        "has most of these photos with these very captions (Karpathy's training parts have none)",
-    )
+    data_set = dataclasses.replace(CocoKarpathy.data_set, examples={"cheng2024": 25010})
 
 
 class Flickr30kHuman(_HumanSet):
@@ -392,8 +385,4 @@ class Flickr30kHuman(_HumanSet):
 
     name = "flickr30k-human"
     _captions = Flickr30kKarpathy
-    data_set = dataclasses.replace(
-        Flickr30kKarpathy.data_set,
-        examples={"cheng2024": 5000},
-        contamination="models trained on Flickr30k's or COCO's captions know how these are written",
-    )
+    data_set = dataclasses.replace(Flickr30kKarpathy.data_set, examples={"cheng2024": 5000})

@@ -131,6 +131,9 @@ def test_known_contamination_is_noted_where_its_column_is_shown(put: Put, tmp_pa
     assert note.startswith("coco-human: models trained on COCO")
     assert make_board(tmp_path, families=[VG]).notes == ()
     assert make_board(tmp_path, scores=["accuracy"]).notes == ()
+    put("clip", "sugarcrepe-pp", 0.3)
+    notes = make_board(tmp_path).notes
+    assert f"coco-paraphrase, sugarcrepe-pp: {pairs.contamination}" in notes
 
 
 def test_baseline_by_name_or_spec(put: Put, tmp_path: Path) -> None:
