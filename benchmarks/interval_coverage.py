@@ -157,6 +157,7 @@ def cases() -> dict[str, Case]:
         found[f"spearman four share n={n}"] = shared_case(sizes, truth, 4 if n == 1000 else 1)
     sizes = np.repeat(list(SHARED), list(SHARED.values()))
     found[f"spearman shared as STS-B n={sizes.sum()}"] = shared_case(sizes, truth, 8)
+    found["spearman, pairs of 150 photos as CxC has them"] = photo_case(150, 4)
     for n in (100, 500):
         for name, statistic in (("ao@10", average_overlap_of), ("js@10", jaccard_of)):
             found[f"{name} n={n}"] = overlap_case(statistic("overlaps", 10), n)
@@ -193,6 +194,34 @@ def shared_pairs(sizes: Any) -> Callable[[Rng], Columns]:
         return {"cosine": cosine, "gold": gold, "cluster_id": cluster}
 
     return draw
+
+
+def pairs_of_photos(photos: int) -> Callable[[Rng], Columns]:
+    """As in Crisscrossed Captions: of each photo five pairs, and 3.8 with other photos; a photo
+    that the model misreads is misread in all of its pairs."""
+
+    def draw(rng: Rng) -> Columns:
+        between = round(3.8 * photos)
+        one = np.r_[np.repeat(np.arange(photos), 5), rng.integers(0, photos, between)]
+        two = one.copy()
+        two[-between:] += 1 + rng.integers(0, photos - 1, between)
+        two %= photos
+        alike = rng.normal(size=len(one)) + np.where(one == two, 1.0, -0.5)
+        gold = np.clip(np.round(alike * 1.2 + 2.5, 1), 0, 5)
+        misread = 0.6 * rng.normal(size=photos)
+        both = (misread[one] + misread[two]) / np.where(one == two, 2, 2**0.5)
+        cosine = 0.7 * alike + both + 0.5 * rng.normal(size=len(one))
+        return {"cosine": cosine, "gold": gold, "cluster_id": np.stack([one, two], axis=1)}
+
+    return draw
+
+
+def photo_case(photos: int, cost: int) -> Case:
+    """The truth is that of a very large set."""
+    spearman = spearman_of("cosine", "gold")
+    large = pairs_of_photos(200_000)(np.random.default_rng(0))
+    truth = float(evaluate(spearman, large, np.ones((1, len(large["gold"]))))[0])
+    return Case(truth, CORRELATION, spearman, pairs_of_photos(photos), cost)
 
 
 def shared_case(sizes: Any, spearman: Statistic, cost: int) -> Case:

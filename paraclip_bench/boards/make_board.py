@@ -170,7 +170,7 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
         (*selection.left_out, *table.not_computed),
         None if reference is None else published_rows(selection, columns, reference),
         _partial(selection, known),
-        _notes(selection, known),
+        (*_notes(selection, known), *_contamination(columns, known)),
         adjust,
         options.get("precision", 1),
         options.get("caption"),
@@ -249,6 +249,16 @@ def _notes(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
             "compared, because their task, or that version of it, is not here"
         )
     return tuple(notes)
+
+
+def _contamination(columns: Sequence[Column], tasks: Mapping[str, Task]) -> list[str]:
+    """What is known of models that have seen the data of a column, each sentence once."""
+    seen: dict[str, dict[str, None]] = {}
+    for name in [measure.task for column in columns for measure in column.measures]:
+        task = tasks.get(name)
+        if task is not None and task.data_set is not None and task.data_set.contamination:
+            seen.setdefault(task.data_set.contamination, {})[name] = None
+    return [f"{', '.join(names)}: {said}" for said, names in seen.items()]
 
 
 def _listed(files: Sequence[str]) -> str:

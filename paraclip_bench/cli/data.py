@@ -209,12 +209,30 @@ def paraphrased_retrieval(
     captions: Annotated[
         Path, typer.Option("--captions", help="Captions with images, in any format of paraphrase.")
     ],
-    pairs: Annotated[Path, typer.Option("--pairs", help="What paraphrase made of them.")],
     images: Annotated[Path, typer.Option("--images", help="Folder of the images.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs",
+            help="What paraphrase made of them; without it a paraphrase is another caption of the "
+            "same image.",
+        ),
+    ] = None,
     step: Annotated[
-        int, typer.Option("--step", min=1, max=2, help="Which paraphrase is the other query.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            "--step",
+            min=1,
+            max=2,
+            help="Which paraphrase of --pairs is the other query.",
+            show_default="2",
+        ),
+    ] = None,
+    written_by: Annotated[
+        str | None,
+        typer.Option("--written-by", help="Who wrote the captions, for the card; without --pairs."),
+    ] = None,
     dev_share: Annotated[
         float, typer.Option("--dev-share", min=0, max=0.9, help="Share of images in dev/.")
     ] = 0.2,
@@ -222,7 +240,10 @@ def paraphrased_retrieval(
     image_field: ImageFieldOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a paraphrased-retrieval set: OUT/test and OUT/dev for --data-dir, and a card."""
+    """Write a paraphrased-retrieval set: OUT/test and OUT/dev for --data-dir, and a card.
+
+    The paraphrases are those of --pairs, or the other captions of the same image.
+    """
     import json
 
     from paraclip_bench.paraphrasing.captions import CaptionFields, caption_files
@@ -230,8 +251,19 @@ def paraphrased_retrieval(
     from paraclip_bench.progress import Progress
     from paraclip_bench.tasks.base import LEAST_DEPTH
 
+    if pairs is None and step is not None:
+        raise UsageError("--step is for --pairs, which is not given; give it, or leave --step out")
+    if pairs is not None and written_by is not None:
+        raise UsageError(
+            "--written-by is for captions alone; --pairs says itself who, leave it out"
+        )
     source = RetrievalSetInput(
-        caption_files(captions), pairs, images, CaptionFields(caption_field, image_field), step
+        caption_files(captions),
+        pairs,
+        images,
+        CaptionFields(caption_field, image_field),
+        step or 2,
+        written_by or "",
     )
     progress = Progress()
     with progress.track("building", None) as advance:

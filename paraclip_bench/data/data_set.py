@@ -47,7 +47,8 @@ class DataSet:
     layout: the places below --data-dir that the task reads, the first one needed, each with what is
     there. examples: how many the whole set has, by protocol. pin: the hub's copy, None where there
     is none that can be used; not_on_hub is then a clause that says why. mteb: the task of mteb's
-    that is the same measurement.
+    that is the same measurement. contamination: a clause on models that are known to have seen it,
+    which a board shows with such a column; empty where nothing is known.
     """
 
     licence: str
@@ -57,3 +58,4 @@ class DataSet:
     pin: Pin | None = None
     not_on_hub: str = "the hub has no copy of it that can be used"
     mteb: MtebEquivalent | None = None
+    contamination: str = ""

@@ -1,6 +1,7 @@
 """How sure a score is: intervals and paired differences from what each block of clusters adds.
 
 Examples that share an image or a sentence are not independent, so whole clusters are what varies.
+An example may be of several clusters (a pair of two photos), and then varies with each.
 The clusters of a set lie in at most `BLOCKS` blocks, the same ones for every model, and a score is
 kept as one number a block (`Contributions`). All that follows is arithmetic on these numbers: the
 error of a score, of a difference of two models (block by block, so that what both find hard
@@ -53,7 +54,8 @@ class Estimate:
 class Blocks:
     """Which examples vary together: each example's block [n], how many there are, and a digest.
 
-    Two results whose digests are equal are paired.
+    Where an example is of m clusters, it has a block for each, [n, m]. Two results whose digests
+    are equal are paired.
     """
 
     of: npt.NDArray[np.intp]
@@ -63,10 +65,12 @@ class Blocks:
 
     @classmethod
     def of_clusters(cls, names: npt.NDArray[Any]) -> Blocks:
-        """Blocks of cluster names [n], at most `BLOCKS` of nearly equally many clusters."""
+        """Blocks of cluster names [n] or [n, m], at most `BLOCKS`, of nearly equally many."""
         found, index = np.unique(names.astype(str), return_inverse=True)
+        index = index.reshape(names.shape)  # numpy 2.0 has another shape than 1.26 and 2.1
         clusters = len(found)
-        digest = hashlib.sha256(f"{BLOCKS}\n".encode() + index.astype("<i8").tobytes())
+        shape = f" {names.shape[1]}" if names.ndim > 1 else ""
+        digest = hashlib.sha256(f"{BLOCKS}{shape}\n".encode() + index.astype("<i8").tobytes())
         if clusters > BLOCKS:
             # Names in order may lie in order of subject, so neighbours must not share a block.
             order = np.random.default_rng(0).permutation(clusters)
@@ -150,11 +154,15 @@ def contributions(statistic: Statistic, columns: Columns, blocks: Blocks) -> Con
     jackknife gives pseudo-values (Shao & Tu 1995, section 5.2): it must be smooth in the weights,
     as means of groups and correlations are, and medians are not. None where the statistic, or the
     statistic without one of the blocks, is undefined, and where there is one block alone.
+
+    Examples of several clusters are left out with each of them, also of a mean. What two clusters
+    add has the examples of both twice, so that the variance is that of Aronow, Samii & Assenova
+    (2015), plus those examples' own: a little wide, and never narrow.
     """
     g = blocks.count
     if g < 2:
         return None
-    if (mean := as_mean(statistic)) is not None:
+    if blocks.of.ndim == 1 and (mean := as_mean(statistic)) is not None:
         totals, counts = mean.of_examples(columns)
         whole = float(counts.sum())
         if not whole or not np.isfinite(totals).all():
@@ -179,9 +187,10 @@ def contributions(statistic: Statistic, columns: Columns, blocks: Blocks) -> Con
         return None
     without = np.empty(g)
     step = max(1, _CELLS // len(blocks.of))
+    of = blocks.of.reshape(len(blocks.of), -1)
     for start in range(0, g, step):
         some = np.arange(start, min(start + step, g))
-        weights = (blocks.of != some[:, None]).astype(np.float64)
+        weights = np.all([one != some[:, None] for one in of.T], axis=0).astype(np.float64)
         without[some] = evaluate(statistic, columns, weights)
     if not np.isfinite(without).all():
         return None

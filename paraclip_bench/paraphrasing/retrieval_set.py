@@ -1,4 +1,7 @@
-"""A paraphrased-retrieval set from captions with images and their paraphrases."""
+"""A paraphrased-retrieval set from captions with images.
+
+Their paraphrases are an LLM's, or the other captions of the same image.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from paraclip_bench.paraphrasing.captions import CaptionFields, normal, read_cap
 from paraclip_bench.paraphrasing.pairs_file import first_text, read_pairs
 from paraclip_bench.paraphrasing.wording import words
 from paraclip_bench.safe_text import counted
+from paraclip_bench.tasks.paraphrased_retrieval import next_captions
 
 _FOLDER = "paraphrased-retrieval"
 
@@ -42,13 +46,16 @@ class RetrievalSetInput:
     """Captions with images, paraphrases of captions, and the folder of the images.
 
     step says which paraphrase is the other query: 1 (near the caption) or 2 (in other words).
+    pairs: None where the paraphrase of a caption is the next caption of its image; written_by then
+    says on the card who wrote these.
     """
 
     captions: Sequence[Path]
-    pairs: Path
+    pairs: Path | None
     images: Path
     fields: CaptionFields
     step: int = 2
+    written_by: str = ""
 
 
 def build(
@@ -71,11 +78,17 @@ def build(
         raise UsageError(f"{out} is there and not empty; choose another folder with -o")
     if not source.images.is_dir():
         raise UsageError(f"--images {source.images} is not a folder; check the path")
-    gallery, queries, flagged = _queries(source)
-    if not queries:
+    gallery, queries, left_out = _queries(source)
+    if not queries and source.pairs is not None:
         raise DataError(
             f"no caption has a paraphrase in {source.pairs}; "
             "both must be of the same captions: give paraphrase the file of --captions"
+        )
+    if not queries:
+        raise DataError(
+            f"no image has two captions that differ in {_named(source)}, and without --pairs a "
+            "paraphrase is another caption of the same image; give several captions an image, or "
+            "--pairs"
         )
     new = [parent for parent in out.parents if not parent.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +103,7 @@ def build(
                 damaged += _write(temporary / split / _FOLDER, of_split, images, advance)
                 counts[split] = {"queries": len(of_split), "images": len(images)}
         _refuse(damaged, "images cannot be published")
-        write_text(temporary / "README.md", _card(source, counts, dev_share, flagged))
+        write_text(temporary / "README.md", _card(source, counts, dev_share, left_out))
         temporary.chmod(0o755)
         try:
             if out.exists():
@@ -129,20 +142,11 @@ def _refuse(problems: Sequence[str], what: str) -> None:
 
 def _queries(source: RetrievalSetInput) -> tuple[dict[str, ImageRef], list[RetrievalQuery], int]:
     """The images of all captions by name, the captions that have a paraphrase, in order, and how
-    many rows are left out because they are marked as unfit."""
-    paraphrases: dict[str, str] = {}
-    flagged = 0
-    for row in read_pairs(source.pairs):
-        if row.get("flags"):
-            flagged += 1
-            continue
-        text = normal(first_text(row["caption"]))
-        paraphrases.setdefault(text, normal(first_text(row[f"paraphrase_{source.step}"])))
+    many are left out: rows marked as unfit, or captions that are another one of their image."""
     gallery: dict[str, ImageRef] = {}
     came: dict[str, str] = {}
-    queries: dict[tuple[str, str], RetrievalQuery] = {}
+    captions: list[tuple[str, str, str]] = []
     missing: dict[str, str] = {}
-    same: list[str] = []
     for where, told, text in _with_images(source):
         ref = find_image(source.images, told, where)
         if ref is None:
@@ -159,6 +163,46 @@ def _queries(source: RetrievalSetInput) -> tuple[dict[str, ImageRef], list[Retri
                 "a gallery is one folder, so rename one"
             )
         gallery[name] = ref
+        captions.append((where, name, text))
+    if source.pairs is None:
+        found, left_out = _of_the_image(captions)
+        same: list[str] = []
+    else:
+        found, same, left_out = _of_an_llm(captions, source.pairs, source.step)
+    _refuse(list(missing.values()), "images are missing")
+    _refuse(same, "queries equal their paraphrase")
+    return gallery, found, left_out
+
+
+def _of_the_image(captions: Sequence[tuple[str, str, str]]) -> tuple[list[RetrievalQuery], int]:
+    """Each caption with the next of its image, equal ones (case and punctuation aside) once."""
+    of_image: dict[str, dict[tuple[str, ...], str]] = {}
+    for _, name, text in captions:
+        of_image.setdefault(name, {}).setdefault(tuple(words(text)), text)
+    queries = [
+        RetrievalQuery(query, paraphrase, name)
+        for name, texts in of_image.items()
+        for query, paraphrase in next_captions([*texts.values()])
+    ]
+    return queries, len(captions) - sum(map(len, of_image.values()))
+
+
+def _of_an_llm(
+    captions: Sequence[tuple[str, str, str]], pairs: Path, step: int
+) -> tuple[list[RetrievalQuery], list[str], int]:
+    """The captions that a file of pairs has, which of them are their paraphrase, and how many of
+    its rows are marked as unfit."""
+    paraphrases: dict[str, str] = {}
+    flagged = 0
+    for row in read_pairs(pairs):
+        if row.get("flags"):
+            flagged += 1
+            continue
+        text = normal(first_text(row["caption"]))
+        paraphrases.setdefault(text, normal(first_text(row[f"paraphrase_{step}"])))
+    queries: dict[tuple[str, str], RetrievalQuery] = {}
+    same: list[str] = []
+    for where, name, text in captions:
         paraphrase = paraphrases.get(text)
         if paraphrase is None:
             continue
@@ -166,9 +210,7 @@ def _queries(source: RetrievalSetInput) -> tuple[dict[str, ImageRef], list[Retri
             same.append(f"{where}: the paraphrase of {text!r} is the caption itself; drop it")
             continue
         queries.setdefault((text, name), RetrievalQuery(text, paraphrase, name))
-    _refuse(list(missing.values()), "images are missing")
-    _refuse(same, "queries equal their paraphrase")
-    return gallery, list(queries.values()), flagged
+    return list(queries.values()), same, flagged
 
 
 def _with_images(source: RetrievalSetInput) -> Iterator[tuple[str, str, str]]:
@@ -224,15 +266,36 @@ def _write(
     return damaged
 
 
-def _card(source: RetrievalSetInput, counts: dict[str, Any], dev_share: float, flagged: int) -> str:
-    made = next(read_pairs(source.pairs))
+def _named(source: RetrievalSetInput) -> str:
+    return ", ".join(path.name for path in source.captions)
+
+
+def _card(
+    source: RetrievalSetInput, counts: dict[str, Any], dev_share: float, left_out: int
+) -> str:
     rows = "\n".join(
         f"| {split} | {c['queries']:,} | {c['images']:,} |" for split, c in counts.items()
     )
-    name = safe_text.markdown(", ".join(p.name for p in source.captions))
-    llm, first, second = (
-        safe_text.markdown(str(made.get(key, "unknown"))) for key in ("llm", "prompt_1", "prompt_2")
-    )
+    name = safe_text.markdown(_named(source))
+    if source.pairs is None:
+        who = safe_text.markdown(source.written_by) or f"whoever wrote {name}"
+        paraphrase = (
+            f"another caption of the same image, by {who}; none is by an LLM of\n"
+            "  this command. Each caption is a query once, and the next one of its image its "
+            "paraphrase, that of\n  the last one the first"
+        )
+        unfit = f"{counted(left_out, 'caption')} that another of the same image repeats"
+    else:
+        made = next(read_pairs(source.pairs))
+        llm, first, second = (
+            safe_text.markdown(str(made.get(k, "unknown"))) for k in ("llm", "prompt_1", "prompt_2")
+        )
+        near = "near the caption" if source.step == 1 else "in other words"
+        paraphrase = (
+            f"step {source.step} of two\n  ({near}), by {llm}, prompts {first} and\n  {second}, "
+            "not checked by people"
+        )
+        unfit = f"{counted(left_out, 'row')} whose paraphrases are marked as unfit"
     return f"""# Paraphrased retrieval: {name}
 
 Made by `paraclip-bench data build paraphrased-retrieval`. A stand-in for the set of Cheng et al.
@@ -243,12 +306,10 @@ with theirs.
 |---|---|---|
 {rows}
 
-- Query: the caption. Paraphrase: step {source.step} of two
-  ({"near the caption" if source.step == 1 else "in other words"}), by {llm}, prompts {first} and
-  {second}, not checked by people.
+- Query: the caption. Paraphrase: {paraphrase}.
 - Split: an image is in dev where the first 8 bytes of the sha256 of its file name, as a fraction of
   2^64, are below {dev_share}; so it stays where it is when the set grows.
-- Left out: {counted(flagged, "row")} whose paraphrases are marked as unfit.
+- Left out: {unfit}.
 - Checked: no query equals its paraphrase (case and punctuation aside), every image is there.
 - Gallery: all images of the captions, also those whose caption has no paraphrase.
 - Licence: that of the images and captions; texts made with a provider's model may have conditions

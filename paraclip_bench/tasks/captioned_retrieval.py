@@ -25,6 +25,12 @@ from paraclip_bench.metrics.ranking import places, recall_of
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
 
 SPLIT = "test"
+SEEN_COCO = (
+    "models trained on COCO's captions know how they are written, and train2017 has most of these "
+    "photos with these very captions (Karpathy's training parts have none)"
+)
+SEEN_FLICKR30K = "models trained on Flickr30k's or COCO's captions know how these are written"
+"""What is known of models that have seen data of Karpathy's parts for evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,22 +77,11 @@ class _CaptionedRetrieval(Task):
 
     def load_folder(self, source: FolderSource, protocol: str) -> Examples:
         """One row an image; the captions are Karpathy's test part, or the user's own."""
-        folder = source.folder(self.name)
-        own, karpathy = folder / "captions.jsonl", folder / self.annotation
-        if own.is_file() and karpathy.is_file():
-            raise DataError(f"{folder} has both {own.name} and {karpathy.name}; keep one of them")
-        if not own.is_file() and not karpathy.is_file():
-            raise DataError(
-                f"{folder} has neither {karpathy.name} nor {own.name}; "
-                "put one of them there (docs/data.md has the layout)"
-            )
-        images = source.folder(f"{self.name}/images")
-        path = own if own.is_file() else karpathy
-        rows = read_captions(path, images) if path == own else read_karpathy(path, images)
+        rows, file = captioned_images(source, self.name, self.annotation)
         if len(rows) < 2:
-            raise DataError(f"{path} has one image, which nothing can be mistaken for; give more")
+            raise DataError(f"{file} has one image, which nothing can be mistaken for; give more")
         notes = {"captions": sum(len(row.captions) for row in rows)}
-        return Examples(rows, id=f"{source.id}:{self.name}/{path.name}", notes=notes)
+        return Examples(rows, id=f"{source.id}:{self.name}/{file.name}", notes=notes)
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
         """Rank all images for each caption, and all captions for each image.
@@ -128,6 +123,7 @@ class CocoKarpathy(_CaptionedRetrieval):
         },
         examples={"karpathy": 5000},
         not_on_hub="no copy of Karpathy's split on the hub is pinned",
+        contamination=SEEN_COCO,
     )
 
 
@@ -146,7 +142,31 @@ class Flickr30kKarpathy(_CaptionedRetrieval):
         },
         examples={"karpathy": 1000},
         not_on_hub="no copy of Karpathy's split on the hub is pinned",
+        contamination=SEEN_FLICKR30K,
     )
+
+
+def captioned_images(
+    source: FolderSource, name: str, annotation: str
+) -> tuple[list[CaptionedImage], Path]:
+    """The images of the folder `name` in the layout of --data-dir, and the file that lists them.
+
+    That is Karpathy's, called `annotation`, or captions.jsonl. Raises `DataError` where there is
+    neither, or both.
+    """
+    folder = source.folder(name)
+    own, karpathy = folder / "captions.jsonl", folder / annotation
+    if own.is_file() and karpathy.is_file():
+        raise DataError(f"{folder} has both {own.name} and {karpathy.name}; keep one of them")
+    if not own.is_file() and not karpathy.is_file():
+        raise DataError(
+            f"{folder} has neither {karpathy.name} nor {own.name}; "
+            "put one of them there (docs/data.md has the layout)"
+        )
+    images = source.folder(f"{name}/images")
+    if own.is_file():
+        return read_captions(own, images), own
+    return read_karpathy(karpathy, images), karpathy
 
 
 def read_karpathy(path: Path, images: Path) -> list[CaptionedImage]:
@@ -155,21 +175,25 @@ def read_karpathy(path: Path, images: Path) -> list[CaptionedImage]:
     Its images lie in `images`, under `filepath` (of COCO: val2014) or without it. Raises
     `DataError` that names the file and the entry.
     """
-    content = read_json(path)
-    entries = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        raise DataError(f"{path} has no list 'images'; give Karpathy's own file")
-    chosen = [
-        (f"{path}, image {index}", entry)
-        for index, entry in enumerate(entries)
-        if isinstance(entry, dict) and entry.get("split") == SPLIT
-    ]
+    chosen = [(where, e) for where, e in karpathy_entries(path) if e.get("split") == SPLIT]
     if not chosen:
         raise DataError(
             f"{path} has no image of the split {SPLIT!r}, which is the one measured; "
             "give Karpathy's own file"
         )
     return _checked(_karpathy_image(entry, images, where) for where, entry in chosen)
+
+
+def karpathy_entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The images of a `dataset_*.json` of all its splits, each with where it stands.
+
+    What is no object is passed over. Raises `DataError` for another kind of file.
+    """
+    content = read_json(path)
+    entries = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise DataError(f"{path} has no list 'images'; give Karpathy's own file")
+    return [(f"{path}, image {i}", e) for i, e in enumerate(entries) if isinstance(e, dict)]
 
 
 def read_captions(path: Path, images: Path) -> list[CaptionedImage]:

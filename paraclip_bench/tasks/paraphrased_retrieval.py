@@ -2,26 +2,46 @@
 
 A query and its paraphrase rank one gallery; their first places should agree (AO@k, JS@k, RBO) and
 both should find the target (recall), since agreement alone rewards a model that ignores the query.
+The query set of the paper is not public: there is a task for a set of the user's own, and one for
+each set that a rule makes of published files.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from paraclip_bench.data.data_set import DataSet
 from paraclip_bench.data.gallery import read_gallery
-from paraclip_bench.data.images import left_out_remark
+from paraclip_bench.data.images import ImageRef, left_out_remark
 from paraclip_bench.data.row_files import read_jsonl, text_field
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError
 from paraclip_bench.metrics.agreement import AO, JS, RBO, overlaps
 from paraclip_bench.metrics.metric import Metric, Statistic, named
 from paraclip_bench.metrics.ranking import recall_of, retrieve
-from paraclip_bench.tasks.base import DERIVED, LEAST_DEPTH, Embed, Examples, Protocol, Task
+from paraclip_bench.safe_text import counted
+from paraclip_bench.tasks.base import (
+    DERIVED,
+    LEAST_DEPTH,
+    Embed,
+    Examples,
+    Protocol,
+    Task,
+    spread,
+)
+from paraclip_bench.tasks.captioned_retrieval import (
+    CaptionedImage,
+    CocoKarpathy,
+    Flickr30kKarpathy,
+    captioned_images,
+)
+from paraclip_bench.tasks.sugarcrepe import missing_subsets, read_items, subset_files
+from paraclip_bench.tasks.sugarcrepe_pp import SEEN_PLUS, SUBSETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +77,7 @@ class ParaphrasedRetrieval(Task):
 
     name = "paraphrased-retrieval"
     depth = 100
-    suites = ("paper", "demo")
+    suites: ClassVar[tuple[str, ...]] = ("paper", "demo")
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "cheng2024": Protocol(("text", "image"), "top 10 of query and paraphrase compared")
     }
@@ -130,12 +150,17 @@ class ParaphrasedRetrieval(Task):
         notes = {"queries_without_target": without} if without else {}
         if gallery.left_out:
             notes["files_left_out"] = len(gallery.left_out)
+        remarks = left_out_remark(self.name, gallery.left_out, gallery.where)
+        if equal := _equal(queries):
+            notes["pairs_equal"] = equal
+        if equal == len(queries):
+            remarks.append(f"{self.name}: {_ALL_EQUAL.format(path)}")
         return Examples(
             queries,
             shared=gallery.images,
             id=f"{source.id}:{path.name}",
             notes=notes,
-            remarks=left_out_remark(self.name, gallery.left_out, gallery.where),
+            remarks=remarks,
         )
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
@@ -174,3 +199,190 @@ def _id(row: Mapping[str, Any], where: str) -> str | None:
     if isinstance(id, bool) or not isinstance(id, str | int | None):
         raise DataError(f"{where}: 'id' must be a text or a whole number, not {id!r}")
     return None if id is None else str(id)
+
+
+_ALL_EQUAL = (
+    "every paraphrase of {} is its query (case and white space aside), so all agree whatever the "
+    "model"
+)
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two texts are equal, case and white space aside, as they are to most tokenizers."""
+    return one.casefold().split() == other.casefold().split()
+
+
+def _equal(queries: Sequence[QueryPair]) -> int:
+    return sum(is_same(pair.query, pair.paraphrase) for pair in queries)
+
+
+class _PublishedSet(ParaphrasedRetrieval):
+    """What the sets of published files share: a group, and pairs as published.
+
+    A pair of equal texts stays in and is counted, so that the sizes are those of the files.
+    """
+
+    groups = ("paraphrase-sets",)
+    suites: ClassVar[tuple[str, ...]] = ("paper",)
+
+    def _made(
+        self,
+        queries: Sequence[QueryPair],
+        gallery: Sequence[ImageRef],
+        source: FolderSource,
+        where: str,
+        notes: Mapping[str, Any],
+        remarks: Sequence[str] = (),
+    ) -> Examples:
+        equal = _equal(queries)
+        if equal == len(queries):
+            raise DataError(f"{self.name}: {_ALL_EQUAL.format(where)}; give the published files")
+        return Examples(
+            queries,
+            shared=gallery,
+            id=f"{source.id}:{where}",
+            notes={**notes, **({"pairs_equal": equal} if equal else {})},
+            remarks=remarks,
+        )
+
+
+class CocoParaphrase(_PublishedSet):
+    """SugarCrepe++'s two captions of one meaning, checked by people; the gallery is val2017.
+
+    A pair is (image, caption, caption2), each once, in the order of the authors' files: caption is
+    the query. A query with several paraphrases is in several pairs.
+    """
+
+    name = "coco-paraphrase"
+    data_set = DataSet(
+        "CC BY 4.0, images Flickr's terms",
+        "caption and caption2 of SugarCrepe++ (Dumpala et al. 2024; github.com/Sri-Harsha/scpp @ "
+        "c083bbf0) on COCO val2017",
+        layout={
+            f"coco-paraphrase/{{{','.join(SUBSETS)}}}.json": "SugarCrepe++'s files, as many as "
+            "there are",
+            "coco-paraphrase/images/": "the gallery: COCO val2017; or val2017/, *.tar",
+        },
+        examples={"cheng2024": 4570},
+        not_on_hub="no revision of the hub's copy is pinned, and the gallery is not in it",
+        contamination=SEEN_PLUS,
+    )
+    # Of val2017.
+    _whole_gallery = 5000
+
+    def load_folder(self, source: FolderSource, protocol: str) -> Examples:
+        """The distinct pairs of the subsets that a folder has, as far as their images are there."""
+        folder = source.folder(self.name)
+        there = subset_files(folder, SUBSETS)
+        gallery = read_gallery(folder, LEAST_DEPTH)
+        pairs: dict[tuple[str, str, str], QueryPair] = {}
+        items, absent = 0, dict[str, None]()
+        for subset, file in there.items():
+            for id, where, row in read_items(subset, file):
+                items += 1
+                texts = [text_field(row, key, where) for key in ("filename", "caption", "caption2")]
+                name, caption, caption2 = texts
+                if (name, caption, caption2) in pairs:
+                    continue
+                place = gallery.find(name, where)
+                if place is None:
+                    absent[name] = None
+                    place = -1
+                pairs[name, caption, caption2] = QueryPair(caption, caption2, place, id)
+        queries = [pair for pair in pairs.values() if pair.target >= 0]
+        if not queries:
+            raise DataError(
+                f"{gallery.where} has none of the {counted(len(absent), 'image')} that the pairs "
+                f"of {folder} are of, such as {next(iter(absent))}; put val2017 there"
+            )
+        notes: dict[str, Any] = missing_subsets(SUBSETS, list(there))
+        remarks = left_out_remark(self.name, gallery.left_out, gallery.where)
+        if items > len(pairs):
+            notes["pairs_repeated"] = items - len(pairs)
+        if gallery.left_out:
+            notes["files_left_out"] = len(gallery.left_out)
+        if absent:
+            notes["pairs_without_image"] = len(pairs) - len(queries)
+            remarks.append(
+                f"{self.name}: left out {counted(len(pairs) - len(queries), 'pair')} of "
+                f"{counted(len(absent), 'image')} that {gallery.where} lacks, such as "
+                f"{next(iter(absent))}"
+            )
+        if len(gallery.images) != self._whole_gallery:
+            notes["gallery_images"] = len(gallery.images)
+            remarks.append(
+                f"{self.name}: the gallery has {counted(len(gallery.images), 'image')} and not the "
+                f"{self._whole_gallery:,} of val2017, so its scores are not those of the whole set"
+            )
+        return self._made(queries, gallery.images, source, self.name, notes, remarks)
+
+    def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:
+        """The first pair of each subset, then the second of each, and so on."""
+        return spread(rows, [row.id.partition("/")[0] for row in rows], n)
+
+
+class _HumanSet(_PublishedSet):
+    """The captions that several people wrote of one photo are paraphrases of one another.
+
+    Each caption is a query once, and its paraphrase is the next caption of its photo, that of the
+    last one the first (`next_captions`). The gallery is the test photos.
+    """
+
+    _captions: ClassVar[type[CocoKarpathy | Flickr30kKarpathy]]
+
+    def load_folder(self, source: FolderSource, protocol: str) -> Examples:
+        """The pairs of Karpathy's test part, or of the user's own captions.jsonl."""
+        folder, annotation = self._captions.name, self._captions.annotation
+        rows, file = captioned_images(source, folder, annotation)
+        rows.sort(key=lambda row: os.fsencode(row.image.id))
+        if len(rows) < LEAST_DEPTH:
+            raise DataError(
+                f"{file} has {counted(len(rows), 'image')}, and a top {LEAST_DEPTH} needs "
+                f"{LEAST_DEPTH}; give more"
+            )
+        queries = [pair for place, row in enumerate(rows) for pair in _of_photo(row, place)]
+        if not queries:
+            raise DataError(
+                f"{file} has one caption an image, and a paraphrase is another caption of the same "
+                "image; give several"
+            )
+        alone = sum(len(row.captions) < 2 for row in rows)
+        notes = {"images_with_one_caption": alone} if alone else {}
+        where = f"{folder}/{file.name}"
+        return self._made(queries, [row.image for row in rows], source, where, notes)
+
+    def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:
+        """The first pair of each photo, then the second of each, and so on."""
+        return spread(rows, [row.target for row in rows], n)
+
+
+def next_captions(captions: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each caption of one photo with the next one, the last with the first; nothing of one alone.
+
+    So each is once the query and once the paraphrase, and nobody chooses. All ordered pairs of five
+    would be 20 in place of 5: AO and JS do not know which of two comes first, and what the ten
+    pairs without order add is of the same photo, so it makes no interval much narrower.
+    """
+    if len(captions) > 1:
+        yield from zip(captions, [*captions[1:], captions[0]], strict=True)
+
+
+def _of_photo(row: CaptionedImage, place: int) -> Iterator[QueryPair]:
+    for number, (query, paraphrase) in enumerate(next_captions(row.captions)):
+        yield QueryPair(query, paraphrase, place, f"{row.image.id}#{number}")
+
+
+class CocoHuman(_HumanSet):
+    """The captions of Karpathy's 5,000 COCO test photos."""
+
+    name = "coco-human"
+    _captions = CocoKarpathy
+    data_set = dataclasses.replace(CocoKarpathy.data_set, examples={"cheng2024": 25010})
+
+
+class Flickr30kHuman(_HumanSet):
+    """The captions of Karpathy's 1,000 Flickr30k test photos."""
+
+    name = "flickr30k-human"
+    _captions = Flickr30kKarpathy
+    data_set = dataclasses.replace(Flickr30kKarpathy.data_set, examples={"cheng2024": 5000})

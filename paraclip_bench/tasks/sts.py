@@ -99,13 +99,7 @@ class _STS(Task):
         )
 
     def _checked(self, examples: Examples) -> Examples:
-        golds = {pair.score for pair in examples}
-        if len(golds) < 2:
-            what = "no pairs" if not golds else f"the same score {golds.pop()} in every row"
-            raise DataError(
-                f"{self.name} of {examples.id} has {what}, so no correlation exists; "
-                "give the whole set"
-            )
+        check_golds([pair.score for pair in examples], f"{self.name} of {examples.id}")
         return examples
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
@@ -134,21 +128,33 @@ class _STS(Task):
             yield self._pair(row, f"{self.name} of the hub, row {number}")
 
     def _pair(self, row: Mapping[str, Any], where: str) -> SentencePair:
-        low, high = self.gold_range
-        try:
-            score = float(row["score"])
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                f"{where}: the score {row['score']!r} is not a number; fix that row"
-            ) from error
-        if not math.isfinite(score) or not low <= score <= high:
-            raise DataError(
-                f"{where}: the score {row['score']} is not within {low:g} to {high:g}; fix that row"
-            )
+        score = gold_score(row["score"], self.gold_range, where)
         for key in ("sentence1", "sentence2"):
             if not isinstance(row[key], str) or not row[key].strip():
                 raise DataError(f"{where}: {key} is empty; fix that row")
         return SentencePair(row["sentence1"], row["sentence2"], score, str(row.get("subset") or ""))
+
+
+def gold_score(value: Any, bounds: tuple[float, float], where: str) -> float:
+    """A gold score as a number; `DataError` where it is none, or not within bounds."""
+    low, high = bounds
+    try:
+        score = float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: the score {value!r} is not a number; fix that row") from error
+    if not math.isfinite(score) or not low <= score <= high:
+        raise DataError(
+            f"{where}: the score {value} is not within {low:g} to {high:g}; fix that row"
+        )
+    return score
+
+
+def check_golds(scores: Sequence[float], what: str) -> None:
+    """Raise `DataError` where gold scores, of `what`, correlate with nothing."""
+    golds = set(scores)
+    if len(golds) < 2:
+        has = "no pairs" if not golds else f"the same score {golds.pop()} in every row"
+        raise DataError(f"{what} has {has}, so no correlation exists; give the whole set")
 
 
 def _components(pairs: Sequence[SentencePair]) -> npt.NDArray[np.object_]:

@@ -25,6 +25,11 @@ from paraclip_bench.metrics.accuracy import ACCURACY_MICRO, TIE_RATE, macro_mean
 from paraclip_bench.metrics.metric import Metric, Statistic, named
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, compare_captions, spread
 
+SEEN_VAL2017 = (
+    "models trained on COCO's captions know how they are written, and Karpathy's training part "
+    "with restval has most of val2017's photos"
+)
+"""What is known of models that have seen photos and captions of COCO val2017."""
 SUBSETS = (
     "add_obj",
     "add_att",
@@ -97,6 +102,7 @@ class SugarCrepe(Task):
             "mteb/SUGARCREPE_fmt", "e9e0e3ce40c94023c819d3413edb5d090ec9f0d8", "train", rows=7511
         ),
         mteb=MtebEquivalent("SugarCrepe", "mteb", {"accuracy": "text_acc"}),
+        contamination=SEEN_VAL2017,
     )
 
     def limited(self, rows: Sequence[Any], n: int) -> Sequence[Any]:

@@ -24,12 +24,18 @@ from paraclip_bench.metrics.metric import Metric, Statistic, named
 from paraclip_bench.metrics.ranking import row_dot
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task, spread
 from paraclip_bench.tasks.sugarcrepe import (
+    SEEN_VAL2017,
     missing_subsets,
     read_items,
     subset_accuracies,
     subset_files,
 )
 
+SEEN_PLUS = (
+    f"{SEEN_VAL2017}; training sets made from SugarCrepe++ (such as SemCLIP's, arXiv 2511.16527) "
+    "have these very captions"
+)
+"""What is known of models that have seen SugarCrepe++."""
 SUBSETS = ("swap_obj", "swap_att", "replace_obj", "replace_att", "replace_rel")
 
 
@@ -81,6 +87,7 @@ class SugarCrepePP(Task):
         },
         examples={"tot": 4757, "itt": 4757},
         not_on_hub="no revision of the hub's copy is pinned",
+        contamination=SEEN_PLUS,
     )
 
     def load_folder(self, source: FolderSource, protocol: str) -> Examples:

@@ -29,6 +29,7 @@ from paraclip_bench.metrics.accuracy import TIE_RATE, mean_of
 from paraclip_bench.metrics.metric import Metric, Statistic, named
 from paraclip_bench.metrics.ranking import row_dot
 from paraclip_bench.tasks.base import Embed, Examples, Protocol, Task
+from paraclip_bench.tasks.captioned_retrieval import SEEN_COCO, SEEN_FLICKR30K
 
 OPTIONS = 5
 MAX_WORDS = 30
@@ -139,7 +140,9 @@ def _captions(options: Sequence[tuple[str, Any]], clean: bool, where: str) -> tu
     return tuple(captions)
 
 
-def _data_set(name: str, licence: str, pin: Pin, mteb: MtebEquivalent) -> DataSet:
+def _data_set(
+    name: str, licence: str, pin: Pin, mteb: MtebEquivalent, contamination: str
+) -> DataSet:
     return DataSet(
         licence,
         "ARO (Yuksekgonul et al. 2023)",
@@ -147,6 +150,7 @@ def _data_set(name: str, licence: str, pin: Pin, mteb: MtebEquivalent) -> DataSe
         examples={"aro": pin.rows or 0, "mteb": pin.rows or 0},
         pin=pin,
         mteb=mteb,
+        contamination=contamination,
     )
 
 
@@ -159,6 +163,7 @@ class CocoOrder(_Order):
         "MIT, captions CC BY 4.0",
         Pin("mteb/ARO-COCO-order", "53c20afc02a87fed8c0245dde2e00f054da4b861", rows=25010),
         MtebEquivalent("AROCocoOrder", "mteb", {"accuracy": "text_acc"}, only_hub=True),
+        SEEN_COCO,
     )
 
 
@@ -171,4 +176,5 @@ class Flickr30kOrder(_Order):
         "MIT, images for research",
         Pin("mteb/ARO-Flickr-Order", "e5d7f3502345b2c398a6645b4d09b44e650287bf", rows=5000),
         MtebEquivalent("AROFlickrOrder", "mteb", {"accuracy": "text_acc"}, only_hub=True),
+        SEEN_FLICKR30K,
     )

@@ -45,7 +45,7 @@ def outcomes(task: str, skill: float, n: int = 60) -> Columns:
             "subset": subset,
             "averaged": subset,
         }
-    if task == "paraphrased-retrieval":
+    if task == "paraphrased-retrieval" or task.endswith(("-human", "-paraphrase")):
         overlap = np.minimum(np.arange(1, 11), np.full((n, 1), round(10 * skill)))
         ranks = {f"rank_{s}": np.arange(n) % 13 + 1 for s in ("query", "paraphrase")}
         return {**ids, "overlaps": overlap, **ranks}

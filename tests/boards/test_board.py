@@ -13,15 +13,18 @@ from scipy import stats
 from scipy.stats import rankdata
 
 from paraclip_bench.boards import estimates as estimates_module
+from paraclip_bench.boards import formats
 from paraclip_bench.boards import make_board as make_board_module
 from paraclip_bench.boards.board import Board
 from paraclip_bench.boards.content import Cell, verdict
 from paraclip_bench.boards.make_board import make_board
+from paraclip_bench.boards.page import as_html
 from paraclip_bench.errors import UsageError
 from paraclip_bench.metrics.inference import estimate, point
 from paraclip_bench.results.store import outcomes_path
 from paraclip_bench.tasks.base import Group
 from paraclip_bench.tasks.catalog import all_tasks, load_task
+from paraclip_bench.workspace import Workspace
 
 Put = Callable[..., Path]
 VG = "vg-relation"
@@ -106,6 +109,31 @@ def test_all_scores_and_where_less_is_more(put: Put, tmp_path: Path) -> None:
     assert found["other", title, "tie_rate"].best is True
     assert found["clip", title, "tie_rate"].best is False
     assert found["other", title, "accuracy"].best is True
+
+
+def test_known_contamination_is_noted_where_its_column_is_shown(put: Put, tmp_path: Path) -> None:
+    for task in (VG, "coco-human", "coco-paraphrase"):
+        put("clip", task, 0.3)
+    board = make_board(tmp_path)
+    human, pairs = (load_task(f"coco-{name}").data_set for name in ("human", "paraphrase"))
+    assert human is not None
+    assert pairs is not None
+    assert "SugarCrepe++" in pairs.contamination
+    assert board.notes == (
+        f"coco-human: {human.contamination}",
+        f"coco-paraphrase: {pairs.contamination}",
+    )
+    shown = [formats.markdown(board), formats.as_json(board), str(board)]
+    shown.append(as_html(board, Workspace(tmp_path)))
+    for text in shown:
+        assert "train2017 has most of these photos" in " ".join(text.split())
+    (note,) = make_board(tmp_path, families=["coco-human"]).notes
+    assert note.startswith("coco-human: models trained on COCO")
+    assert make_board(tmp_path, families=[VG]).notes == ()
+    assert make_board(tmp_path, scores=["accuracy"]).notes == ()
+    put("clip", "sugarcrepe-pp", 0.3)
+    notes = make_board(tmp_path).notes
+    assert f"coco-paraphrase, sugarcrepe-pp: {pairs.contamination}" in notes
 
 
 def test_baseline_by_name_or_spec(put: Put, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_metrics_say_what_they_are(cli):
         "about": "rank-biased overlap, extrapolated from the first k places; p weighs the deeper "
         "ones",
         "source": "Webber, Moffat & Zobel 2010, equation 23",
-        "tasks": ["paraphrased-retrieval"],
+        "tasks": ["coco-human", "coco-paraphrase", "flickr30k-human", "paraphrased-retrieval"],
     }
     assert rows["tie_rate"]["better"] == "lower"
     assert rows["spearman"]["range"] == "-1 to 1"

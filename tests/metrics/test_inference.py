@@ -1,5 +1,6 @@
 """Intervals cover, pair models, and are never invented; contributions are what they say."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -93,6 +94,45 @@ def test_contributions_of_a_mean_are_its_sums_by_cluster(rows: list[tuple[int, i
             assert found.shares[index] == pytest.approx(share)
             assert found.sizes[index] == pytest.approx(size)
             assert found.deviations[index] == pytest.approx(share - found.value * size)
+
+
+@pytest.mark.parametrize("statistic", [MEAN, spearman_of("value", "gold")])
+def test_an_example_of_two_clusters_is_left_out_with_each(statistic: object) -> None:
+    rng = np.random.default_rng(8)
+    names = np.array([[f"p{i}", f"p{(i * i + 3) % 12}"] for i in range(90)], dtype=object)
+    names[::3, 0] = names[::3, 1]  # some are of one alone
+    names = np.array([[one.replace("p8", "p2"), two] for one, two in names], dtype=object)
+    columns = {"value": rng.normal(size=90), "gold": rng.normal(size=90), "cluster_id": names}
+    blocks = Blocks.of_clusters(names)
+    assert blocks.of.shape == (90, 2)
+    assert blocks.clusters == blocks.count == len(np.unique(names.astype(str)))
+    found = contributions(statistic, columns, blocks)  # type: ignore[arg-type]
+    assert found is not None
+    without = []
+    for name in np.unique(names.astype(str)):
+        left = [i for i in range(90) if name not in names[i]]
+        rows = {key: values[left] for key, values in columns.items()}
+        without.append(point(statistic, rows))  # type: ignore[arg-type]
+    g = blocks.count
+    variance = (g - 1) / g * np.sum((np.array(without) - np.mean(without)) ** 2)
+    assert spread([found]).variance == pytest.approx(variance)
+    assert found.value == pytest.approx(point(statistic, columns))  # type: ignore[arg-type]
+    assert found.shares.sum() == pytest.approx(found.value)
+
+
+def test_one_column_of_clusters_has_the_digest_that_it_had() -> None:
+    """Contributions that were kept before examples could be of several clusters stay paired."""
+    names = np.array(["b", "a", "b", "c"], dtype=object)
+    whole = b"500\n" + np.array([1, 0, 1, 2], dtype="<i8").tobytes()
+    assert Blocks.of_clusters(names).digest == hashlib.sha256(whole).hexdigest()
+    twice = np.stack([names, names], axis=1)
+    assert Blocks.of_clusters(twice).digest != Blocks.of_clusters(names).digest
+    estimates_of = [
+        estimate(spearman_of("value", "gold"), {**columns, "cluster_id": clusters})
+        for columns in [{"value": np.arange(40.0) % 7, "gold": np.arange(40.0) % 11}]
+        for clusters in (np.arange(40) // 2, np.stack([np.arange(40) // 2] * 2, axis=1))
+    ]
+    assert estimates_of[0] == estimates_of[1]
 
 
 def test_other_statistics_are_taken_apart_by_the_jackknife() -> None:

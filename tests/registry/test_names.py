@@ -25,6 +25,7 @@ from paraclip_bench.errors import UsageError
                     "colorswap",
                 ),
                 *("coco-karpathy", "flickr30k-karpathy", "zero-shot-classification"),
+                *("coco-paraphrase", "coco-human", "flickr30k-human", "cxc-sts", "cxc-sits"),
                 "mteb",
             },
         ),

@@ -151,6 +151,31 @@ def _plus(root: Path) -> None:
     _write(root, "sugarcrepe-pp/swap_obj.json", json.dumps(rows))
 
 
+def _pairs_of_coco(root: Path) -> None:
+    for i in range(11):
+        _write(root, f"coco-paraphrase/images/{i:02}.png", _image())
+    row = {"filename": "03.png", "caption2": "c", "negative_caption": "b"}
+    rows = [{"id": i, "caption": f"a {i}", **row} for i in range(3)]
+    _write(root, "coco-paraphrase/swap_obj.json", json.dumps(rows))
+
+
+def _crisscrossed(root: Path) -> None:
+    _write(root, "cxc/images/a.jpg", _image())
+    _write(root, "cxc/images/val2014/b.jpg", _image())
+    sentences = [{"sentid": i, "raw": f"a dog {i}"} for i in range(5)]
+    images = [{"filename": "a.jpg", "sentences": sentences[:3]}]
+    images += [{"filename": "b.jpg", "filepath": "val2014", "sentences": sentences[3:]}]
+    _write(root, "cxc/dataset_coco.json", json.dumps({"images": images}))
+    for kind, head, others in (
+        ("sts", "caption1,caption2", [f"COCO_val2014:sentid:{i}" for i in (1, 2, 3)]),
+        ("sits", "caption,image", ["a.jpg", "b.jpg"]),
+    ):
+        rows = [f"{head},agg_score,sampling_method"]
+        rows += [f"COCO_val2014:sentid:0,{other},{i}.5,x" for i, other in enumerate(others)]
+        for part in ("test", "val"):
+            _write(root, f"cxc/{kind}_{part}.csv", "\n".join(rows) + "\n")
+
+
 def _classes(root: Path) -> None:
     for label in ("x", "y"):
         for i in range(2):
@@ -338,6 +363,15 @@ def _readers() -> Iterator[Reader]:
     for name in ("relation", "attribution"):
         file = f"vg-{name}/visual_genome_{name}.json"
         yield _task(f"vg-{name}", "aro", file, _genome(f"vg-{name}"))
+    for file in ("sts_test.csv", "dataset_coco.json"):
+        yield _task("cxc-sts", "test", f"cxc/{file}", _crisscrossed)
+    yield _task("cxc-sits", "val", "cxc/sits_val.csv", _crisscrossed)
+    for name, base, file in (
+        ("coco-human", "coco-karpathy", "dataset_coco.json"),
+        ("flickr30k-human", "flickr30k-karpathy", "captions.jsonl"),
+    ):
+        yield _task(name, "cheng2024", f"{base}/{file}", _captioned(base, file))
+    yield _task("coco-paraphrase", "cheng2024", "coco-paraphrase/swap_obj.json", _pairs_of_coco)
     yield _task("sugarcrepe-pp", "itt", "sugarcrepe-pp/swap_obj.json", _plus)
     yield _task(
         "sugarcrepe",
