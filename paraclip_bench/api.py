@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paraclip_bench.models.adapter import Model
     from paraclip_bench.paraphrasing.service import EmbeddedService
     from paraclip_bench.tasks.base import Task
+    from paraclip_bench.tasks.perturbation import Perturbation
     from paraclip_bench.training.recipe import FinetuneJob
 
 
@@ -53,18 +54,25 @@ def evaluate(
     allow_truncated: bool = False,
     depth: int | None = None,
     exif: bool = False,
+    perturb: str | Path | Perturbation | Sequence[str | Path | Perturbation] = (),
     workspace: str | Path = ".",
     quiet: bool = False,
 ) -> RunReport:
     """Run models on tasks as `paraclip-bench run` does.
 
     A model is a spec, or an object of the simple or the full form (docs/models.md); a task is a
-    name, or a `Task` (docs/tasks.md). Returns a `RunReport`: `results` as (file, Result) pairs,
+    name, or a `Task` (docs/tasks.md); a perturbation is a name, a file, or a `Perturbation`
+    (docs/perturbations.md). Returns a `RunReport`: `results` as (file, Result) pairs,
     `skipped` and `failures` as sentences. Raises `UsageError` for wrong names, and with `debug`
     whatever a model or task of yours raises.
     """
     from paraclip_bench.evaluation.run import Options, execute, plan_run
 
+    named = (
+        [perturb]
+        if isinstance(perturb, str | Path) or not isinstance(perturb, Sequence)
+        else perturb
+    )
     options = Options(
         suite=suite,
         protocols=(protocols,) if isinstance(protocols, str) else tuple(protocols),
@@ -79,6 +87,7 @@ def evaluate(
         allow_truncated=allow_truncated,
         depth=depth,
         exif=exif,
+        perturb=tuple(str(each) if isinstance(each, Path) else each for each in named),
     )
     place = Workspace(Path(workspace))
     several = models if isinstance(models, list | tuple) else [models]

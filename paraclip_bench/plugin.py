@@ -63,6 +63,7 @@ from paraclip_bench.tasks.base import (
     spread,
 )
 from paraclip_bench.tasks.catalog import Suite
+from paraclip_bench.tasks.perturbation import Perturbation
 
 __all__ = [
     "ACCURACY_MICRO",
@@ -92,6 +93,7 @@ __all__ = [
     "Metric",
     "ModelError",
     "MtebEquivalent",
+    "Perturbation",
     "Pin",
     "Protocol",
     "Ranking",

@@ -17,13 +17,14 @@ import importlib_metadata
 
 from paraclip_bench.errors import BenchError, UsageError, reason_of
 
-Kind = Literal["model", "task", "metric", "suite"]
+Kind = Literal["model", "task", "metric", "perturbation", "suite"]
 # So many known names are listed in an error, and no more.
 MANY = 30
 GROUPS: dict[Kind, str] = {
     "model": "paraclip_bench.models",
     "task": "paraclip_bench.tasks",
     "metric": "paraclip_bench.metrics",
+    "perturbation": "paraclip_bench.perturbations",
     "suite": "paraclip_bench.suites",
 }
 

@@ -186,7 +186,12 @@ def select(
         tasks = {task.name: task for task in all_tasks()[0]}
     left_out: list[str] = []
     entries = []
-    for path in _of_models(sorted((results / suite).glob("*/*.json")), only):
+    # A task under other wordings is no column: its file name has a ~, as no other's has.
+    there = sorted((results / suite).glob("*/*.json"))
+    plain = [path for path in there if "~" not in path.name]
+    if there and not plain:
+        left_out.append("all results are of reworded texts, which are no columns of a board")
+    for path in _of_models(plain, only):
         try:
             if (entry := _known(path)) is None:
                 entry = Entry(path, read(path))
@@ -204,6 +209,8 @@ def select(
             wrong = str(error)
         if wrong:
             left_out.append(f"{entry.shown}: {wrong}")
+        elif entry.result.perturbation is not None:
+            continue
         elif entry.result.suite != suite:
             left_out.append(f"{entry.shown}: is of suite {entry.result.suite}")
         elif entry.is_cut and not with_limits:

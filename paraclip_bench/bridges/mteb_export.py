@@ -98,6 +98,8 @@ def _rank(result: Result) -> tuple[bool, bool, str]:
 
 def _translate(result: Result) -> _Translation:
     """mteb's view of a result; `_LeftOut` where there is none."""
+    if result.perturbation is not None:
+        raise _LeftOut(f"its texts are reworded by {result.perturbation.name}")
     if result.scores[result.main_score].value is None:
         raise _LeftOut(f"its {result.main_score} is undefined")
     try:

@@ -17,7 +17,7 @@ from paraclip_bench.safe_text import csv_cell
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(("suite", "model", "spec", "fingerprint", "activation", "base"), "text"),
     **{"dtype": "text", "device": "text", "training": "text", "seed": "int"},
-    **{"task": "text", "protocol": "text", "task_version": "int"},
+    **{"task": "text", "protocol": "text", "perturbation": "text", "task_version": "int"},
     **{"part_of": "text", "part": "text", "score": "text", "is_main": "bool"},
     **dict.fromkeys(("value", "low", "high"), "float"),
     **{"method": "text", "n": "int", "limit": "int", "depth": "int"},
@@ -26,7 +26,8 @@ COLUMNS: dict[str, str] = {
 }
 """The columns and what they hold; what a result does not have is empty.
 
-part_of and part: of which relation, subset or class; empty where a score is of the whole. value,
+perturbation: what rewords the texts (docs/perturbations.md). part_of and part: of which relation,
+subset or class; empty where a score is of the whole. value,
 low and high are fractions. version: of paraclip-bench. time: UTC. file: below results/.
 """
 _MOST = 2**63
@@ -113,6 +114,7 @@ def _rows(result: Result, file: str) -> Iterator[dict[str, Any]]:
         "seed": model.seed,
         "task": result.task,
         "protocol": result.protocol,
+        "perturbation": None if result.perturbation is None else result.perturbation.name,
         "task_version": result.task_version,
         "limit": result.limit,
         "depth": about.depth,

@@ -72,6 +72,8 @@ def export(
         try:
             if files[0] in done.written:
                 raise _LeftOut("another suite has the same result; say --suite")
+            if result.perturbation is not None:
+                raise _LeftOut("its texts are reworded, and no rankings are kept of them")
             columns = _columns(path, result)
             tag = encoded(result.model.name)
             qrels = list(_qrels(columns))

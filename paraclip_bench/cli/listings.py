@@ -79,6 +79,7 @@ def plugins(as_json: JsonOption = False) -> None:
         load_task,
         takes_argument,
     )
+    from paraclip_bench.tasks.perturbation import find_perturbation
 
     tasks, _ = all_tasks()
     rows: list[dict[str, Any]] = []
@@ -98,6 +99,8 @@ def plugins(as_json: JsonOption = False) -> None:
                         load_task(plugin.name)
                     elif kind == "metric":
                         check_metric(plugin.name, tasks)
+                    elif kind == "perturbation":
+                        find_perturbation(plugin.name)
                     elif kind == "suite":
                         find_suite(plugin.name)
                 except BenchError as error:

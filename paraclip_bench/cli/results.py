@@ -39,6 +39,7 @@ def result_text(path: Path, result: Result) -> str:
             {
                 kind: part.name,
                 "n": part.n,
+                **({} if part.covered is None else {"texts covered": part.covered}),
                 **{k: v for name, score in part.scores.items() for k, v in _named(name, score)},
             }
             for part in parts

@@ -66,6 +66,15 @@ def run(
         bool,
         typer.Option("--exif", help="Rotate or mirror images as EXIF says (own photographs)."),
     ] = False,
+    perturb: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--perturb",
+            metavar="NAME|FILE",
+            help="Measure again with other wordings: edits, a plugin's name, or a file of "
+            "paraphrases; repeatable.",
+        ),
+    ] = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -93,6 +102,7 @@ def run(
         allow_truncated=allow_truncated,
         depth=depth,
         exif=exif,
+        perturb=tuple(perturb or ()),
     )
     with progress.track("reading data", None):
         plan = plan_run(model, task, options, place, dry=dry_run)

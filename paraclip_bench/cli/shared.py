@@ -115,6 +115,11 @@ def result_rows(
                 "model": result.model.name,
                 "task": result.task,
                 "protocol": result.protocol,
+                **(
+                    {}
+                    if result.perturbation is None
+                    else {"perturbation": result.perturbation.name}
+                ),
                 "score": result.main_score,
                 **{k: None if v is None else factor * v for k, v in values.items()},
                 "n": result.n,

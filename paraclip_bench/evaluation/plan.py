@@ -21,6 +21,7 @@ from paraclip_bench.results.provenance import examples_sha256
 from paraclip_bench.results.store import result_key, result_path
 from paraclip_bench.tasks.base import Examples, ExternallyScoredTask, Task
 from paraclip_bench.tasks.catalog import find_suite
+from paraclip_bench.tasks.perturbation import Perturbation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +34,13 @@ class Work:
     sha256: str
     limit: int | None
     source: str
+    perturbation: Perturbation | None = None
 
     @property
     def title(self) -> str:
         """What a line about it calls it."""
-        return title_of(self.task, self.protocol)
+        title = title_of(self.task, self.protocol)
+        return title if self.perturbation is None else f"{title} ~ {self.perturbation.name}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +73,11 @@ def make_plan(
     dtype: str | None,
     broken: Sequence[str] = (),
     notes: Sequence[str] = (),
+    perturbations: Sequence[Perturbation] = (),
 ) -> Plan:
     """Construct the models and read the data; what fails becomes a problem, the rest goes on.
+
+    Each task is measured plainly and under each of the perturbations.
 
     `broken` are problems and `notes` remarks that choosing the tasks brought. Wrong usage
     (`UsageError`) is raised at once.
@@ -108,7 +114,13 @@ def make_plan(
                 own, examples = layout, _beside(task, layout, protocol, limit, error)
             digest = examples_sha256(examples)
             notes = [*notes, *examples.remarks]
-            work.append(Work(task, protocol, examples, digest, limit, own.kind))
+            plain = Work(task, protocol, examples, digest, limit, own.kind)
+            work.append(plain)
+            if perturbations and isinstance(task, ExternallyScoredTask):
+                said = f"{task.name} is measured plainly alone, because {task.scored_by} scores it"
+                notes = [*notes, said]
+                continue
+            work += [dataclasses.replace(plain, perturbation=each) for each in perturbations]
         except UsageError:
             raise
         except (Exception, SystemExit) as error:
@@ -170,8 +182,12 @@ def place(results: Path, plan: Plan, model: Model, work: Work) -> Path:
     """Where this result lies, or will lie."""
     # Without a fingerprint the spec stands in: such a result is made again each time.
     fingerprint = model.fingerprint or f"unknown:{model.spec}"
-    key = result_key(fingerprint, model.dtype, work.task.version, work.sha256, work.limit)
-    return result_path(results, plan.suite, model.name, work.task.name, work.protocol, key)
+    reworded = work.perturbation
+    digest, called = (None, None) if reworded is None else (reworded.digest, reworded.name)
+    version = work.task.version
+    key = result_key(fingerprint, model.dtype, version, work.sha256, work.limit, digest)
+    task, protocol = work.task.name, work.protocol
+    return result_path(results, plan.suite, model.name, task, protocol, key, called)
 
 
 def is_done(path: Path, model: Model) -> bool:
@@ -199,6 +215,7 @@ def describe(plan: Plan, results: Path) -> list[dict[str, str | int | None]]:
         found: dict[str, str | int | None] = {
             "task": work.task.name,
             "protocol": work.protocol,
+            **({} if work.perturbation is None else {"perturbation": work.perturbation.name}),
             "data": f"{work.examples.id} ({work.source})",
             "n": len(work.examples),
         }
@@ -215,7 +232,9 @@ def _absent(plan: Plan, reason: str) -> str:
 
 
 def _row(**cells: str | int | None) -> dict[str, str | int | None]:
-    names = ("model", "task", "protocol", "data", "n", "state")
+    names = ["model", "task", "protocol", "data", "n", "state"]
+    # Not for a plan without any, whose rows are as they ever were.
+    names[3:3] = ["perturbation"] if "perturbation" in cells else []
     return {name: cells.get(name) for name in names}
 
 

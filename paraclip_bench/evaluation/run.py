@@ -21,6 +21,7 @@ from paraclip_bench.distributed import ProcessGroup, RankFailed, local_device, p
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
 from paraclip_bench.errors import BenchError, UsageError, sentence_of
+from paraclip_bench.evaluation.perturbed import DROP, Reworded, measure_reworded, score_reworded
 from paraclip_bench.evaluation.plan import (
     Plan,
     Work,
@@ -43,6 +44,7 @@ from paraclip_bench.results.store import has_outcomes, read, write
 from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import LEAST_DEPTH, Task
 from paraclip_bench.tasks.catalog import choose_protocols, choose_tasks
+from paraclip_bench.tasks.perturbation import Perturbation, find_perturbation
 from paraclip_bench.workspace import Workspace
 
 
@@ -63,6 +65,7 @@ class Options:
     allow_truncated: bool = False
     depth: int | None = None
     exif: bool = False
+    perturb: tuple[str | Perturbation, ...] = ()
 
 
 @dataclasses.dataclass
@@ -105,6 +108,16 @@ def plan_run(
         chosen = [copy.copy(task) for task in chosen]
         for task in chosen:
             task.depth = None if task.depth is None else options.depth
+    perturbations = [
+        asked if isinstance(asked, Perturbation) else find_perturbation(asked)
+        for asked in dict.fromkeys(options.perturb)
+    ]
+    names = [each.name for each in perturbations]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(
+            f"two perturbations are called {twice.pop()}, and their results would be, too; rename "
+            "one of the files"
+        )
     with exif_applied(options.exif):
         return make_plan(
             models,
@@ -117,6 +130,7 @@ def plan_run(
             dtype=options.dtype,
             broken=choice.problems,
             notes=choice.notes,
+            perturbations=perturbations,
         )
 
 
@@ -222,7 +236,7 @@ class _Run:
     def take_what_is_there(self, model: Model, work: Work, path: Path) -> None:
         """Report a result of an earlier run."""
         result = read(path)
-        is_resampled = not result.provenance.scored_by
+        is_resampled = not result.provenance.scored_by and result.perturbation is None
         if is_resampled and not has_outcomes(path, result):
             self.progress.say(f"note: the outcomes of {path.name} are missing; --force makes them")
         self.report.results.append((path, result))
@@ -239,13 +253,22 @@ class _Run:
         """Encode, measure, score and write one result; rank 0 alone scores and writes."""
         start = time.perf_counter()
         embed = Embedder(model, self.spaces, self.progress, lenient=self.options.allow_truncated)
-        found = measure(work.task, work.examples, embed)
+        task, perturbation = work.task, work.perturbation
+        found = (
+            measure(task, work.examples, embed)
+            if perturbation is None
+            else measure_reworded(task, work.examples, embed, perturbation)
+        )
         self.describe(model)
         if not self.group.is_first:
             return
         with self.waiting(f"{model.name} on {work.title}: scoring"):
-            scored = score(work.task, found)
+            if isinstance(found, Reworded):
+                scored, reworded = score_reworded(task, found)
+            else:
+                scored, reworded = score(task, found), None
         result = self.result(model, work, embed, scored, time.perf_counter() - start)
+        result = result.model_copy(update={"perturbation": reworded})
         result = write(path, result, scored.columns, scored.contributions)
         if embed.cut_off:
             files = counted(len(set(embed.cut_off)), "image file")
@@ -311,7 +334,7 @@ class _Run:
 
     def compare(self, result: Result, model: Model, work: Work) -> None:
         """Say what was published for this model; not a part of the result, so it cannot fail it."""
-        if not self.group.is_first:
+        if not self.group.is_first or result.perturbation is not None:
             return
         try:
             for line in comparison(result, f"{model.name} on {work.title}"):
@@ -349,6 +372,8 @@ def check_writable(folder: Path) -> None:
 def _summary(result: Result, work: Work, embed: Embedder) -> str:
     """The main score and how it was had, for one line."""
     main, about = result.scores[result.main_score], result.provenance
+    if result.perturbation is not None:
+        return _reworded(result)
     undefined = (
         "undefined, because the outcomes do not vary (does the model give one vector for all?)"
     )
@@ -357,6 +382,21 @@ def _summary(result: Result, work: Work, embed: Embedder) -> str:
         f"{result.main_score} {shown} ({_examples(work)}, {about.seconds:.1f} s, "
         f"{about.from_store:.0%} of {counted(embed.requested, 'vector')} from the store)"
         + (f", scored by {about.scored_by}: no interval" if about.scored_by else "")
+    )
+
+
+def _reworded(result: Result) -> str:
+    """Level, drop and what was covered, for one line."""
+    found = [result.scores[result.main_score + end] for end in ("", DROP)]
+    level, drop = ("undefined" if s.value is None else f"{100 * s.value:.2f}" for s in found)
+    ends = [f"{100 * end:+.2f}" for end in (found[1].low, found[1].high) if end is not None]
+    interval = f" [{', '.join(ends)}]" if ends else ""
+    about = result.perturbation
+    assert about is not None
+    return (
+        f"{result.main_score} {level}, a drop of {drop}{interval} (mean of "
+        f"{counted(about.k, 'version')}, which reword {about.covered:,} of "
+        f"{counted(about.texts, 'text')}; {result.provenance.seconds:.1f} s)"
     )
 
 

@@ -71,7 +71,7 @@ def _migrated(raw: dict[str, Any], steps: range) -> dict[str, Any]:
 
 _DIGESTED = (
     *("suite", "task", "task_version", "protocol", "main_score", "n", "limit", "model"),
-    *("scores", "details", "data"),
+    *("scores", "details", "data", "perturbation"),
 )
 
 
@@ -141,11 +141,19 @@ class Score(_Part):
 
 
 class Part(_Part):
-    """A part of the examples (a subset, a relation), and its scores."""
+    """A part of the examples (a subset, a relation), and its scores.
+
+    covered: of a version of a perturbed task's texts, how many distinct texts it rewords.
+    """
 
     name: str
     n: int
     scores: dict[str, Score]
+    covered: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_covered(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), "covered")
 
 
 class ModelInfo(_Part):
@@ -172,6 +180,20 @@ class DataInfo(_Part):
     revision: str | None
     sha256: str
     notes: dict[str, Any] = {}
+
+
+class PerturbationInfo(_Part):
+    """How a task's texts were reworded.
+
+    digest: of what the perturbation does (sha256). texts: how many distinct texts the task has.
+    covered: how many of them have another wording. k: in how many versions they were measured.
+    """
+
+    name: str
+    digest: str
+    texts: int
+    covered: int
+    k: int
 
 
 class Provenance(_Part):
@@ -213,7 +235,10 @@ class Digests(_Part):
 
 
 class Result(_Part):
-    """One file of results/. `digests` is None in results of 0.1.0, which had none."""
+    """One file of results/. `digests` is None in results of 0.1.0, which had none.
+
+    perturbation: of a task under other wordings, whose scores are the level, `~drop` and `~spread`.
+    """
 
     schema_version: int = SCHEMA_VERSION
     suite: str
@@ -229,6 +254,11 @@ class Result(_Part):
     data: DataInfo
     provenance: Provenance
     digests: Digests | None = None
+    perturbation: PerturbationInfo | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_perturbation(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), "perturbation")
 
     @property
     def scores_digest(self) -> str:

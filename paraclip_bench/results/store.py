@@ -34,16 +34,39 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def result_key(
-    fingerprint: str, dtype: str, task_version: int, data_sha256: str, limit: int | None
+    fingerprint: str,
+    dtype: str,
+    task_version: int,
+    data_sha256: str,
+    limit: int | None,
+    perturbation: str | None = None,
 ) -> str:
-    """8 hex digits that tell results of one model folder apart."""
+    """8 hex digits that tell results of one model folder apart.
+
+    perturbation: the digest of what rewords the texts, where they are reworded.
+    """
     parts = [fingerprint, dtype, task_version, data_sha256, limit]
+    parts += [] if perturbation is None else [perturbation]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
-def result_path(results: Path, suite: str, model: str, task: str, protocol: str, key: str) -> Path:
-    """Where a result's JSON file lies."""
-    return results / suite / slug(model) / f"{slug(task)}.{slug(protocol)}.{key}.json"
+def result_path(
+    results: Path,
+    suite: str,
+    model: str,
+    task: str,
+    protocol: str,
+    key: str,
+    perturbation: str | None = None,
+) -> Path:
+    """Where a result's JSON file lies; perturbation: the name of what rewords its texts."""
+    return results / suite / slug(model) / _file_name(task, protocol, key, perturbation)
+
+
+def _file_name(task: str, protocol: str, key: str, perturbation: str | None) -> str:
+    # No slug has a ~ in it.
+    reworded = "" if perturbation is None else f"~{slug(perturbation)}"
+    return f"{slug(task)}.{slug(protocol)}{reworded}.{key}.json"
 
 
 def outcomes_path(path: Path) -> Path:
@@ -139,7 +162,8 @@ def doubt(path: Path, result: Result) -> str | None:
     tables += [(f" of {p.name}", p.scores) for parts in result.details.values() for p in parts]
     for part, scores in tables:
         for score, values in scores.items():
-            least, most = _range(result.task, score)
+            # A score's drop and spread have ranges of their own.
+            least, most = _range(result.task, score) if "~" not in score else (-np.inf, np.inf)
             for value in (values.value, values.low, values.high):
                 if value is not None and not least - 1e-9 <= value <= most + 1e-9:
                     return f"its {score}{part} of {value:g} is not within {least:g} to {most:g}"
@@ -155,8 +179,11 @@ def misnamed(path: Path, result: Result) -> str | None:
     """
     fingerprint = result.model.fingerprint or f"unknown:{result.model.spec}"
     dtype, sha256 = result.provenance.dtype, result.data.sha256
-    key = result_key(fingerprint, dtype, result.task_version, sha256, result.limit)
-    name = f"{slug(result.task)}.{slug(result.protocol)}.{key}.json"
+    reworded = result.perturbation
+    digest = None if reworded is None else reworded.digest
+    key = result_key(fingerprint, dtype, result.task_version, sha256, result.limit, digest)
+    called = None if reworded is None else reworded.name
+    name = _file_name(result.task, result.protocol, key, called)
     if path.name != name:
         return (
             "its file name is not that of what it says was measured, so one of them was changed; "

@@ -78,6 +78,49 @@ def test_raw_text_is_near_the_published_scores(
         assert score.low < score.value < score.high
 
 
+def test_case_and_a_full_stop_move_spearman_as_on_edited_files(
+    spec: str, real: Callable[[str], Path], raw: dict[str, tuple[Path, Result]], tmp_path: Path
+) -> None:
+    edits = {
+        "lower case": str.lower,
+        "full stop": lambda t: (
+            t.rstrip().rstrip(".") if t.rstrip().endswith(".") else
+            t if t.rstrip()[-1:] in tuple("!?…:;,") else f"{t.rstrip()}."
+        ),
+    }  # fmt: skip
+    rows = rows_of(real("sts/STSBenchmark.tsv"))
+    by_hand = {}
+    for name, edit in edits.items():
+        file = tmp_path / name / "sts/STSBenchmark.tsv"
+        file.parent.mkdir(parents=True)
+        changed = [{**r, **{k: edit(r[k]) for k in ("sentence1", "sentence2")}} for r in rows]
+        lines = ["\t".join(rows[0]), *("\t".join(row.values()) for row in changed)]
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        report = evaluate(
+            spec, "STSBenchmark", data_dir=tmp_path / name, workspace=tmp_path, quiet=True
+        )
+        by_hand[name] = report.results[0][1].scores["spearman"].value
+    report = evaluate(
+        spec,
+        "STSBenchmark",
+        data_dir=real("sts").parent,
+        workspace=tmp_path / "w",
+        perturb="edits",
+        quiet=True,
+    )
+    (_, plain), (_, result) = report.results
+    assert plain.scores == raw["STSBenchmark"][1].scores
+    parts = {part.name: part for part in result.details["wording"]}
+    base = plain.scores["spearman"].value
+    assert base is not None
+    for name, value in by_hand.items():
+        assert parts[name].scores["spearman"].value == pytest.approx(value, abs=1e-6)
+        assert value is not None
+        assert parts[name].scores["spearman~drop"].value == pytest.approx(base - value, abs=1e-6)
+    levels = [part.scores["spearman"].value or 0.0 for part in parts.values()]
+    assert result.scores["spearman"].value == pytest.approx(sum(levels) / len(levels), abs=1e-9)
+
+
 @pytest.fixture(scope="module")
 def tokenised(real: Callable[[str], Path]) -> dict[str, list[dict[str, str]]]:
     """Moses' tokenisation without escapes, lower-cased, as SentEval prepares the sets."""

@@ -49,6 +49,7 @@ from paraclip_bench.results.checks import check, find_results
 from paraclip_bench.results.contributions import contributions_path, keep, read_contributions
 from paraclip_bench.results.exchange import diff, merge
 from paraclip_bench.tasks.catalog import load_task
+from paraclip_bench.tasks.perturbation import ParaphraseFile
 from paraclip_bench.training.recipe import read_recipe, shipped
 
 KEPT = Path(__file__).parent / "formats_0_1"
@@ -432,6 +433,12 @@ def _readers() -> Iterator[Reader]:
     yield Reader("captions: shard", _shard, _captions("x.tar", "").read)
     yield _pairs("pairs.jsonl", _lines(PAIR, PAIR))
     yield _pairs("pairs.parquet", _parquet([PAIR, PAIR]))
+    for file, content in (("w.jsonl", _lines(PAIR, PAIR)), ("w.parquet", _parquet([PAIR, PAIR]))):
+        yield Reader(
+            f"perturbation: {file}",
+            lambda folder, file=file, content=content: _write(folder, file, content),
+            ParaphraseFile,
+        )
     yield Reader(
         "report of pairs",
         lambda folder: _write(
