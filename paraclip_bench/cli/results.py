@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 TaskOption = Annotated[str | None, typer.Option("--task", "-t", help="Of this task alone.")]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="Of this model alone, by name or spec.")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Of this model alone, by name, spec, or what the leaderboard calls it.",
+    ),
 ]
 
 
