@@ -196,6 +196,18 @@ def test_from_the_command_line(seeds: None, tmp_path: Path) -> None:
     board = CliRunner().invoke(app, ["leaderboard", *place, "--each-seed"])
     assert "tuned/seed-2" in board.stdout
     found = CliRunner().invoke(app, ["compare", "clip", "tuned", *place])
+@pytest.mark.parametrize("which", ["matching", "all"])
+def test_published_numbers_beside_several_seeds(put: Put, tmp_path: Path, which: str) -> None:
+    put("openai", STS, 0.3, spec="open_clip:ViT-B-32-quickgelu@openai", n=1500)
+    for seed in range(2):
+        put(f"tuned/seed-{seed}", STS, 0.5, method="abc", seed=seed, n=1500)
+    for options in ({}, {"baseline": "tuned/seed-1"}, {"each_seed": True}):
+        board = make_board(tmp_path, reference=which, **options)  # type: ignore[arg-type]
+        assert board.published is not None
+        found = {row.matches for row in board.published if row.matches}
+        assert not any("tuned" in name for names in found for name in names)
+
+
     assert "the method tuned (3 seeds)" in found.stdout
 
 
