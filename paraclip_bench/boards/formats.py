@@ -33,7 +33,7 @@ def markdown(board: BoardContent) -> str:
     heads = ["model", *["mean rank"] * board.ranked]
     heads += [f"{c.title} {c.score}" for c in board.columns]
     lines = [
-        f"### Leaderboard, suite {board.suite}",
+        f"### Leaderboard, suite {safe_text.markdown(board.suite)}",
         "",
         *([safe_text.markdown(board.caption), ""] if board.caption else []),
         "| " + " | ".join(safe_text.markdown(head) for head in heads) + " |",

@@ -230,9 +230,9 @@ def _card(source: RetrievalSetInput, counts: dict[str, Any], dev_share: float, f
         f"| {split} | {c['queries']:,} | {c['images']:,} |" for split, c in counts.items()
     )
     name = safe_text.markdown(", ".join(p.name for p in source.captions))
-    llm, first, second = (
-        safe_text.markdown(str(made.get(key, "unknown"))) for key in ("llm", "prompt_1", "prompt_2")
-    )
+    llm, first, second = (str(made.get(key, "unknown")) for key in ("llm", "prompt_1", "prompt_2"))
+    # Together, because a mark in one of them and its like in another are a pair.
+    origin = safe_text.markdown(f"{llm}, prompts {first} and {second}")
     return f"""# Paraphrased retrieval: {name}
 
 Made by `paraclip-bench data build paraphrased-retrieval`. A stand-in for the set of Cheng et al.
@@ -244,8 +244,8 @@ with theirs.
 {rows}
 
 - Query: the caption. Paraphrase: step {source.step} of two
-  ({"near the caption" if source.step == 1 else "in other words"}), by {llm}, prompts {first} and
-  {second}, not checked by people.
+  ({"near the caption" if source.step == 1 else "in other words"}), by {origin},
+  not checked by people.
 - Split: an image is in dev where the first 8 bytes of the sha256 of its file name, as a fraction of
   2^64, are below {dev_share}; so it stays where it is when the set grows.
 - Left out: {counted(flagged, "row")} whose paraphrases are marked as unfit.
