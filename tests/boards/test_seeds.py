@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +148,11 @@ def test_words(seeds: None, tmp_path: Path) -> None:
     assert "seeds tell little" not in legend(make_board(tmp_path, each_seed=True))
     assert "3 seeds" in text(board)
     assert json.loads(formats.as_json(board))["rows"][1]["seeds"] == 3
+    rows = list(csv.DictReader(io.StringIO(formats.as_csv(board))))
+    assert [(row["model"], row["seeds"]) for row in rows] == [
+        ("clip", "1"),
+        ("tuned (3 seeds)", "3"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["tuned", "paraclip", "tuned (3 seeds)"])
@@ -189,13 +196,6 @@ def test_a_seed_without_a_result_is_said(seeds: None, put: Put, tmp_path: Path) 
     assert "tuned (3 seeds): vg-attribution (aro) accuracy is of 1 seed alone." in said
 
 
-def test_from_the_command_line(seeds: None, tmp_path: Path) -> None:
-    (tmp_path / "w").mkdir()
-    (tmp_path / "w" / "results").symlink_to(tmp_path)
-    place = ["--workspace", str(tmp_path / "w")]
-    board = CliRunner().invoke(app, ["leaderboard", *place, "--each-seed"])
-    assert "tuned/seed-2" in board.stdout
-    found = CliRunner().invoke(app, ["compare", "clip", "tuned", *place])
 @pytest.mark.parametrize("which", ["matching", "all"])
 def test_published_numbers_beside_several_seeds(put: Put, tmp_path: Path, which: str) -> None:
     put("openai", STS, 0.3, spec="open_clip:ViT-B-32-quickgelu@openai", n=1500)
@@ -208,6 +208,13 @@ def test_published_numbers_beside_several_seeds(put: Put, tmp_path: Path, which:
         assert not any("tuned" in name for names in found for name in names)
 
 
+def test_from_the_command_line(seeds: None, tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "results").symlink_to(tmp_path)
+    place = ["--workspace", str(tmp_path / "w")]
+    board = CliRunner().invoke(app, ["leaderboard", *place, "--each-seed"])
+    assert "tuned/seed-2" in board.stdout
+    found = CliRunner().invoke(app, ["compare", "clip", "tuned", *place])
     assert "the method tuned (3 seeds)" in found.stdout
 
 
