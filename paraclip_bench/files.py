@@ -188,6 +188,21 @@ def ending(file: Path | str) -> str:
     return "".join(suffixes[-1:])
 
 
+_OF_FILES = frozenset(
+    (
+        *(".bin", ".csv", ".htm", ".html", ".ipynb", ".json", ".jsonl", ".markdown", ".md", ".npy"),
+        *(".npz", ".onnx", ".parquet", ".pdf", ".pickle", ".pkl", ".png", ".pq", ".pt", ".pth"),
+        *(".qrels", ".run", ".safetensors", ".svg", ".tar", ".tex", ".tgz", ".toml", ".trec"),
+        *(".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml", ".zip", *_COMPRESSED),
+    )
+)
+
+
+def has_name_of_file(path: Path) -> bool:
+    """Whether a name ends as those of files do, `a.csv`; `v1.2` may be a folder, or either."""
+    return path.suffix.lower() in _OF_FILES
+
+
 def slug(name: str) -> str:
     """A folder name for `name`: letters, digits, dot, dash and underscore only."""
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")

@@ -76,11 +76,43 @@ def cut(text: str, length: int) -> str:
     return f"{text[: length - tail - 1]}…{text[-tail:]}"
 
 
+_MARKUP = re.compile(r"[\\|*`\[\]&<>$]|_+|~+")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# What begins a heading, an item, a line or a block of code, and what ends a heading.
+_BLOCK = re.compile(r"(?:#{1,6}|[-+]|[0-9]{1,9}[.)])(?= |$)|-[- ]*$|=+$|~~~")
+_END = re.compile(r"(?:^| )(?=#+$)")
+
+
 def markdown(text: str) -> str:
-    """Text that Markdown shows as it is, also in a table's cell: no markup, links or HTML."""
+    """Text that GitHub's Markdown shows as it is: no markup, formulas or HTML.
+
+    It is all of a cell, heading, item or paragraph, or stands between words of ours. What does
+    nothing where it is stays readable: `_` in a word, and one `~` or `$` without a second.
+    """
     shown = " ".join(line(text).split())
-    shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\|*`\[\]])", r"\\\1", shown)
+    marks = [mark[0] for mark in re.findall(r"~+|\$", shown)]
+    alone = {mark for mark in "~$" if marks.count(mark) < 2}
+
+    def safe(found: re.Match[str]) -> str:
+        run, mark = found[0], found[0][0]
+        before, after = shown[found.start() - 1 : found.start()], shown[found.end() :][:1]
+        if mark in _ENTITIES:
+            return _ENTITIES[mark]
+        if mark == "_" and before.isalnum() and after.isalnum():
+            return run
+        if mark in alone or (mark in "~$" and not (before + after).strip()):
+            return run
+        # GitHub's own way: it may look for formulas after `\$` has become `$`.
+        return "<span>$</span>" if mark == "$" else "".join(f"\\{each}" for each in run)
+
+    safely = _MARKUP.sub(safe, shown)
+    if (start := _BLOCK.match(safely)) is not None:
+        # Of a number its dot: `\1` is no escape.
+        place = start.end() - 1 if start[0][0].isdigit() else 0
+        safely = f"{safely[:place]}\\{safely[place:]}"
+    if (end := _END.search(safely)) is not None:
+        safely = f"{safely[: end.end()]}\\{safely[end.end() :]}"
+    return safely
 
 
 def code_span(text: str) -> str:

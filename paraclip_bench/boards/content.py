@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from paraclip_bench.boards.estimates import Difference
 from paraclip_bench.boards.published_rows import PublishedRow
-from paraclip_bench.boards.selection import Column, Entry, Measure, RowKey
+from paraclip_bench.boards.selection import Column, Entry, Measure
 from paraclip_bench.metrics.inference import FEWEST, Estimate
+from paraclip_bench.results.model_names import RowKey
 from paraclip_bench.safe_text import counted
 
 DEMO_NOTICE = "Demo world: small drawn scenes, not photographs."

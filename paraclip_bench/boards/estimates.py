@@ -18,7 +18,6 @@ from paraclip_bench.boards.selection import (
     Column,
     Entry,
     Measure,
-    RowKey,
     Selection,
     can_compute,
 )
@@ -45,6 +44,7 @@ from paraclip_bench.metrics.inference import (
 )
 from paraclip_bench.metrics.metric import Resampled, Statistic, TooShallow
 from paraclip_bench.results.contributions import Kept, keep
+from paraclip_bench.results.model_names import RowKey
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import header_of, outcomes_state, read_outcomes
 from paraclip_bench.safe_text import counted

@@ -36,7 +36,7 @@ def markdown(board: BoardContent) -> str:
     heads = ["model", *["mean rank"] * board.ranked]
     heads += [f"{c.title} {c.score}" for c in board.columns]
     lines = [
-        f"### Leaderboard, suite {board.suite}",
+        f"### Leaderboard, suite {safe_text.markdown(board.suite)}",
         "",
         *([safe_text.markdown(board.caption), ""] if board.caption else []),
         "| " + " | ".join(safe_text.markdown(head) for head in heads) + " |",
@@ -89,11 +89,12 @@ def _published_lines(board: BoardContent) -> list[str]:
 def as_csv(board: BoardContent) -> str:
     """One row a model; per score its value, interval, and difference to the baseline.
 
+    seeds: of how many checkpoints a row is the mean; empty for published rows.
     Where published rows were asked for, the last column names their source, empty for our own.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    head = ["suite", "model", "dtype", "fingerprint"]
+    head = ["suite", "model", "dtype", "fingerprint", "seeds"]
     for column in board.columns:
         name = safe_text.csv_cell(f"{column.title}/{column.score}")
         head += [
@@ -105,7 +106,7 @@ def as_csv(board: BoardContent) -> str:
     for row in board.rows:
         name = safe_text.csv_cell(row.name)
         about = [safe_text.csv_cell(text) for text in (row.dtype, row.fingerprint)]
-        fields: list[object] = [board.suite, name, *about]
+        fields: list[object] = [board.suite, name, *about, row.seeds]
         for cell in row.cells:
             for estimate in (None, None) if cell is None else (cell.estimate, cell.difference):
                 if estimate is None:
@@ -114,7 +115,7 @@ def as_csv(board: BoardContent) -> str:
                     fields += [estimate.value, estimate.low, estimate.high]
         writer.writerow([*fields, ""] if with_source else fields)
     for published in board.published or ():
-        fields = [board.suite, safe_text.csv_cell(published.name), "", ""]
+        fields = [board.suite, safe_text.csv_cell(published.name), "", "", ""]
         for number in published.cells:
             fields += ["" if number is None else number.value, "", "", "", "", ""]
         writer.writerow([*fields, f"{published.source} @ {published.commit}"])

@@ -17,9 +17,7 @@ from paraclip_bench.boards.content import BoardRow, Cell
 from paraclip_bench.boards.estimates import ADJUST, Adjust, Estimates
 from paraclip_bench.boards.published_rows import check_which, published_rows
 from paraclip_bench.boards.selection import (
-    BASELINE,
     Column,
-    RowKey,
     Selection,
     choose_board_suite,
     group_seeds,
@@ -28,6 +26,7 @@ from paraclip_bench.boards.selection import (
 )
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.metrics.inference import Estimate
+from paraclip_bench.results.model_names import BASELINE, RowKey
 from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Task
 from paraclip_bench.tasks.catalog import all_tasks, load_task

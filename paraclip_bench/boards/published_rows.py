@@ -15,6 +15,7 @@ from paraclip_bench.reference.published_numbers import (
     PublishedScore,
     published_scores,
 )
+from paraclip_bench.results.model_names import RowKey
 
 WHICH = ("matching", "all")
 
@@ -123,10 +124,15 @@ def _whole_entry(selection: Selection, column: Column) -> Entry | None:
 
 def _identities(selection: Selection) -> dict[str, set[Identity]]:
     """What the rows of a board are, by their names; a row may have been run under several specs."""
+    names: dict[RowKey, list[str]] = {}
+    for row, name in selection.names.items():
+        for run in selection.runs(row):
+            names.setdefault(run, []).append(name)
     found: dict[str, set[Identity]] = {}
-    for (row, _), entry in selection.cells.items():
+    for (run, _), entry in selection.cells.items():
         own = identity_of(entry.result.model, selection.suite)
-        found.setdefault(selection.names[row], set()).add(own)
+        for name in names.get(run, ()):
+            found.setdefault(name, set()).add(own)
     return found
 
 

@@ -15,6 +15,13 @@ from pydantic import ValidationError
 from paraclip_bench.errors import BenchError, UsageError, reason_of
 from paraclip_bench.metrics.inference import point
 from paraclip_bench.results.contributions import Kept, read_contributions
+from paraclip_bench.results.model_names import (
+    ModelNames,
+    RowKey,
+    names_of,
+    row_of,
+    seeds_together,
+)
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import (
     doubt,
@@ -31,12 +38,6 @@ from paraclip_bench.tasks.catalog import all_tasks, find_suite, suite_names
 _AGAIN = "measure it again with run --force"
 # How far a score may be from that of its outcomes: another machine's sums differ in last digits.
 _ROUNDING = 1e-6
-_UNKNOWN = "unknown:"
-_SEEDS = "seeds:"
-BASELINE = "clip"
-
-RowKey = tuple[str, str]
-"""(model fingerprint, dtype): what a row is; the name is a label."""
 
 
 class Measure(NamedTuple):
@@ -63,8 +64,7 @@ class Entry:
     @property
     def row(self) -> RowKey:
         """What the model is, by its weights where they are known."""
-        model = self.result.model
-        return model.fingerprint or f"{_UNKNOWN}{model.spec}", self.result.provenance.dtype
+        return row_of(self.result)
 
     @property
     def measure(self) -> Measure:
@@ -74,7 +74,7 @@ class Entry:
     @property
     def is_cut(self) -> bool:
         """Whether a limit may have left examples out."""
-        return self.result.limit is not None and self.result.n >= self.result.limit
+        return self.result.is_cut
 
     @property
     def shown(self) -> str:
@@ -224,8 +224,6 @@ def select(
     entries = _newest_versions(entries, left_out)
     entries = _one_run_of_the_unknown(entries, left_out)
     cells: dict[tuple[RowKey, Measure], Entry] = {}
-    names: dict[RowKey, str] = {}
-    aliases: dict[str, list[RowKey]] = defaultdict(list)
     for entry in entries:
         if (older := cells.get((entry.row, entry.measure))) is not None:
             left_out.append(
@@ -233,16 +231,8 @@ def select(
                 "which is newer"
             )
         cells[entry.row, entry.measure] = entry
-        # One model under several names: the baseline's own name wins, else the newest.
-        if names.get(entry.row) != BASELINE:
-            names[entry.row] = entry.result.model.name
-    # What a name may mean: the newest row first, a spec before a name.
-    for attribute in ("spec", "name"):
-        for entry in reversed(entries):
-            rows = aliases[getattr(entry.result.model, attribute)]
-            if entry.row not in rows:
-                rows.append(entry.row)
-    return Selection(suite, cells, _distinct(names), dict(aliases), _ordered(cells), left_out)
+    known = names_of([entry.result for entry in entries])
+    return Selection(suite, cells, known.names, known.aliases, _ordered(cells), left_out)
 
 
 def _of_models(paths: list[Path], asked: Sequence[str]) -> list[Path]:
@@ -291,42 +281,17 @@ def _model_in(path: Path) -> dict[str, Any]:
 
 def group_seeds(selection: Selection) -> Selection:
     """Make one row of the checkpoints that differ in the seed of their training alone."""
-    by_method: dict[tuple[str, str], dict[int, Entry]] = defaultdict(dict)
     entries = sorted(selection.cells.values(), key=lambda entry: entry.result.provenance.time)
-    for entry in entries:
-        model = entry.result.model
-        if model.method is not None and model.seed is not None and model.fingerprint is not None:
-            # Of two checkpoints of one seed, the one that was measured last.
-            by_method[model.method, entry.row[1]][model.seed] = entry
-    names, aliases = dict(selection.names), {k: list(v) for k, v in selection.aliases.items()}
-    members: dict[RowKey, tuple[RowKey, ...]] = {}
-    alone: dict[RowKey, str] = {}
-    called: dict[RowKey, str] = {}
-    for (method, dtype), seeds in by_method.items():
-        rows = tuple(dict.fromkeys(seeds[seed].row for seed in sorted(seeds)))
-        if len(rows) < 2:
-            continue
-        row = (f"{_SEEDS}{method}", dtype)
-        alone |= {each: names.pop(each) for each in rows}
-        members[row] = rows
-        called[row] = _name_of_seeds([seeds[seed].result.model.name for seed in sorted(seeds)])
-        for alias, meant in aliases.items():
-            # What was typed for several of them means all of them.
-            if len(set(meant) & set(rows)) > 1:
-                aliases[alias] = list(dict.fromkeys(row if r in rows else r for r in meant))
-        aliases.setdefault(called[row], []).insert(0, row)
-    names |= _distinct({row: f"{called[row]} ({len(members[row])} seeds)" for row in members})
-    return dataclasses.replace(
-        selection, names=names, aliases=aliases, members=members, alone=alone
+    known = seeds_together(
+        ModelNames(selection.names, selection.aliases), [entry.result for entry in entries]
     )
-
-
-def _name_of_seeds(names: list[str]) -> str:
-    """What checkpoints of several seeds are called together."""
-    parents = {name.rpartition("/seed-")[0] for name in names}
-    if len(parents) == 1 and (parent := parents.pop()):
-        return parent
-    return names[0] if len(set(names)) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return dataclasses.replace(
+        selection,
+        names=known.names,
+        aliases=known.aliases,
+        members=known.members,
+        alone=known.alone,
+    )
 
 
 def _known(path: Path) -> Entry | None:
@@ -426,22 +391,3 @@ def _ordered(cells: dict[tuple[RowKey, Measure], Entry]) -> list[Measure]:
         newest[measure] = max(newest[measure], entry.result.provenance.time)
     by_age = sorted(rows, key=lambda m: newest[m], reverse=True)
     return sorted(by_age, key=lambda m: (m.task, m.protocol, -rows[m]))
-
-
-def _distinct(names: dict[RowKey, str]) -> dict[RowKey, str]:
-    """Labels that tell rows apart: the dtype or the weights are added where names repeat."""
-    count: dict[str, list[RowKey]] = defaultdict(list)
-    for row, name in names.items():
-        count[name].append(row)
-    labels = {}
-    for row, name in names.items():
-        alike = count[name]
-        label = name
-        if len({other[1] for other in alike}) > 1:
-            label += f" ({row[1]})"
-        if len({other[0] for other in alike}) > 1:
-            known = not row[0].startswith(_UNKNOWN)
-            digest = row[0].removeprefix(_SEEDS)
-            label += f" #{digest[:6]}" if known else f" ({row[0].removeprefix(_UNKNOWN)})"
-        labels[row] = label
-    return labels

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from paraclip_bench.files import atomic
+from paraclip_bench.errors import UsageError
+from paraclip_bench.files import atomic, has_name_of_file
 from paraclip_bench.results.schema import Result, Score
 from paraclip_bench.results.store import list_results
 from paraclip_bench.safe_text import csv_cell
@@ -45,11 +46,14 @@ class Table:
 def write_csv(results: Path, out: Path, **chosen: str | None) -> Table:
     """Write the table to `out`, a file, or `results.csv` in a folder; UTF-8 with a header.
 
+    A file is what ends in .csv or .txt, and what is there and no folder. Raises `UsageError` for
+    the ending of another kind of file.
+
     Cells that a spreadsheet would take for a formula begin with an apostrophe. chosen: suite, task
     and model, as `list_results` takes them, which says what is raised.
     """
     rows, left_out = table_rows(results, **chosen)
-    path = _file(out, ".csv")
+    path = _file(out, ".csv", ".txt")
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -75,14 +79,25 @@ def write_parquet(results: Path, out: Path, **chosen: str | None) -> Table:
         "time": pa.timestamp("us", tz="UTC"),
     }
     schema = pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
-    path = _file(out, ".parquet")
+    path = _file(out, ".parquet", ".pq")
     with atomic(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema), temporary)
     return Table({path: len(rows)}, left_out, [])
 
 
-def _file(out: Path, ending: str) -> Path:
-    return out if out.suffix.lower() == ending and not out.is_dir() else out / f"results{ending}"
+def _file(out: Path, ending: str, other: str) -> Path:
+    """The file that `out` names by one of its endings, or that lies in the folder `out`."""
+    if out.is_dir():
+        return out / f"results{ending}"
+    if out.suffix.lower() in (ending, other):
+        return out
+    if has_name_of_file(out):
+        raise UsageError(
+            f"{out} has the ending of another kind of file; name one that ends in {ending}, or a "
+            f"folder for results{ending}"
+        )
+    # A pipe, a device, or a file to be replaced.
+    return out if out.exists() else out / f"results{ending}"
 
 
 def table_rows(results: Path, **chosen: str | None) -> tuple[list[dict[str, Any]], list[str]]:

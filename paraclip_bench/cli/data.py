@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paraclip_bench.cli.shared import CaptionFieldOption, ImageFieldOption, JsonOption, table
+from paraclip_bench.cli.shared import (
+    CaptionFieldOption,
+    ImageFieldOption,
+    JsonOption,
+    folder_to_write,
+    table,
+)
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.safe_text import counted
 
@@ -89,6 +95,8 @@ def prefetch(
 
     if offline:
         go_offline()
+    if to is not None:
+        folder_to_write(to)
     progress, rows, failed = Progress(), [], []
     for task in _chosen(names):
         data = task.data_set
@@ -257,6 +265,7 @@ def paraphrased_retrieval(
         raise UsageError(
             "--written-by is for captions alone; --pairs says itself who, leave it out"
         )
+    folder_to_write(output)
     source = RetrievalSetInput(
         caption_files(captions),
         pairs,

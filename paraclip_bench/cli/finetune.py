@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paraclip_bench.cli.shared import DeviceOption, WorkspaceOption, table
+from paraclip_bench.cli.shared import DeviceOption, WorkspaceOption, folder_to_write, table
 from paraclip_bench.errors import UsageError
 
 BAD_ROWS = ("fail", "skip")
@@ -87,6 +87,8 @@ def finetune(
     if seeds is not None and seed is not None:
         raise UsageError("--seed is one and --seeds are several; give one of them")
     numbers = None if seeds is None else _numbers(seeds)
+    if out is not None:
+        folder_to_write(out)
     if offline:
         from paraclip_bench.data.hub import go_offline
 
@@ -173,6 +175,8 @@ def merge(
     from paraclip_bench.training import merge as merging
     from paraclip_bench.workspace import Workspace
 
+    if out is not None and not do_sweep:
+        folder_to_write(out)
     if offline:
         from paraclip_bench.data.hub import go_offline
 
@@ -192,6 +196,8 @@ def merge(
         return
     options = Options(suite=suite, data_dir=data_dir, limit=limit, offline=offline, device=device)
     target = out or merging.default_out(fine_tuned.name, place)
+    # Both are written, whichever of them is named.
+    target = target.with_suffix("") if target.suffix.lower() in (".json", ".svg") else target
     rows = merging.sweep(
         base, checkpoint, alpha or merging.ALPHAS, options, place, progress, target
     )

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paraclip_bench import safe_text
-from paraclip_bench.cli.shared import JsonOption, SuiteOption, WorkspaceOption, table
+from paraclip_bench.cli.shared import (
+    JsonOption,
+    SuiteOption,
+    WorkspaceOption,
+    folder_to_write,
+    table,
+)
 from paraclip_bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +28,12 @@ if TYPE_CHECKING:
 
 TaskOption = Annotated[str | None, typer.Option("--task", "-t", help="Of this task alone.")]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="Of this model alone, by name or spec.")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Of this model alone, by name, spec, or what the leaderboard calls it.",
+    ),
 ]
 
 
@@ -270,7 +281,7 @@ def merge(
     from paraclip_bench.results.exchange import merge as copy
     from paraclip_bench.workspace import Workspace
 
-    target = Workspace(workspace).results
+    target = Workspace(folder_to_write(workspace)).results
     if workspace.name == "results" and not target.exists():
         raise UsageError(f"{workspace} is a folder of results; name the workspace that it lies in")
     done = copy(sources, target, suite=suite, task=task, model=model)
@@ -317,7 +328,8 @@ def _mteb(place: Workspace, out: Path | None, **chosen: str | None) -> Any:
         raise UsageError(
             "--format mteb writes all results of a suite; leave out --task and --model"
         )
-    return write(place.results, out or place.root / "mteb" / "results", suite=chosen["suite"])
+    out = folder_to_write(out or place.root / "mteb" / "results")
+    return write(place.results, out, suite=chosen["suite"])
 
 
 def _csv(place: Workspace, out: Path | None, **chosen: str | None) -> Any:
@@ -335,7 +347,7 @@ def _parquet(place: Workspace, out: Path | None, **chosen: str | None) -> Any:
 def _trec(place: Workspace, out: Path | None, **chosen: str | None) -> Any:
     from paraclip_bench.bridges.trec_export import export as write
 
-    return write(place.results, out or place.root / "trec", **chosen)
+    return write(place.results, folder_to_write(out or place.root / "trec"), **chosen)
 
 
 # What writes each format; a bridge is imported when it is asked for.
@@ -353,7 +365,7 @@ def export(
         Path | None,
         typer.Option(
             *("-o", "--output"),
-            help="Folder to write to; of csv and parquet a file or a folder.",
+            help="Folder to write to; of csv and parquet a file (.csv, .parquet) or a folder.",
             show_default="mteb/results, results.csv, results.parquet, trec",
         ),
     ] = None,
@@ -386,8 +398,11 @@ def export(
         else {"model": what.model.name, "task": what.task, "file": str(path)}
         for path, what in done.written.items()
     ]
+    # What goes to a pipe or a device is not followed by a table of files.
+    is_stream = out is not None and out.exists() and not (out.is_file() or out.is_dir())
     typer.echo(
         json.dumps({"written": rows, "left_out": done.left_out}, indent=1)
         if as_json
-        else table(rows)
+        else table(rows),
+        err=is_stream,
     )

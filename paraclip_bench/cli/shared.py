@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from paraclip_bench import safe_text
 from paraclip_bench.errors import UsageError
+from paraclip_bench.files import has_name_of_file
 
 if TYPE_CHECKING:
     from paraclip_bench.evaluation.plan import Plan
@@ -62,6 +63,20 @@ class OnePath(TyperCommand):
                 if (times := order.count(param)) > 1:
                     raise UsageError(f"{name} is given {times} times; give it once{PATHS[name]}")
         return super().parse_args(ctx, args)
+
+
+def folder_to_write(out: Path) -> Path:
+    """`out`, where -o names a folder; `UsageError` for a file, and for a new one's name."""
+    if out.is_dir():
+        return out
+    if out.exists():
+        raise UsageError(f"{out} is a file, and a folder is written; name another one with -o")
+    if has_name_of_file(out):
+        raise UsageError(
+            f"{out} is the name of a file, and a folder is written; name one with -o, such as "
+            f"{out.with_suffix('')}"
+        )
+    return out
 
 
 Rows = Sequence[dict[str, Any]]

@@ -287,14 +287,11 @@ def _card(
         unfit = f"{counted(left_out, 'caption')} that another of the same image repeats"
     else:
         made = next(read_pairs(source.pairs))
-        llm, first, second = (
-            safe_text.markdown(str(made.get(k, "unknown"))) for k in ("llm", "prompt_1", "prompt_2")
-        )
+        llm, first, second = (str(made.get(k, "unknown")) for k in ("llm", "prompt_1", "prompt_2"))
+        # Together, because a mark in one of them and its like in another are a pair.
+        origin = safe_text.markdown(f"{llm}, prompts {first} and {second}")
         near = "near the caption" if source.step == 1 else "in other words"
-        paraphrase = (
-            f"step {source.step} of two\n  ({near}), by {llm}, prompts {first} and\n  {second}, "
-            "not checked by people"
-        )
+        paraphrase = f"step {source.step} of two\n  ({near}), by {origin},\n  not checked by people"
         unfit = f"{counted(left_out, 'row')} whose paraphrases are marked as unfit"
     return f"""# Paraphrased retrieval: {name}
 

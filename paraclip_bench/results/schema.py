@@ -261,6 +261,11 @@ class Result(_Part):
         return _without(dump(self), "perturbation")
 
     @property
+    def is_cut(self) -> bool:
+        """Whether a limit may have left examples out."""
+        return self.limit is not None and self.n >= self.limit
+
+    @property
     def scores_digest(self) -> str:
         """sha256 (hex) over what a result says of how good which model is on what."""
         return digest_of(self.model_dump(mode="json"))

@@ -25,6 +25,7 @@ from paraclip_bench.files import atomic, parse_json, regular, slug, write_text
 from paraclip_bench.metrics.inference import Contributions
 from paraclip_bench.metrics.metric import Metric
 from paraclip_bench.results.contributions import keep
+from paraclip_bench.results.model_names import labels_by_row, row_of
 from paraclip_bench.results.schema import Digests, Result, UnknownVersion, migrated
 from paraclip_bench.tasks.base import ExternallyScoredTask, UnknownScore
 from paraclip_bench.tasks.catalog import all_tasks
@@ -336,8 +337,8 @@ def list_results(
 ) -> tuple[Found, list[str]]:
     """Results by suite, model, task, protocol and age; and which files are none, and why.
 
-    `task` is case-blind, `model` a name or spec. Raises `UsageError` where nothing is there, or a
-    name that no result has.
+    `task` is case-blind, `model` a name or spec, or what a board calls it (`choose`). Raises
+    `UsageError` where nothing is there, or a name that no result has.
     """
     found: Found = []
     damaged: list[str] = []
@@ -361,13 +362,23 @@ def list_results(
 def choose(
     found: Found, *, suite: str | None = None, task: str | None = None, model: str | None = None
 ) -> Found:
-    """The results of a suite, of a task and of a model; `UsageError` for what none of them has."""
+    """The results of a suite, of a task and of a model; `UsageError` for what none of them has.
+
+    A model may be what a board calls it: such a name of several seeds means each of them.
+    """
     if suite is not None:
         found = _kept("suite", suite, found, lambda r: (r.suite,))
+    # Of all tasks, for that is what a board has.
+    labels = {} if model is None else labels_by_row(result for _, result in found)
     if task is not None:
         found = _kept("task", task, found, lambda r: (r.task,))
     if model is not None:
-        found = _kept("model", model, found, lambda r: (r.model.name, r.model.spec))
+        found = _kept(
+            "model",
+            model,
+            found,
+            lambda r: (r.model.name, r.model.spec, *labels.get((r.suite, row_of(r)), ())),
+        )
     return found
 
 

@@ -1,6 +1,7 @@
 """Every format says what the board says."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
 from paraclip_bench.boards import formats
@@ -191,6 +193,31 @@ def test_a_verdict_names_what_is_clear(put: Put, tmp_path: Path) -> None:
 
 
 HOSTILE = "<script>alert(1)</script> ![x](http://a/b) |`c`\x1b[31m\u202e"
+
+
+MARKED = "_e_ __s__ my_model ~a~ ~~b~~ $x$ *i* [l](u) <b> | \\ `c` #"
+
+
+def test_markdown_shows_names_and_captions_literally(put: Put, tmp_path: Path) -> None:
+    put("clip", "vg-relation", 0.3)
+    put(MARKED, "vg-relation", 0.6)
+    put("late _x_", "vg-relation", 0.6, limit=5)
+    board = make_board(tmp_path, caption=f"# {MARKED}")
+    raw = formats.markdown(board)
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(raw)
+    shown = html.unescape(page.replace("<span>$</span>", "$"))
+    assert f"<td>{MARKED}</td>" in shown
+    assert f"<p># {MARKED}</p>" in shown
+    assert set(re.findall(r"<(\w+)", page)) <= {
+        *("h3", "p", "table", "thead", "tbody", "tr", "th", "td", "strong", "ins", "br"),
+        *("ul", "li", "span"),
+    }
+    assert page.count("<h3>") == 1
+    # Nothing that GitHub strikes through or sets as a formula, and a name in a word as it is.
+    plain = re.sub(r"\\.", "", raw)
+    assert "~" not in plain
+    assert "$" not in plain.replace("<span>$</span>", "")
+    assert " my_model " in raw
 
 
 def test_foreign_names_are_text_in_every_format(put: Put, tmp_path: Path) -> None:

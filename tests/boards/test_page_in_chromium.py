@@ -183,6 +183,7 @@ def test_the_data_are_there_for_download(open_page: Any) -> None:
     assert kept.value.suggested_filename == "leaderboard-paper.csv"
     rows = list(csv.DictReader(io.StringIO(Path(kept.value.path()).read_text())))
     assert len(rows) == 3 * 7
+    assert {row["seeds"] for row in rows} == {"1"}
     assert {row["model"] for row in rows} == {"Words", "Synonyms", SHOWN}
     assert all(len(row["data_sha256"]) == 64 and row["file"].endswith(".json") for row in rows)
     assert not any(value.startswith(("=", "+", "@")) for row in rows for value in row.values())

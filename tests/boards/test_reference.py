@@ -112,6 +112,9 @@ def test_formats(results: Path) -> None:
     assert MINILM not in [row["name"] for row in raw["rows"][1:] if row["name"] == "mine"]
 
     rows = list(csv.DictReader(io.StringIO(formats.as_csv(board))))
+    assert not any(None in row or None in row.values() for row in rows)
+    assert {row["seeds"] for row in rows if row["published"]} == {""}
+    assert {row["seeds"] for row in rows if not row["published"]} == {"1"}
     assert [row["published"] for row in rows] == [
         "",
         "",

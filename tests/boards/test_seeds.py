@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.boards.terminal import text
 from paraclip_bench.cli.app import app
 from paraclip_bench.errors import UsageError
+from paraclip_bench.results.store import list_results
 
 Put = Callable[..., Path]
 Columns = dict[str, np.ndarray]
@@ -145,6 +148,11 @@ def test_words(seeds: None, tmp_path: Path) -> None:
     assert "seeds tell little" not in legend(make_board(tmp_path, each_seed=True))
     assert "3 seeds" in text(board)
     assert json.loads(formats.as_json(board))["rows"][1]["seeds"] == 3
+    rows = list(csv.DictReader(io.StringIO(formats.as_csv(board))))
+    assert [(row["model"], row["seeds"]) for row in rows] == [
+        ("clip", "1"),
+        ("tuned (3 seeds)", "3"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["tuned", "paraclip", "tuned (3 seeds)"])
@@ -188,6 +196,18 @@ def test_a_seed_without_a_result_is_said(seeds: None, put: Put, tmp_path: Path) 
     assert "tuned (3 seeds): vg-attribution (aro) accuracy is of 1 seed alone." in said
 
 
+@pytest.mark.parametrize("which", ["matching", "all"])
+def test_published_numbers_beside_several_seeds(put: Put, tmp_path: Path, which: str) -> None:
+    put("openai", STS, 0.3, spec="open_clip:ViT-B-32-quickgelu@openai", n=1500)
+    for seed in range(2):
+        put(f"tuned/seed-{seed}", STS, 0.5, method="abc", seed=seed, n=1500)
+    for options in ({}, {"baseline": "tuned/seed-1"}, {"each_seed": True}):
+        board = make_board(tmp_path, reference=which, **options)  # type: ignore[arg-type]
+        assert board.published is not None
+        found = {row.matches for row in board.published if row.matches}
+        assert not any("tuned" in name for names in found for name in names)
+
+
 def test_from_the_command_line(seeds: None, tmp_path: Path) -> None:
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "results").symlink_to(tmp_path)
@@ -201,3 +221,71 @@ def test_from_the_command_line(seeds: None, tmp_path: Path) -> None:
 def test_a_name_that_is_nobody_s(seeds: None, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no model 'tuned/seed-9' on the board"):
         make_board(tmp_path, baseline="tuned/seed-9")
+
+
+@pytest.mark.parametrize("name", ["tuned", "TUNED", "paraclip", "tuned (3 seeds)"])
+def test_results_know_the_names_of_a_row(seeds: None, put: Put, tmp_path: Path, name: str) -> None:
+    """Also of a task that one seed lacks, and where a spec was another one the second time."""
+    put("tuned/seed-0", "vg-attribution", 0.5, spec="paraclip", method="abc", seed=0)
+    put("tuned/seed-1", STS, 0.6, spec="paraclip:x/seed-1", method="abc", seed=1, day=2)
+    other = put("tuned/seed-9", STS, 0.6, method="def", seed=9)
+    found, _ = list_results(tmp_path, model=name)
+    assert {r.model.name for _, r in found} == {f"tuned/seed-{i}" for i in range(3)}
+    assert len(found) == 7
+    assert other not in [path for path, _ in found]
+    ((_, one),) = list_results(tmp_path, model=name, task="vg-attribution")[0]
+    assert one.model.name == "tuned/seed-0"
+
+
+def test_results_know_every_label_of_a_board(seeds: None, put: Put, tmp_path: Path) -> None:
+    for seed, skill in enumerate(SKILLS):
+        name = f"tuned/seed-{seed}"
+        put(name, VG, skill, method="abc", seed=seed, dtype="bfloat16")
+        put(name, VG, skill, method="def", seed=seed, fingerprint=f"again {seed}")
+    # A seed that was measured in part alone, and a suite of its own with fewer.
+    put("tuned/seed-3", VG, 0.5, method="abc", seed=3, limit=5)
+    for seed in range(2):
+        put(f"tuned/seed-{seed}", VG, 0.5, method="abc", seed=seed, suite="demo")
+    every = list_results(tmp_path)[0]
+    for options in ({}, {"each_seed": True}, {"with_limits": True}, {"suite": "demo"}):
+        options = {"suite": "paper", **options}
+        board = make_board(tmp_path, **options)  # type: ignore[arg-type]
+        for row in board.rows:
+            found, _ = list_results(tmp_path, suite=str(options["suite"]), model=row.name)
+            runs = board.members.get((row.fingerprint, row.dtype), ())
+            runs = runs or ((row.fingerprint, row.dtype),)
+            wanted = [
+                path
+                for path, r in every
+                if r.suite == options["suite"] and (r.model.fingerprint, r.provenance.dtype) in runs
+            ]
+            assert sorted(path for path, _ in found) == sorted(wanted), row.name
+
+
+def test_a_model_of_that_very_name_comes_first(seeds: None, put: Put, tmp_path: Path) -> None:
+    own = put("tuned", STS, 0.4)
+    assert make_board(tmp_path, models=["tuned"]).rows[0].seeds == 1
+    assert [path for path, _ in list_results(tmp_path, model="tuned")[0]] == [own]
+    assert len(list_results(tmp_path, model="tuned (3 seeds)")[0]) == 6
+
+
+def test_commands_of_results_take_these_names(seeds: None, tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "results").symlink_to(tmp_path)
+    place = ["--workspace", str(tmp_path / "w")]
+    chosen = ["--model", "tuned (3 seeds)", *place]
+    shown = CliRunner().invoke(app, ["results", "show", "--json", *chosen])
+    assert {row["model"] for row in json.loads(shown.stdout)} == {
+        f"tuned/seed-{i}" for i in range(3)
+    }
+    table = tmp_path / "t.csv"
+    for name in ("tuned", "tuned (3 seeds)"):
+        line = ["results", "export", "--format", "csv", "-o", str(table), "-m", name, *place]
+        assert CliRunner().invoke(app, line).exit_code == 0
+        assert "tuned/seed-2" in table.read_text()
+        assert ",clip,spec:clip," not in table.read_text()
+    merged = ["results", "merge", str(tmp_path / "w"), "-o", str(tmp_path / "all"), "-m", "tuned"]
+    assert "6 results copied" in CliRunner().invoke(app, merged).stdout
+    wrong = CliRunner().invoke(app, ["results", "show", "--model", "tuned (4 seeds)", *place])
+    assert wrong.exit_code
+    assert "did you mean tuned (3 seeds)" in str(wrong.exception)

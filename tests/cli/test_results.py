@@ -1,6 +1,8 @@
 """The commands of `results`."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,3 +194,70 @@ def test_export_for_other_programs(shown):
     assert none.code == 1
     assert none.err.endswith("trec has none of these measurements, so nothing was written\n")
     shown("results", "export", "--format", "mteb", "-t", "STS12").fails(2, "leave out --task")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_what_o_means_for_a_table(shown, form):
+    export = ("results", "export", "--format", form, "-o")
+    # A file by its ending; a folder by none, by that of a version, and where it is there.
+    Path("there.json").mkdir()
+    expected = {
+        f"a/q.{form}": "a/q." + form,
+        f"Q.{form.upper()}": f"Q.{form.upper()}",
+        "plain": f"plain/results.{form}",
+        "v1.2": f"v1.2/results.{form}",
+        "there.json": f"there.json/results.{form}",
+        {"csv": "q.txt", "parquet": "q.pq"}[form]: {"csv": "q.txt", "parquet": "q.pq"}[form],
+    }
+    for out, file in expected.items():
+        done = shown(*export, out)
+        assert (done.code, done.err) == (0, "")
+        assert file in done.out
+        assert Path(file).is_file()
+    other = {"csv": "x.parquet", "parquet": "x.csv"}[form]
+    for out in (other, "x.json", "x.tsv", "x.csv.gz"):
+        shown(*export, out).fails(
+            2, f"{out} has the ending of another kind", f"folder for results.{form}"
+        )
+        assert not Path(out).exists()
+    assert shown(*export, "/dev/null").code == 0
+    # A file that is there is the file that is meant.
+    Path("old").write_text("x")
+    assert shown(*export, "old").code == 0
+    assert Path("old").read_bytes() == Path(f"plain/results.{form}").read_bytes()
+
+
+def test_a_table_into_a_pipe_is_that_table_alone(shown):
+    assert shown("results", "export", "--format", "csv").code == 0
+    line = [sys.executable, "-m", "paraclip_bench", "results", "export", "--format", "csv"]
+    done = subprocess.run([*line, "-o", "/dev/stdout"], capture_output=True, check=True)
+    assert done.stdout == Path("results.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "results export --format trec -o",
+        "results export --format mteb -o",
+        "results merge . -o",
+        "data prefetch STS12 --to",
+        "finetune -o",
+        "merge clip paraclip:made -o",
+        "data build paraphrased-retrieval --captions c --pairs p --images i -o",
+    ],
+)
+def test_a_folder_with_the_name_of_a_file_is_refused(cli, line):
+    for out in ("q.txt", "deep/q.JSON", "q.run", "q.safetensors"):
+        said = f"{out} is the name of a file, and a folder is written"
+        cli(*line.split(), out).fails(2, said)
+    assert list(Path().iterdir()) == []
+    Path("plain").write_text("")
+    cli(*line.split(), "plain").fails(2, "plain is a file, and a folder is written")
+    assert Path("plain").read_text() == ""
+
+
+def test_a_folder_that_is_there_may_have_any_name(shown):
+    Path("q.txt").mkdir()
+    assert shown("results", "export", "--format", "trec", "-o", "q.txt").code == 0
+    assert shown("results", "merge", ".", "-o", "v1.2").code == 0
+    assert Path("v1.2/results").is_dir()

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,6 +15,7 @@ import json_lines
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from paraclip_bench.data.training_rows import TrainingRow, read_rows
@@ -219,6 +222,26 @@ def test_a_retrieval_set_is_built_and_measured(
     )
     ((_, result),) = report.results
     assert result.n == counts["test"]["queries"]
+
+
+def test_a_card_shows_foreign_names_literally(captions, images, tmp_path) -> None:
+    marked = tmp_path / "_my_ ~set~ $x$ #.jsonl"
+    shutil.copyfile(captions, marked)
+    # Of each `$` and `~` the other one stands in another name.
+    made = {"llm": "_a_ ~b $c", "prompt_1": "d~ e$", "prompt_2": "# *f*", "paraphrase_1": "x y"}
+    rows = [{**row, **made, "paraphrase_2": "y x z"} for row in json_lines.read(captions)]
+    pairs = json_lines.write(tmp_path / "p.jsonl", rows)
+    source = RetrievalSetInput([marked], pairs, images, CaptionFields())
+    build(source, tmp_path / "set", dev_share=0.3)
+    card = (tmp_path / "set" / "README.md").read_text()
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(card)
+    shown = page.replace("<span>$</span>", "$")
+    assert f"<h1>Paraphrased retrieval: {marked.name}</h1>" in shown
+    assert "by _a_ ~b $c, prompts d~ e$ and # *f*," in " ".join(shown.split())
+    assert not set(re.findall("<(em|strong|s)>", page))
+    plain = re.sub(r"\\.", "", card)
+    assert "~" not in plain
+    assert "$" not in plain.replace("<span>$</span>", "")
 
 
 def test_a_retrieval_set_is_checked(captions, images, tmp_path) -> None:

@@ -116,6 +116,13 @@ def test_the_sweep_s_points_are_those_of_run(ends: tuple[Path, Path], tmp_path: 
     measured = {result["model"]["name"]: result["scores"]["js@10"] for result in results}
     names = ("base", "tuned-alpha-0.5", "tuned")
     assert [row["js@10"] for row in curve] == [measured[name] for name in names]
+    # Both files are written, whichever is named; other dots are the name's.
+    for out, stem in (("a.svg", "a"), ("b.JSON", "b"), ("c-0.5", "c-0.5")):
+        named = ["merge", *arguments, "-o", str(tmp_path / "out" / out)]
+        assert CliRunner().invoke(app, named, catch_exceptions=False).exit_code == 0
+        for ending in ("json", "svg"):
+            assert (tmp_path / "out" / f"{stem}.{ending}").is_file()
+    assert len(list((tmp_path / "out").iterdir())) == 6
 
 
 def test_flags_that_do_not_go_together(ends: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What a recipe's settings do: which weights train, the temperature, what is held out."""
 
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from fine_tuning import WEIGHTS
+from markdown_it import MarkdownIt
 from safetensors.torch import load_file
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.models.open_clip import OpenCLIP
 from paraclip_bench.training import loop
+from paraclip_bench.training.describe import model_card
 from paraclip_bench.training.recipe import Validation
 from paraclip_bench.training.validation import BestWeights
 
@@ -193,3 +197,25 @@ def test_patience() -> None:
 def test_too_few_images_to_hold_out(base: Path, pairs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="validation holds out 6 of 12 images"):
         run(base, pairs, VALIDATION, tmp_path / "out")
+
+
+def test_a_card_shows_foreign_names_literally() -> None:
+    marked = "_e_ __s__ my_set ~a~ ~~b~~ $x$ *i* [l](u) | `c` #"
+    provenance = {
+        "base": {"spec": "clip", "fingerprint": "ab" * 32, "activation": "gelu"},
+        "data": {"id": marked, "n": 8, "sha256": "cd" * 32},
+        "recipe": {"batch_size": 8, "note": marked},
+        "steps": 6,
+        "seed": 0,
+    }
+    card = model_card(marked, provenance, "InfoNCE(caption, paraphrase_1)", 8)
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(card)
+    shown = html.unescape(page.replace("<span>$</span>", "$"))
+    assert f"<h1>{marked}</h1>" in shown
+    assert f": {marked}, 8 pairs" in shown
+    assert json.dumps(provenance["recipe"]) in shown
+    # The card's own words in bold, a link of ours, and nothing else.
+    assert page.count("<strong>") == 4
+    assert page.count("<a ") == 1
+    assert not set(re.findall("<(em|s|table)>", page))
+    assert "batch_size" in card

@@ -217,8 +217,8 @@ const csvText = (value) => {
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 };
 function asCsv() {
-  const lines = [["suite", "model", "dtype", "fingerprint", "title", "score", "value", "low",
-    "high", "interval", "best", "difference", "difference_low", "difference_high", "p",
+  const lines = [["suite", "model", "dtype", "fingerprint", "seeds", "title", "score", "value",
+    "low", "high", "interval", "best", "difference", "difference_low", "difference_high", "p",
     "p_adjusted", "verdict", "baseline", "task", "protocol", "task_version", "n", "data_source",
     "data_id", "data_sha256", "spec", "command", "time", "file"]];
   for (const model of DATA.models) for (const column of DATA.columns) {
@@ -231,8 +231,8 @@ function asCsv() {
     const every = (values) => [...new Set(values)].join("; ");
     const of = (name) => every(column.measures.map((i) => DATA.measures[i][name]));
     const from = (name) => every(results.map((result) => result[name]));
-    lines.push([DATA.about.suite, model.name, model.dtype, model.fingerprint, column.title,
-      column.score, value, low, high, cell.method, cell.isBest, gap, gapLow, gapHigh, d?.p,
+    lines.push([DATA.about.suite, model.name, model.dtype, model.fingerprint, model.seeds,
+      column.title, column.score, value, low, high, cell.method, cell.isBest, gap, gapLow, gapHigh, d?.p,
       d?.adjusted, d?.verdict, d ? DATA.about.baseline : "", of("task"), of("protocol"),
       of("version"), of("n"), of("source"), from("data_id"), of("sha256"), from("spec"),
       from("command"), from("time"), from("file")]);
