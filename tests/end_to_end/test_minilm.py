@@ -79,7 +79,7 @@ def test_raw_text_is_near_the_published_scores(
 
 
 def test_case_and_a_full_stop_move_spearman_as_on_edited_files(
-    spec: str, real: Callable[[str], Path], raw: dict[str, tuple[Path, Result]], tmp_path: Path
+    spec: str, real: Callable[[str], Path], tmp_path: Path
 ) -> None:
     edits = {
         "lower case": str.lower,
@@ -88,7 +88,7 @@ def test_case_and_a_full_stop_move_spearman_as_on_edited_files(
             t if t.rstrip()[-1:] in tuple("!?…:;,") else f"{t.rstrip()}."
         ),
     }  # fmt: skip
-    rows = rows_of(real("sts/STSBenchmark.tsv"))
+    rows = rows_of(real("sts/STSBenchmark.tsv"))[:200]
     by_hand = {}
     for name, edit in edits.items():
         file = tmp_path / name / "sts/STSBenchmark.tsv"
@@ -104,12 +104,12 @@ def test_case_and_a_full_stop_move_spearman_as_on_edited_files(
         spec,
         "STSBenchmark",
         data_dir=real("sts").parent,
+        limit=200,
         workspace=tmp_path / "w",
         perturb="edits",
         quiet=True,
     )
     (_, plain), (_, result) = report.results
-    assert plain.scores == raw["STSBenchmark"][1].scores
     parts = {part.name: part for part in result.details["wording"]}
     base = plain.scores["spearman"].value
     assert base is not None
