@@ -52,6 +52,7 @@ from paraclip_bench.models.adapter import (
     Encoder,
     lazy_attribute,
 )
+from paraclip_bench.models.training_digests import TrainingDigests
 from paraclip_bench.tasks.base import (
     Embed,
     Examples,
@@ -102,6 +103,7 @@ __all__ = [
     "Suite",
     "Task",
     "TooShallow",
+    "TrainingDigests",
     "UsageError",
     "batched",
     "derived",

@@ -18,6 +18,7 @@ from paraclip_bench.boards.estimates import ADJUST, Adjust, Estimates
 from paraclip_bench.boards.published_rows import check_which, published_rows
 from paraclip_bench.boards.selection import (
     Column,
+    Entry,
     Selection,
     choose_board_suite,
     group_seeds,
@@ -232,6 +233,16 @@ def _notes(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
     old = [e.shown for e in found if is_recomputed(e, tasks.get(e.result.task))]
     unknown = [e.shown for e in found if e.shown not in old]
     notes = []
+    labels = selection.alone | selection.names
+    known = [
+        f"{labels.get(row, entry.result.model.name)} on {entry.result.task} ({said})"
+        for (row, _), entry in selection.cells.items()
+        if (said := _trained_on(entry))
+    ]
+    if known:
+        notes.append(
+            f"measured on what they may have learned by heart in training: {_listed(known)}"
+        )
     if bare:
         notes.append(
             f"shown without intervals, because the outcomes are missing: {_listed(bare)}; run the "
@@ -258,6 +269,13 @@ def _contamination(columns: Sequence[Column], tasks: Mapping[str, Task]) -> list
         if task is not None and task.data_set is not None and task.data_set.contamination:
             seen.setdefault(task.data_set.contamination, {})[name] = None
     return [f"{', '.join(names)}: {said}" for said, names in seen.items()]
+
+
+def _trained_on(entry: Entry) -> str:
+    """How many texts and images of a result its model was trained on; empty where none is known."""
+    found = entry.result.data.notes
+    kinds = {"text": found.get("texts_in_training"), "image": found.get("images_in_training")}
+    return " and ".join(counted(n, kind) for kind, n in kinds.items() if isinstance(n, int) and n)
 
 
 def _listed(files: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.errors import reason_of
+from paraclip_bench.errors import DataError, reason_of
 from paraclip_bench.models.adapter import Model
 from paraclip_bench.safe_text import counted
 
@@ -21,13 +21,14 @@ class InputNotes:
         self._model = model
         self._texts: set[str] = set()
         self._cut: tuple[int, str] | None = None
+        self._known: tuple[tuple[int, int], str] | None = None
         self._images: set[str] = set()
         self._turned = self._with_exif = self._transparent = 0
 
     def texts(self, texts: Iterable[str]) -> None:
         """Take note of these texts."""
         self._texts.update(texts)
-        self._cut = None
+        self._cut = self._known = None
 
     def images(self, images: Iterable[ImageRef]) -> None:
         """Take note of these images, each content once; their headers are read and remembered."""
@@ -35,6 +36,7 @@ class InputNotes:
             if (content := image.sha256) in self._images:
                 continue
             self._images.add(content)
+            self._known = None
             self._transparent += image.has_alpha
             if image.orientation > 1:
                 self._with_exif += 1
@@ -43,8 +45,11 @@ class InputNotes:
     def notes(self) -> dict[str, Any]:
         """For a result's `data.notes`: how many distinct inputs of each kind, where there are."""
         cut, _ = self._texts_cut()
+        texts, images = self._trained_on()[0]
         counts = {
             "texts_cut": cut,
+            "texts_in_training": texts,
+            "images_in_training": images,
             "exif_rotated": self._with_exif,
             "exif_applied": self._turned,
             "transparent": self._transparent,
@@ -63,6 +68,15 @@ class InputNotes:
                 f"{cut} of {texts} {'are' if cut > 1 else 'is'} longer than the model's "
                 f"context{tokens} and {'were' if cut > 1 else 'was'} cut"
             )
+        (known_texts, known_images), problem = self._trained_on()
+        said += [problem] if problem else []
+        if known_texts or known_images:
+            said.append(
+                f"{self._model.name} was trained on {known_texts:,} of these "
+                f"{counted(len(self._texts), 'text')} and {known_images:,} of these "
+                f"{counted(len(self._images), 'image')}: what it scores on them it may have "
+                "learned by heart"
+            )
         images = counted(len(self._images), "image")
         if left := self._with_exif - self._turned:
             said.append(
@@ -80,6 +94,21 @@ class InputNotes:
                 "is dropped, as for CLIP's published numbers"
             )
         return said
+
+    def _trained_on(self) -> tuple[tuple[int, int], str]:
+        """How many texts and images are of the training data; and why, where nobody can say."""
+        if self._known is None:
+            try:
+                found = self._model.adapter.trained_on
+                both = (0, 0) if found is None else found.count(self._texts, self._images)
+                self._known = both, ""
+            except DataError as error:
+                self._known = (0, 0), str(error)
+            # A model of one's own, and a task that is measured does not fail for a note.
+            except Exception as error:
+                said = f"{self._model.spec} cannot say what it was trained on"
+                self._known = (0, 0), f"{said} ({reason_of(error)})"
+        return self._known
 
     def _texts_cut(self) -> tuple[int, str]:
         """How many texts were cut, none where nobody can say; and why, where that failed."""

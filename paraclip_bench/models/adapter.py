@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from paraclip_bench.errors import BenchError, ModelError, UsageError, reason_of
+from paraclip_bench.models.training_digests import TrainingDigests
 
 DTYPES = {
     "float32": "float32",
@@ -78,6 +79,7 @@ class Adapter:
     base: the spec that a checkpoint was fine-tuned from.
     method, seed: a digest of all that it was trained with but the seed, and the seed. A board takes
     checkpoints of one method for one.
+    trained_on: digests of the texts and images that it was fine-tuned on, where they are known.
     suite: the suite that it belongs to, which a run takes where none is asked for.
     device: where it is, for a model that was made elsewhere and put there.
     context_length: how many tokens of a text it reads at most, where that is known.
@@ -91,6 +93,7 @@ class Adapter:
     base: str | None = None
     method: str | None = None
     seed: int | None = None
+    trained_on: TrainingDigests | None = None
     suite: str | None = None
     device: str = "cpu"
     context_length: int | None = None
@@ -343,6 +346,7 @@ class _Wrapped(Adapter):
     name, activation = _of_made("name"), _of_made("activation")
     base, suite, device = _of_made("base"), _of_made("suite"), _of_made("device", "cpu")
     method, seed = _of_made("method"), _of_made("seed")
+    trained_on = _of_made("trained_on")
     context_length = _of_made("context_length")
 
     @lazy_attribute

@@ -20,6 +20,7 @@ from paraclip_bench.files import (
 )
 from paraclip_bench.models.aliases import RECIPE, is_finished
 from paraclip_bench.models.open_clip import PROVENANCE
+from paraclip_bench.models.training_digests import FILE as TRAINED_ON
 from paraclip_bench.training.recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ PLOT = "training.svg"
 # Files that describe one model and do not belong to another that is made of it.
 _OWN = {
     *(RECIPE, PROVENANCE, BEGUN, REPORT, LOSSES, STATE, BEST, PLOT),
-    *("open_clip_config.json", "README.md"),
+    *("open_clip_config.json", "README.md", TRAINED_ON),
 }
 
 

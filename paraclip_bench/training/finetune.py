@@ -30,6 +30,7 @@ from paraclip_bench.models.adapter import SIDES, Context, Model
 from paraclip_bench.models.aliases import RECIPE
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import OpenCLIP
+from paraclip_bench.models.training_digests import TrainingDigests
 from paraclip_bench.progress import Progress
 from paraclip_bench.results.provenance import command_line, versions
 from paraclip_bench.safe_text import counted
@@ -343,6 +344,8 @@ def _train(run: _Run) -> None:
                 network = run.adapter.network()
                 network.model.load_state_dict(weights, strict=False)
                 save_folder(run.folder, network.model, network.config)
+                known = TrainingDigests.read(run.adapter.folder)
+                TrainingDigests.of_all([known, table.digests(rows)]).write(run.folder)
                 seconds = time.perf_counter() - start
                 _describe(run, seconds)
                 run.adapter.release()

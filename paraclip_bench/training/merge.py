@@ -20,6 +20,7 @@ from paraclip_bench.files import atomic, only_process, parse_json, slug, write_t
 from paraclip_bench.models.adapter import Context
 from paraclip_bench.models.load import load_model
 from paraclip_bench.models.open_clip import PROVENANCE, OpenCLIP
+from paraclip_bench.models.training_digests import TrainingDigests
 from paraclip_bench.progress import Progress
 from paraclip_bench.results.provenance import versions
 from paraclip_bench.training.checkpoint import copy_companions
@@ -93,6 +94,9 @@ def merge(
         shutil.rmtree(made, ignore_errors=True)
         save_folder(made, right.model, right.config)
         copy_companions(right_adapter.folder, made)
+        known = [each.trained_on for each in (left_adapter, right_adapter)]
+        if any(known):
+            TrainingDigests.of_all(known).write(made)
         write_text(made / "README.md", _card(folder.name, one, two, alpha))
         write_text(made / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
         if folder.exists():

@@ -25,6 +25,7 @@ from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.training_rows import TEXTS, BadRow, TrainingRow
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import parse_json, write_text
+from paraclip_bench.models.training_digests import TrainingDigests, image_digest, text_digest
 from paraclip_bench.safe_text import counted
 
 # So many rows of each kind are named in the report.
@@ -95,6 +96,8 @@ _ARRAYS = {
     "end": ("<i8", 1),
     "token": ("<i4", 1),
     "source": ("<i8", 1),
+    "text_digest": ("<u8", 1),
+    "image_digest": ("<u8", 1),
 }
 
 
@@ -105,7 +108,8 @@ class Table:
     image [n]: which distinct image, -1 without one. first, choices [n, 3]: of caption,
     paraphrase_1 and paraphrase_2, the first text and how many there are to choose among. end
     [texts]: where a text's tokens end in token [tokens]. source [images]: the row of the data that
-    has a distinct image first. sha256: over the rows in order.
+    has a distinct image first. text_digest [texts], image_digest [images]: see
+    `models.training_digests`. sha256: over the rows in order.
     """
 
     image: npt.NDArray[np.int32]
@@ -114,6 +118,8 @@ class Table:
     end: npt.NDArray[np.int64]
     token: npt.NDArray[np.int32]
     source: npt.NDArray[np.int64]
+    text_digest: npt.NDArray[np.uint64]
+    image_digest: npt.NDArray[np.uint64]
     sha256: str
 
     def __len__(self) -> int:
@@ -131,6 +137,20 @@ class Table:
             together = choices[:, view] == choices[:, before]
             chance[together, view] = chance[together, before]
         return self.first[rows] + (chance * choices).astype(np.int64)
+
+    def digests(self, rows: npt.NDArray[np.intp]) -> TrainingDigests:
+        """Digests of all texts and images of some rows."""
+        images = self.image[rows]
+        taken = [np.empty(0, dtype=np.int64)]
+        for view in range(_VIEWS):
+            first, count = self.first[rows, view], self.choices[rows, view].astype(np.int64)
+            # Of each row, the numbers first, first + 1, …
+            before = np.repeat(np.cumsum(count) - count, count)
+            taken.append(np.repeat(first, count) + np.arange(len(before)) - before)
+        return TrainingDigests(
+            np.unique(self.text_digest[np.concatenate(taken)]),
+            np.unique(self.image_digest[np.unique(images[images >= 0])]),
+        )
 
     def tokens(self, text: int) -> npt.NDArray[np.int32]:
         """The tokens of a text, the last of them its padding unless it fills the context."""
@@ -166,11 +186,12 @@ def make_table(
                 outcome = BadRow("duplicated id", f"{row.where}: the id {row.id!r} came before")
             else:
 
-                def number_of(content: str, source: int = source) -> int:
-                    if content not in numbers:
-                        numbers[content] = len(numbers)
+                def number_of(image: ImageRef, source: int = source) -> int:
+                    if image.content not in numbers:
+                        numbers[image.content] = len(numbers)
                         files.append("source", source)
-                    return numbers[content]
+                        files.append("image_digest", image_digest(image.sha256))
+                    return numbers[image.content]
 
                 outcome = _add(row, tokenize, padding, files, number_of)
             if isinstance(outcome, BadRow):
@@ -243,7 +264,7 @@ def _add(
     tokenize: Tokenize,
     padding: int,
     files: _Files,
-    number_of: Callable[[str], int],
+    number_of: Callable[[ImageRef], int],
 ) -> BadRow | str:
     """Write a row and give its digest; or say why it cannot be written."""
     several = [[tokenize(text) for text in texts] for texts in row.texts]
@@ -256,8 +277,9 @@ def _add(
         content = None if row.image is None else row.image.content
     except DataError as error:
         return BadRow("missing image", f"{row.where}: {error}")
-    files.append("image", -1 if content is None else number_of(content))
+    files.append("image", -1 if row.image is None else number_of(row.image))
     numbers = [[files.text(tokens) for tokens in texts] for texts in several]
+    files.append("text_digest", *(text_digest(text) for texts in row.texts for text in texts))
     files.append("first", *(texts[0] if texts else 0 for texts in numbers))
     files.append("choices", *map(len, numbers))
     alone = [texts[0] if len(texts) == 1 else texts for texts in row.texts]

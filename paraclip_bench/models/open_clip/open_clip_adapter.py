@@ -21,6 +21,7 @@ from paraclip_bench.errors import ModelError, UsageError
 from paraclip_bench.files import parse_json, parse_toml, regular
 from paraclip_bench.models.adapter import SIDES, Adapter, Encoder, lazy_attribute
 from paraclip_bench.models.open_clip.pixels import Pixels
+from paraclip_bench.models.training_digests import TrainingDigests
 
 if TYPE_CHECKING:
     from paraclip_bench.models.open_clip.network import Network
@@ -84,6 +85,11 @@ class OpenCLIP(Adapter):
     def suite(self) -> str | None:
         """What finetune wrote into a checkpoint of ours."""
         return self._suite
+
+    @lazy_attribute
+    def trained_on(self) -> TrainingDigests | None:
+        """What finetune wrote beside a checkpoint of ours."""
+        return TrainingDigests.read(self.folder)
 
     @property
     def folder(self) -> Path | None:
