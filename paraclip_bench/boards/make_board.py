@@ -241,7 +241,7 @@ def _notes(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
     ]
     if known:
         notes.append(
-            f"measured on what they may have learned by heart in training: {_listed(known)}"
+            f"trained on some of what they are measured on: {_listed(known)}"
         )
     if bare:
         notes.append(

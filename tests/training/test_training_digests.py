@@ -117,7 +117,7 @@ def test_a_run_on_training_data_says_so(
     assert f"was trained on {distinct} of these 10 texts and 12 of these 15 images" in said
     assert said.count("was trained on") == 1
     board = leaderboard(workspace=tmp_path)
-    (note,) = [note for note in board.notes if "learned by heart" in note]
+    (note,) = [note for note in board.notes if "trained on some" in note]
     assert f"{folder.name} on paraphrased-retrieval ({distinct} texts and 12 images)" in note
     assert base.name not in note.replace(folder.name, "")
 
