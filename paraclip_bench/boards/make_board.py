@@ -240,9 +240,7 @@ def _notes(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
         if (said := _trained_on(entry))
     ]
     if known:
-        notes.append(
-            f"trained on some of what they are measured on: {_listed(known)}"
-        )
+        notes.append(f"trained on some of what they are measured on: {_listed(known)}")
     if bare:
         notes.append(
             f"shown without intervals, because the outcomes are missing: {_listed(bare)}; run the "

@@ -129,7 +129,7 @@ class Explorer:
         for place, (measure, name) in enumerate(self._names.values):
             ref = self._ref(measure, name)
             if ref is not None and ref not in known:
-                small = _small(ref) if len(pictures) < _PICTURES else None
+                small = thumbnail(ref) if len(pictures) < _PICTURES else None
                 known[ref] = None if small is None else len(pictures)
                 pictures += [] if small is None else [small]
             if ref is None or (picture := known[ref]) is None:
@@ -207,7 +207,7 @@ def _row(columns: Mapping[str, npt.NDArray[Any]], index: int) -> dict[str, Any]:
     return {name: values[index] for name, values in columns.items()}
 
 
-def _small(ref: ImageRef) -> str | None:
+def thumbnail(ref: ImageRef) -> str | None:
     """A small picture as a data URL; None where the image cannot be read."""
     try:
         picture = ref.open()

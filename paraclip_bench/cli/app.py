@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from paraclip_bench import interrupts, safe_text
 from paraclip_bench.cli import (
+    audit,
     compare,
     data,
     finetune,
@@ -68,6 +69,7 @@ app.command(
     "leaderboard", cls=leaderboard.BareReference, short_help="Compare results in one table."
 )(leaderboard.leaderboard)
 app.command("compare", short_help="Say on which scores models differ, and how.")(compare.compare)
+app.command("audit", short_help="Say how stable a search of yours is.")(audit.audit)
 kept = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 kept.command("show", short_help="List results, or show one whole.")(results.show)
 kept.command("validate", short_help="Check results, and their scores.")(results.validate)
@@ -107,7 +109,7 @@ _GO_ON = {
     "finetune": "run the same command with --resume",
     "data build": "run the same command again",
 }
-_GOES_ON = ("demo", "run", "paraphrase", "merge", "data prefetch", "results merge")
+_GOES_ON = ("demo", "run", "audit", "paraphrase", "merge", "data prefetch", "results merge")
 _GO_ON |= dict.fromkeys(_GOES_ON, "run the same command again, it goes on where it was")
 # typer carries its own copy of click in some versions; this class is right in all of them.
 USAGE_ERROR = typer.BadParameter.__mro__[1]

@@ -12,9 +12,14 @@ from typing import Any
 
 import measured_words as measured
 import pytest
+from PIL import Image
 
+from paraclip_bench.boards.audit_page import as_page
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.boards.page import as_html
+from paraclip_bench.data.images import ImageRef
+from paraclip_bench.evaluation.audit import Audit, AuditedQuery
+from paraclip_bench.metrics.inference import Estimate
 from paraclip_bench.workspace import Workspace
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -43,6 +48,35 @@ def browser() -> Iterator[Any]:
         found = started.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield found
         found.close()
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1400, "light"), (390, "dark")])
+def test_axe_finds_nothing_on_an_audit(
+    browser: Any, tmp_path: Path, width: int, theme: str
+) -> None:
+    refs = []
+    for i in range(12):
+        Image.new("RGB", (20, 10), (20 * i, 0, 99)).save(tmp_path / f"{i}.png")
+        refs.append(ImageRef(id=f"{i}.png", path=tmp_path / f"{i}.png"))
+    first, other = tuple(range(10)), (*range(1, 10), 11)
+    query = AuditedQuery("<b>a dog", 0.5, 0.4, 0.0, "a hound", "1", 0.3, first, other)
+    known, none = Estimate(0.5, 0.4, 0.6, "t"), Estimate(0.5, None, None)
+    found = Audit("m", "p", 10, tuple(refs), (query,), 1, known, known, none, (("1", 0.5, 1),))
+    (tmp_path / "audit.html").write_text(as_page([found], 5))
+    context = browser.new_context(
+        offline=True, viewport={"width": width, "height": 900}, color_scheme=theme
+    )
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda request: said.append(request.url))
+    page.goto((tmp_path / "audit.html").as_uri())
+    assert page.locator("article img").count() == 20
+    assert page.locator("li.out").all_inner_texts() == ["0.png (left)"]
+    assert page.locator("li.in").all_inner_texts() == ["11.png (came)"]
+    assert page.get_by_role("heading", name="<b>a dog").is_visible()
+    assert axe_playwright.Axe().run(page).response["violations"] == []
+    assert [url for url in said if not url.startswith(("file:", "data:"))] == []
+    context.close()
 
 
 @pytest.fixture
