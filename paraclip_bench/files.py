@@ -121,20 +121,48 @@ def parse_json(
 ) -> Any:
     """What JSON holds; `pairs_hook` makes an object of its pairs, in place of dict.
 
+    A whole number beyond the range of floats is infinite, as 1e999 is: it breaks nobody's sums.
     Raises `ValueError` (mostly `json.JSONDecodeError`, which has the line) for what is not JSON,
     for bytes that are not UTF-8, for a number of thousands of digits, and for what is nested so
     deeply that Python cannot read it.
     """
     try:
-        return json.loads(text, object_pairs_hook=pairs_hook)
+        found = json.loads(text, object_pairs_hook=pairs_hook)
+        is_long = _LONG.search(text) if isinstance(text, str) else _LONG_BYTES.search(text)
+        if is_long:
+            found = json.loads(text, object_pairs_hook=pairs_hook, parse_int=_int_or_infinite)
+        return found
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+# Whole numbers of more digits are beyond the range of floats.
+_DIGITS = 308
+_LONG = re.compile(rf"[0-9]{{{_DIGITS + 1}}}")
+_LONG_BYTES = re.compile(_LONG.pattern.encode())
+
+
+def _int_or_infinite(text: str) -> int | float:
+    return int(text) if len(text.lstrip("-")) <= _DIGITS else float(text)
+
+
+def _refuse_long(value: Any) -> None:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            _refuse_long(each)
+    elif isinstance(value, int) and abs(value) >= 10**_DIGITS:
+        raise ValueError(f"it has a number of more than {_DIGITS} digits")
 
 
 def parse_toml(text: str) -> dict[str, Any]:
     """What TOML holds; `ValueError` as `parse_json` raises it."""
     try:
-        return tomllib.loads(text)
+        found = tomllib.loads(text)
+        if _LONG.search(text.replace("_", "")):
+            _refuse_long(found)
+        return found
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -56,7 +56,7 @@ class Kept:
             right = None if row["right"] is None else self._numbers(row["right"], "u1")
             value = float(row["value"])
         # A damaged file may hold anything.
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return None
         return Contributions(
             value,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from paraclip_bench.cli.results import result_text
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.data.training_rows import BadRow, read_rows
 from paraclip_bench.errors import BenchError, DataError
+from paraclip_bench.files import parse_json
 from paraclip_bench.models.adapter import Context
 from paraclip_bench.models.load import load_model
 from paraclip_bench.paraphrasing.captions import CaptionFields
@@ -214,6 +216,29 @@ def test_json_that_cannot_be_read_is_a_sentence_of_every_reader(
     (work / "report.json").write_text(content)
     with pytest.raises(DataError, match=r"report\.json is damaged"):
         statistics(pairs)
+
+
+@pytest.mark.parametrize("place", ["mean", "std", "n"])
+def test_a_number_beyond_floats_is_a_sentence(place: str, tmp_path: Path) -> None:
+    """Arithmetic with a whole number of 400 digits raises OverflowError."""
+    model = tiny_clip.save(tmp_path / "model")
+    file = model / "open_clip_config.json"
+    config = json.loads(file.read_text())
+    huge = 10**400
+    if place == "n":
+        config["model_cfg"]["vision_cfg"]["layers"] = huge
+    else:
+        config["preprocess_cfg"] = {**config.get("preprocess_cfg", {}), place: [huge, 0.5, 0.5]}
+    file.write_text(json.dumps(config))
+    with pytest.raises(BenchError, match=r"open_clip_config\.json"):
+        load_model(f"local-dir:{model}", Context("paper", tmp_path)).adapter.check()
+    assert parse_json(f'{{"a": [{huge}, -{huge}, 12, "{huge}"]}}') == {
+        "a": [math.inf, -math.inf, 12, str(huge)]
+    }
+    assert parse_json(str(huge).encode()) == math.inf
+    (tmp_path / "r.toml").write_text(f"steps = {huge}")
+    with pytest.raises(DataError, match=r"r\.toml"):
+        read_recipe(tmp_path / "r.toml")
 
 
 @pytest.mark.parametrize("content", ["a = " + DEEP, "a = " + "9" * 10_000, "[" + "a." * 50_000])
