@@ -101,6 +101,8 @@ def compare_models(
     """
     if len(models) < 2:
         raise UsageError("give two models or more, the baseline first")
+    if not isinstance(show, int) or show < 0:
+        raise UsageError(f"show takes a number of examples, 0 or more, and not {show!r}")
     board = make_board(
         results,
         suite=suite,
@@ -314,7 +316,7 @@ class Gate:
                     "more, such as vg-relation=0.5"
                 )
         if not name or name.startswith(":"):
-            raise UsageError(f"--fail-if-worse {text} names no task, such as vg-relation=0.5")
+            raise UsageError(f"--fail-if-worse {text!r} names no task, such as vg-relation=0.5")
         return cls(text, name.removesuffix(":"), None if points is None else points / 100)
 
     def _means(self, column: Column) -> bool:
