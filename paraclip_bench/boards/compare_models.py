@@ -15,7 +15,7 @@ import numpy.typing as npt
 from paraclip_bench.boards.board import Board
 from paraclip_bench.boards.content import Cell
 from paraclip_bench.boards.estimates import WORSE, Adjust
-from paraclip_bench.boards.make_board import make_board
+from paraclip_bench.boards.make_board import make_board, with_left_out
 from paraclip_bench.boards.selection import Column, Entry
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import BenchError, UsageError
@@ -132,9 +132,10 @@ def compare_models(
                 pair = _with_examples(pair, sides[0], sides[1], outcomes, show, data_dir, notes)
             pairs.append(pair)
     if not pairs:
-        raise UsageError(
+        said = (
             f"{' and '.join(models)} have no result on the same examples; measure them on one task"
         )
+        raise UsageError(with_left_out(said, board.left_out, models[-1]))
     return Comparison(board, tuple(pairs), tuple(notes))
 
 

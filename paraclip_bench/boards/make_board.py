@@ -388,14 +388,20 @@ def _unknown(
 ) -> UsageError:
     """The error for a name that is not there, which may be one whose results are left out."""
     error = registry.unknown(kind, asked, known, where)
-    if not (left_out := selection.left_out):
-        return error
-    # The file or folder of what is asked for, where one is among them.
+    return UsageError(with_left_out(str(error), selection.left_out, asked))
+
+
+def with_left_out(said: str, left_out: Sequence[str], asked: str = "") -> str:
+    """A sentence on what is not there, and how many results are left out, with one of them.
+
+    asked: the model or task; one of its own results is named, where one is left out.
+    """
+    if not left_out:
+        return said
     own = re.compile(rf"(?:^|/){re.escape(slug(asked))}(?:/|\.)", re.IGNORECASE)
     first = next((line for line in left_out if own.search(line)), left_out[0])
-    results = counted(len(left_out), "result")
-    start = " Left" if str(error).endswith("?") else "; left"
-    return UsageError(f"{error}{start} out of this board: {results}, such as {first}")
+    start = " Left" if said.endswith("?") else "; left"
+    return f"{said}{start} out of this board: {counted(len(left_out), 'result')}, such as {first}"
 
 
 def _baseline(selection: Selection, asked: str | None) -> RowKey | None:

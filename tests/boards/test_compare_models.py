@@ -235,6 +235,12 @@ def test_a_model_whose_results_are_left_out_is_not_just_unknown(put: Put, tmp_pa
         compare_models(tmp_path, ["old", "new"])
     path.unlink()
     other.unlink()
+    put("new", PR, 0.6)
+    path = put("new", VG, 0.6, limit=60)
+    with pytest.raises(UsageError, match=rf"same examples; .* 1 result, such as new/{path.name}"):
+        compare_models(tmp_path, ["old", "new"])
+    for each in path.parent.iterdir():
+        each.unlink()
     with pytest.raises(UsageError, match=r"no model 'new' on the board; known: old, spec:old$"):
         compare_models(tmp_path, ["old", "new"])
 
