@@ -75,7 +75,7 @@ def evaluate(
     )
     options = Options(
         suite=suite,
-        protocols=(protocols,) if isinstance(protocols, str) else tuple(protocols),
+        protocols=_several(protocols),
         data_dir=None if data_dir is None else Path(data_dir),
         limit=limit,
         force=force,
@@ -188,8 +188,8 @@ def leaderboard(
     reference: str | None = None,
     tasks: Sequence[Task] = (),
     adjust: Literal["holm", "bh", "none"] = "holm",
-    models: Sequence[str] = (),
-    families: Sequence[str] = (),
+    models: str | Sequence[str] = (),
+    families: str | Sequence[str] = (),
     sort: str | None = None,
     precision: int = 1,
     caption: str | None = None,
@@ -215,12 +215,12 @@ def leaderboard(
         baseline=baseline,
         all_scores=all_scores,
         with_limits=with_limits,
-        scores=(scores,) if isinstance(scores, str) else tuple(scores),
+        scores=_several(scores),
         reference=reference,
         tasks=tasks,
         adjust=adjust,
-        models=models,
-        families=families,
+        models=_several(models),
+        families=_several(families),
         sort=sort,
         precision=precision,
         caption=caption,
@@ -231,7 +231,7 @@ def leaderboard(
 def compare(
     *models: str,
     suite: str | None = None,
-    families: Sequence[str] = (),
+    families: str | Sequence[str] = (),
     scores: str | Sequence[str] = (),
     all_scores: bool = False,
     with_limits: bool = False,
@@ -253,8 +253,8 @@ def compare(
         Workspace(Path(workspace)).results,
         models,
         suite=suite,
-        families=families,
-        scores=(scores,) if isinstance(scores, str) else tuple(scores),
+        families=_several(families),
+        scores=_several(scores),
         all_scores=all_scores,
         with_limits=with_limits,
         adjust=adjust,
@@ -324,3 +324,8 @@ def _tasks(tasks: Any) -> list[str | Task]:
     if not isinstance(several, Sequence) or not all(isinstance(t, str | Task) for t in several):
         raise UsageError("a task is a name, or an object of a Task class; docs/tasks.md shows both")
     return list(several)
+
+
+def _several(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Names as a tuple; of one name that stands alone, that one."""
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -6,6 +6,7 @@ And what every reader of JSON and TOML goes through, so that no file ends a comm
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -231,7 +232,14 @@ def has_name_of_file(path: Path) -> bool:
     return path.suffix.lower() in _OF_FILES
 
 
-def slug(name: str) -> str:
-    """A folder name for `name`: letters, digits, dot, dash and underscore only."""
+def slug(name: str, longest: int = 200) -> str:
+    """A folder name for `name`: letters, digits, dot, dash and underscore only.
+
+    Of one with more than `longest` characters the end is a digest of all, because file systems
+    take 255 bytes.
+    """
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    if len(cleaned) > longest:
+        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+        cleaned = f"{cleaned[: longest - 9]}-{digest}"
     return cleaned or "model"

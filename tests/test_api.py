@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import paraclip_bench
-from paraclip_bench.api import evaluate, leaderboard, load_task
-from paraclip_bench.errors import UsageError
+from paraclip_bench.api import compare, evaluate, leaderboard, load_task
+from paraclip_bench.errors import ModelError, UsageError
 from paraclip_bench.plugin import Protocol, Task, mean_of
 
 WAYS = [
@@ -168,3 +168,47 @@ def test_what_is_not_a_task_is_refused() -> None:
             evaluate("clip", tasks)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"'mine\.py:Task' is a file's, .* docs/plugins\.md"):
         evaluate("clip", "mine.py:Task")
+
+
+def test_the_docs_name_every_option() -> None:
+    docs = Path(__file__).parents[1] / "docs/api.md"
+    for name in ("evaluate", "leaderboard", "compare"):
+        listed = docs.read_text().split(f"- `{name}(", 1)[1].split(")`", 1)[0]
+        known = inspect.signature(getattr(paraclip_bench.api, name)).parameters
+        assert {word.strip(" *\n") for word in listed.split(",")} - {""} == {*known}, name
+
+
+def test_one_name_is_not_taken_letter_by_letter(tmp_path: Path) -> None:
+    evaluate(Named("one"), "STS12", suite="demo", limit=20, workspace=tmp_path, quiet=True)
+    evaluate(Named("two"), "STS12", suite="demo", limit=20, workspace=tmp_path, quiet=True)
+    shown: dict[str, Any] = {"with_limits": True, "workspace": tmp_path}
+    assert [row.name for row in leaderboard(models="two", **shown).rows] == ["two"]
+    assert len(leaderboard(families="sts12", **shown).rows) == 2
+    assert len(compare("one", "two", families="sts", **shown).pairs) == 1
+    for wrong in ({"precision": 7}, {"precision": "a"}, {"caption": 3}):
+        with pytest.raises(UsageError, match=r"precision of|caption is"):
+            leaderboard(**shown, **wrong)
+
+
+class Named:
+    """Lengths, under any name."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.fingerprint = name, f"named {name!r}"
+
+    def encode_texts(self, texts: list[str]) -> Any:
+        return np.array([[len(t), t.count("a"), 1.0] for t in texts])
+
+
+def test_a_models_name_may_be_long_or_blank_but_not_torn(tmp_path: Path) -> None:
+    shown: dict[str, Any] = {"suite": "demo", "limit": 20, "workspace": tmp_path, "quiet": True}
+    for name, folder in (("n" * 300, 200), (" ", 5)):
+        report = evaluate(Named(name), ["STS12", "STS13"], **shown)
+        assert not report.failures
+        for path, result in report.results:
+            assert len(path.parent.name) == folder
+            assert result.model.name == name.strip() or "Named"
+    longer = evaluate(Named("n" * 301), "STS12", **shown).results[0][0]
+    assert len({path.name for path in longer.parent.parent.iterdir()}) == 3
+    with pytest.raises(ModelError, match="half of a character"):
+        evaluate(Named("a\ud800"), "STS12", **shown)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from paraclip_bench.boards.board import Board
 from paraclip_bench.boards.content import Cell
 from paraclip_bench.boards.estimates import WORSE, Adjust
-from paraclip_bench.boards.make_board import make_board
+from paraclip_bench.boards.make_board import make_board, with_left_out
 from paraclip_bench.boards.selection import Column, Entry
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import BenchError, UsageError
@@ -101,6 +101,8 @@ def compare_models(
     """
     if len(models) < 2:
         raise UsageError("give two models or more, the baseline first")
+    if not isinstance(show, int) or show < 0:
+        raise UsageError(f"show takes a number of examples, 0 or more, and not {show!r}")
     board = make_board(
         results,
         suite=suite,
@@ -130,9 +132,10 @@ def compare_models(
                 pair = _with_examples(pair, sides[0], sides[1], outcomes, show, data_dir, notes)
             pairs.append(pair)
     if not pairs:
-        raise UsageError(
+        said = (
             f"{' and '.join(models)} have no result on the same examples; measure them on one task"
         )
+        raise UsageError(with_left_out(said, board.left_out, models[-1]))
     return Comparison(board, tuple(pairs), tuple(notes))
 
 
@@ -314,7 +317,7 @@ class Gate:
                     "more, such as vg-relation=0.5"
                 )
         if not name or name.startswith(":"):
-            raise UsageError(f"--fail-if-worse {text} names no task, such as vg-relation=0.5")
+            raise UsageError(f"--fail-if-worse {text!r} names no task, such as vg-relation=0.5")
         return cls(text, name.removesuffix(":"), None if points is None else points / 100)
 
     def _means(self, column: Column) -> bool:

@@ -114,7 +114,7 @@ def remarks(board: BoardContent) -> list[str]:
     lines = [f"note: {note}" for note in board.notes]
     lines += [f"left out: {reason}" for reason in board.left_out[:_REMARKS]]
     if (more := len(board.left_out) - _REMARKS) > 0:
-        lines.append(f"left out: {more} more; --format md or json names them all")
+        lines.append(f"left out: {more} more; leaderboard --format md or json names them all")
     return lines
 
 

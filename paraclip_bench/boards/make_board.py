@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -26,12 +27,14 @@ from paraclip_bench.boards.selection import (
     select,
 )
 from paraclip_bench.errors import BenchError, UsageError
+from paraclip_bench.files import slug
 from paraclip_bench.metrics.inference import Estimate
 from paraclip_bench.results.model_names import BASELINE, RowKey
 from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Task
 from paraclip_bench.tasks.catalog import all_tasks, load_task
 
+_MOST_DECIMALS = 6
 # So many files are named in a note.
 _NAMED = 3
 
@@ -98,6 +101,13 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
         check_which(reference)
     if adjust not in ADJUST:
         raise registry.unknown("adjustment", adjust, ADJUST, "of p-values")
+    precision, caption = options.get("precision", 1), options.get("caption")
+    if not isinstance(precision, int) or not 0 <= precision <= _MOST_DECIMALS:
+        raise UsageError(
+            f"a precision of {precision!r} is not one of 0 to {_MOST_DECIMALS} decimals"
+        )
+    if caption is not None and not isinstance(caption, str):
+        raise UsageError(f"a caption is a text, and not {caption!r}")
     if all_scores and scores:
         raise UsageError("--all shows every score and --score some; give one of them")
     suite = choose_board_suite(results, options.get("suite"))
@@ -172,7 +182,7 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
         _partial(selection, known),
         (*_notes(selection, known), *_contamination(columns, known)),
         adjust,
-        options.get("precision", 1),
+        precision,
         options.get("caption"),
         selection.cells,
         selection.members,
@@ -316,7 +326,7 @@ def _of_families(selection: Selection, tasks: dict[str, Task], asked: Sequence[s
     names = set[str]()
     for family in asked:
         if family.casefold() not in groups:
-            raise registry.unknown("task or group", family, groups, "among these results")
+            raise _unknown(selection, "task or group", family, groups, "among these results")
         names |= groups[family.casefold()]
     measures = [measure for measure in selection.measures if measure.task in names]
     cells = {key: entry for key, entry in selection.cells.items() if key[1].task in names}
@@ -369,8 +379,29 @@ def _row(selection: Selection, asked: str) -> RowKey:
         aliases = {
             name for name, found in selection.aliases.items() if {*found} & {*labels.values()}
         }
-        raise registry.unknown("model", asked, {*labels, *aliases}, "on the board")
+        raise _unknown(selection, "model", asked, {*labels, *aliases}, "on the board")
     return next((row for row in rows if row[1] == "float32"), rows[0])
+
+
+def _unknown(
+    selection: Selection, kind: str, asked: str, known: Iterable[str], where: str
+) -> UsageError:
+    """The error for a name that is not there, which may be one whose results are left out."""
+    error = registry.unknown(kind, asked, known, where)
+    return UsageError(with_left_out(str(error), selection.left_out, asked))
+
+
+def with_left_out(said: str, left_out: Sequence[str], asked: str = "") -> str:
+    """A sentence on what is not there, and how many results are left out, with one of them.
+
+    asked: the model or task; one of its own results is named, where one is left out.
+    """
+    if not left_out:
+        return said
+    own = re.compile(rf"(?:^|/){re.escape(slug(asked))}(?:/|\.)", re.IGNORECASE)
+    first = next((line for line in left_out if own.search(line)), left_out[0])
+    start = " Left" if said.endswith("?") else "; left"
+    return f"{said}{start} out of this board: {counted(len(left_out), 'result')}, such as {first}"
 
 
 def _baseline(selection: Selection, asked: str | None) -> RowKey | None:

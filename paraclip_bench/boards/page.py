@@ -24,7 +24,7 @@ from paraclip_bench.boards.estimates import Difference
 from paraclip_bench.boards.page_examples import Explorer, Pool, short
 from paraclip_bench.boards.selection import Entry, Measure
 from paraclip_bench.errors import BenchError, UsageError
-from paraclip_bench.files import parse_json
+from paraclip_bench.files import parse_json, regular
 from paraclip_bench.metrics.inference import Estimate
 from paraclip_bench.results.provenance import command_line, versions
 from paraclip_bench.results.schema import Score
@@ -368,7 +368,7 @@ def _curves(
                         _estimate(Score(**row[name])) if name in row else None for name in names
                     ],
                 }
-                for row in parse_json(path.read_text(encoding="utf-8"))
+                for row in parse_json(regular(path).read_text(encoding="utf-8"))
             ]
         # Whatever else has such a name.
         except (OSError, ValueError, TypeError, KeyError, BenchError):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from paraclip_bench.errors import BenchError, UsageError, reason_of
+from paraclip_bench.files import regular
 from paraclip_bench.metrics.inference import point
 from paraclip_bench.results.contributions import Kept, read_contributions
 from paraclip_bench.results.model_names import (
@@ -270,10 +271,10 @@ def _parent(name: str | None) -> str | None:
 def _model_in(path: Path) -> dict[str, Any]:
     """What a result says of its model, without reading the rest; empty where that is not plain."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = regular(path).read_text(encoding="utf-8")
         start = text.index("{", text.index('"model":'))
         about, _ = json.JSONDecoder().raw_decode(text, start)
-    except (OSError, ValueError, RecursionError):
+    except (BenchError, OSError, ValueError, RecursionError):
         return {}
     is_plain = isinstance(about, dict) and isinstance(about.get("fingerprint"), str)
     return about if is_plain else {}
@@ -297,7 +298,7 @@ def group_seeds(selection: Selection) -> Selection:
 def _known(path: Path) -> Entry | None:
     """A result that is as it was when its contributions were written, and so are its outcomes."""
     try:
-        kept = read_contributions(path, path.read_bytes())
+        kept = read_contributions(path, regular(path).read_bytes())
         if kept is None or kept.outcomes != outcomes_state(path):
             return None
         result = Result.model_validate_json(kept.header)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.errors import BenchError
-from paraclip_bench.files import atomic
+from paraclip_bench.files import atomic, slug
 from paraclip_bench.results.schema import Result
 from paraclip_bench.results.store import has_outcomes, list_results, read_outcomes
 from paraclip_bench.safe_text import counted
@@ -66,7 +66,7 @@ def export(
     done = Export({}, list(damaged), [])
     unranked = Counter[str]()
     for path, result in found:
-        stem = out / f"{path.parent.name}.{path.name.removesuffix('.json')}"
+        stem = out / f"{slug(path.parent.name, 120)}.{path.name.removesuffix('.json')}"
         files = [stem.with_name(f"{stem.name}.{end}") for end in ("query.run", "paraphrase.run")]
         files.append(stem.with_name(f"{stem.name}.qrels"))
         try:

@@ -72,6 +72,7 @@ def compare(
 ) -> None:
     """Say on which scores models differ, how sure that is, and which examples changed."""
     from paraclip_bench.boards.compare_models import Gate, compare_models
+    from paraclip_bench.boards.content import remarks
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
@@ -94,6 +95,9 @@ def compare(
     progress = Progress()
     for note in found.notes:
         progress.say(f"note: {note}")
+    if not as_json:  # which holds it itself
+        for line in remarks(found.board):
+            progress.say(line)
     if failures := [said for gate in gates for said in gate.failures(found)]:
         raise BenchError("; ".join(failures))
 

@@ -10,7 +10,6 @@ counted; a version that rewords none of a task's texts is not measured.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -31,7 +30,7 @@ from paraclip_bench.metrics.metric import Columns
 from paraclip_bench.results.schema import Part, PerturbationInfo, Score
 from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Embed, Examples, ExternallyScoredTask, Task, Vectors
-from paraclip_bench.tasks.perturbation import Perturbation
+from paraclip_bench.tasks.perturbation import Perturbation, rewordings
 
 DROP, SPREAD = "~drop", "~spread"
 BREAKDOWN = "wording"
@@ -92,7 +91,7 @@ def measure_reworded(
     by_version: dict[str, int] = {}
     covered = set[str]()
     for version in perturbation.versions:
-        reworded = functools.partial(perturbation.reworded, version)
+        reworded = rewordings(perturbation, version)
         changed = {text for text in noted.known if reworded(text) not in (None, text)}
         if not changed:
             continue

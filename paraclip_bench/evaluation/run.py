@@ -44,8 +44,15 @@ from paraclip_bench.results.store import has_outcomes, read, write
 from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import LEAST_DEPTH, Task
 from paraclip_bench.tasks.catalog import choose_protocols, choose_tasks
-from paraclip_bench.tasks.perturbation import Perturbation, find_perturbation
+from paraclip_bench.tasks.perturbation import (
+    Perturbation,
+    check_perturbation,
+    find_perturbation,
+)
 from paraclip_bench.workspace import Workspace
+
+# More versions of a perturbation than this are worth a word beforehand.
+_MANY_VERSIONS = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +116,7 @@ def plan_run(
         for task in chosen:
             task.depth = None if task.depth is None else options.depth
     perturbations = [
-        asked if isinstance(asked, Perturbation) else find_perturbation(asked)
+        find_perturbation(asked) if isinstance(asked, str) else check_perturbation(asked)
         for asked in dict.fromkeys(options.perturb)
     ]
     names = [each.name for each in perturbations]
@@ -118,6 +125,12 @@ def plan_run(
             f"two perturbations are called {twice.pop()}, and their results would be, too; rename "
             "one of the files"
         )
+    many = [
+        f"{each.name} has {counted(len(each.versions), 'version')}, and each task is measured with "
+        "all of them; a file with fewer paraphrases of a text is faster"
+        for each in perturbations
+        if len(each.versions) > _MANY_VERSIONS
+    ]
     with exif_applied(options.exif):
         return make_plan(
             models,
@@ -129,7 +142,7 @@ def plan_run(
             device=local_device(options.device),
             dtype=options.dtype,
             broken=choice.problems,
-            notes=choice.notes,
+            notes=[*choice.notes, *many],
             perturbations=perturbations,
         )
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from paraclip_bench.errors import BenchError, ModelError, UsageError, reason_of
 from paraclip_bench.models.training_digests import TrainingDigests
+from paraclip_bench.safe_text import is_torn
 
 DTYPES = {
     "float32": "float32",
@@ -208,7 +209,13 @@ class Model:
         self.adapter = as_adapter(made, spec, argument=argument, is_object=is_object)
         self.argument = argument
         self._is_object = is_object
-        self.name: str = name or self.adapter.name or spec
+        given = name or self.adapter.name
+        self.name: str = str(given) if given and str(given).strip() else spec
+        if is_torn(self.name):
+            raise ModelError(
+                f"the model's name {self.name!r} has a half of a character (a lone surrogate), "
+                "which no result can hold; name it otherwise"
+            )
         self.dtype = "float32"
         self.device = "cpu"
         self.pieces: dict[str, int] = {}

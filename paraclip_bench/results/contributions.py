@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pydantic_core import from_json
 
 from paraclip_bench.errors import BenchError
-from paraclip_bench.files import atomic
+from paraclip_bench.files import atomic, regular
 from paraclip_bench.metrics.inference import Contributions
 
 SUFFIX = ".contributions.safetensors"
@@ -130,7 +130,9 @@ def keep(
     written = json.dumps(about)
     crc32 = str(zlib.crc32(written.encode()))
     data = save(tensors, {"about": written, "crc32": crc32})
-    with contextlib.suppress(OSError, BenchError), atomic(contributions_path(path)) as temporary:
+    place = contributions_path(path)
+    # A pipe in its place would wait for a reader.
+    with contextlib.suppress(OSError, BenchError), atomic(regular(place)) as temporary:
         temporary.write_bytes(data)
     return Kept(about, {name: memoryview(values.tobytes()) for name, values in tensors.items()})
 
@@ -138,7 +140,7 @@ def keep(
 def read_contributions(path: Path, raw: bytes) -> Kept | None:
     """What is kept of the result whose JSON file has the bytes `raw`; None where nothing fits."""
     try:
-        data = memoryview(contributions_path(path).read_bytes())
+        data = memoryview(regular(contributions_path(path)).read_bytes())
         # The format's own layout: a length, a header in JSON, the tensors. Only what is asked for
         # is read, which the library's own loader does not do from memory.
         start = 8 + int.from_bytes(data[:8], "little")
@@ -153,5 +155,7 @@ def read_contributions(path: Path, raw: bytes) -> Kept | None:
         places = {name: tensor["data_offsets"] for name, tensor in head.items()}
         return Kept(about, {name: data[start + a : start + b] for name, (a, b) in places.items()})
     # A damaged file may hold anything.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (
+        *(BenchError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+    ):
         return None

@@ -65,9 +65,9 @@ def result_path(
 
 
 def _file_name(task: str, protocol: str, key: str, perturbation: str | None) -> str:
-    # No slug has a ~ in it.
-    reworded = "" if perturbation is None else f"~{slug(perturbation)}"
-    return f"{slug(task)}.{slug(protocol)}{reworded}.{key}.json"
+    # No slug has a ~ in it. Together with what stands behind them they stay below 255 bytes.
+    reworded = "" if perturbation is None else f"~{slug(perturbation, 50)}"
+    return f"{slug(task, 90)}.{slug(protocol, 40)}{reworded}.{key}.json"
 
 
 def outcomes_path(path: Path) -> Path:

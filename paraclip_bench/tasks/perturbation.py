@@ -10,7 +10,7 @@ import functools
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from paraclip_bench import registry
 from paraclip_bench.data.row_files import json_rows, parquet_rows, wrong_ending
 from paraclip_bench.errors import BenchError, DataError, UsageError, reason_of
 from paraclip_bench.files import ending, regular
+from paraclip_bench.safe_text import counted, is_torn
 
 # Fields that hold the text itself, the first that is there.
 _TEXT = ("text", "caption", "query", "sentence")
@@ -67,25 +68,30 @@ class ParaphraseFile(Perturbation):
 
     def __init__(self, path: Path) -> None:
         """Read the file; `UsageError` or `DataError` says what is wrong with it."""
+        if path.is_dir():
+            raise UsageError(f"--perturb {path} is a folder; name a file in it")
         if not regular(path).is_file():
             raise UsageError(f"--perturb {path}: the file does not exist; check its path")
         self.name = path.name.partition(".")[0] or path.name
         self._path = path
-        self._found: dict[str, list[str]] = {}
+        found: dict[str, dict[str, None]] = {}
         rows = equal = 0
         for where, row in _rows(path):
             text, others = _texts(row, where)
             rows += 1
-            known = self._found.setdefault(text, [])
+            known = found.setdefault(text, {})
             for other in others:
                 equal += other == text
-                if other != text and other not in known:
-                    known.append(other)
-        self._found = {text: others for text, others in self._found.items() if others}
+                if other != text:
+                    known[other] = None
+        self._found = {text: list(others) for text, others in found.items() if others}
         if not rows:
             raise DataError(f"{path} has no rows; give a text and its paraphrases in each")
         if not self._found:
-            raise DataError(f"{path}: all {equal} paraphrases equal their texts; make others")
+            raise DataError(
+                f"{path} has {counted(equal, 'paraphrase')}, and none differs from its text; make "
+                "others"
+            )
 
     @property
     def versions(self) -> Sequence[str]:
@@ -148,6 +154,67 @@ def _several(row: Mapping[str, Any], name: str, where: str) -> list[str]:
     return list(values)
 
 
+def _fault(found: Any) -> str | None:
+    """Why an object is no perturbation that can be used; None where it is one.
+
+    Raises whatever the object raises.
+    """
+    if not isinstance(found, Perturbation):
+        hint = ", a class: make an object of it" if isinstance(found, type) else ""
+        return f"it is {found!r}{hint}"
+    name, versions = getattr(found, "name", None), found.versions
+    if not _is_text(name):
+        return f"its name is {name!r}, and must be a text that is not empty"
+    is_list = isinstance(versions, Sequence) and not isinstance(versions, str)
+    if not is_list or not all(map(_is_text, versions)):
+        return f"its versions are {versions!r}, and must be a list of texts that are not empty"
+    if not versions or len({*versions}) < len(versions):
+        return f"its versions are {versions!r}, and must be one or more that differ"
+    if not _is_text(found.digest):
+        return f"its digest is {found.digest!r}, and must be a text that is not empty"
+    return None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and not is_torn(value)
+
+
+def check_perturbation(found: Any) -> Perturbation:
+    """`found` itself, an object that a caller gave; `UsageError` where it cannot be used."""
+    try:
+        wrong = _fault(found)
+    # Foreign code may raise anything.
+    except Exception as error:
+        raise UsageError(
+            f"perturbation {type(found).__name__} cannot be used ({reason_of(error)}); fix it"
+        ) from error
+    if wrong is not None:
+        raise UsageError(
+            f"perturb takes a name, a file or a Perturbation, and {wrong} (docs/perturbations.md)"
+        )
+    assert isinstance(found, Perturbation)
+    return found
+
+
+def rewordings(perturbation: Perturbation, version: str) -> Callable[[str], str | None]:
+    """What a version makes of a text, asked once a text; None where the text stays as it is.
+
+    It raises `BenchError` for what is no text, and whatever the perturbation raises.
+    """
+
+    @functools.cache
+    def reworded(text: str) -> str | None:
+        other = perturbation.reworded(version, text)
+        if other is not None and not _is_text(other):
+            raise BenchError(
+                f"perturbation {perturbation.name}, version {version}, makes {other!r} of "
+                f"{text!r}; it must be a whole text that is not empty, or None"
+            )
+        return other
+
+    return reworded
+
+
 def find_perturbation(asked: str) -> Perturbation:
     """The perturbation of that name, or the one made from the file of that path.
 
@@ -163,17 +230,19 @@ def find_perturbation(asked: str) -> Perturbation:
     made = plugin.load()
     try:
         found = made() if isinstance(made, type) else made
-        is_usable = isinstance(found, Perturbation) and found.name == asked and found.versions
+        wrong = _fault(found)
+        if wrong is None and found.name != asked:
+            wrong = f"its name is {found.name!r}"
     # A plugin may raise anything.
     except Exception as error:
         raise BenchError(
             f"perturbation {asked!r} of {plugin.origin} cannot be made ({reason_of(error)}); "
             "fix or uninstall that package"
         ) from error
-    if not is_usable:
+    if wrong is not None:
         raise BenchError(
             f"perturbation {asked!r} of {plugin.origin}: {plugin.value} must be a Perturbation of "
-            "that name with at least one version (docs/plugins.md)"
+            f"that name with at least one version, and {wrong} (docs/plugins.md)"
         )
     assert isinstance(found, Perturbation)
     return found

@@ -197,7 +197,7 @@ def finetune_seeds(
 
 
 def _default_folder(base: Model, job: FinetuneJob, workspace: Workspace) -> Path:
-    return workspace.checkpoints / f"{slug(base.name)}-{slug(job.recipe.name)}"
+    return workspace.checkpoints / slug(f"{slug(base.name)}-{slug(job.recipe.name)}", 150)
 
 
 def _load_base(

@@ -1,8 +1,11 @@
 """Results and outcomes that are not what run wrote: left out by name, never paired in silence."""
 
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 from paraclip_bench.boards.formats import as_csv, as_json, markdown
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.cli.app import main
+from paraclip_bench.results.contributions import contributions_path
 from paraclip_bench.results.store import list_results, outcomes_path, read
 
 Put = Callable[..., Path]
@@ -280,3 +284,22 @@ def test_rounding_of_another_machine_is_not_an_edit(put: Put, tmp_path: Path) ->
 
     edit(put("a", "STS12", 0.6), in_the_last_digit, old=True)
     assert len(make_board(tmp_path).rows) == 2
+
+
+def test_a_pipe_among_results_does_not_wait_for_ever(put: Put, tmp_path: Path) -> None:
+    put("clip", VG, 0.2)
+    path = put("good", VG, 0.3)
+    kept = contributions_path(path)
+    kept.unlink(missing_ok=True)
+    os.mkfifo(kept)
+    os.mkfifo(path.with_name("vg-relation.aro.00000000.json"))
+    code = (
+        "import sys; from pathlib import Path; from paraclip_bench.boards.make_board import "
+        "make_board; board = make_board(Path(sys.argv[1]), models=sys.argv[2:]); "
+        "print([row.name for row in board.rows], *board.left_out)"
+    )
+    for names in ([], ["good"]):
+        line = [sys.executable, "-c", code, str(tmp_path), *names]
+        ended = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert ended.stdout.startswith(str(names or ["clip", "good"])), ended.stderr
+        assert "00000000.json is a pipe" in ended.stdout

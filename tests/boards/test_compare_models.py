@@ -204,3 +204,50 @@ def test_the_command_prints_data_and_fails_by_its_gate(
             assert "worse" in said.out
         else:
             assert "examples that changed most" in said.out
+
+
+def test_what_is_left_out_of_a_comparison_is_named(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cut,) = workspace.glob(f"results/paper/new/{VG}.*.json")
+    cut.write_text(cut.read_text()[:300])
+    line = ["compare", "old", "new", "--workspace", str(workspace)]
+    for more in ([], ["--json"]):
+        monkeypatch.setattr("sys.argv", ["paraclip-bench", *line, *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        said = capsys.readouterr()
+        if more:
+            assert cut.name in json.loads(said.out)["left_out"][0]
+        else:
+            assert "paraphrased-retrieval" in said.out
+            assert said.err.startswith("left out: ")
+            assert cut.name in said.err
+
+
+def test_a_model_whose_results_are_left_out_is_not_just_unknown(put: Put, tmp_path: Path) -> None:
+    put("old", VG, 0.5)
+    path, other = put("new", VG, 0.6), put("third", VG, 0.6)
+    for each in (other, path):
+        each.write_text("{")
+    with pytest.raises(UsageError, match=r"no model 'new'.* 2 results, such as \S+/new/vg-"):
+        compare_models(tmp_path, ["old", "new"])
+    path.unlink()
+    other.unlink()
+    put("new", PR, 0.6)
+    path = put("new", VG, 0.6, limit=60)
+    with pytest.raises(UsageError, match=rf"same examples; .* 1 result, such as new/{path.name}"):
+        compare_models(tmp_path, ["old", "new"])
+    for each in path.parent.iterdir():
+        each.unlink()
+    with pytest.raises(UsageError, match=r"no model 'new' on the board; known: old, spec:old$"):
+        compare_models(tmp_path, ["old", "new"])
+
+
+def test_options_from_python_are_checked(put: Put, tmp_path: Path) -> None:
+    put("old", VG, 0.5)
+    put("new", VG, 0.6)
+    for show in (-1, "2"):
+        with pytest.raises(UsageError, match="show takes a number of examples"):
+            compare_models(tmp_path, ["old", "new"], show=show)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ def test_results_have_files_of_their_own_and_are_found_again(
     ("content", "said"),
     [
         ('{"text": "no such sentence", "paraphrase": "b"}', "another wording of none"),
-        ('{"text": "a", "paraphrase": "a"}', "equal their texts"),
+        ('{"text": "a", "paraphrase": "a"}', "none differs from its text"),
         ('{"text": "a"}', "no 'paraphrase'"),
         ('{"words": "a", "paraphrase": "b"}', "no 'text' or 'caption'"),
         ('{"text": ["a", "b"], "paraphrase": "c"}', "must be one text"),
@@ -337,3 +338,86 @@ def test_versions_count_round(tmp_path: Path) -> None:
     assert [found.reworded(v, "a") for v in found.versions] == ["b", "c", "d"]
     assert [found.reworded(v, "e") for v in found.versions] == ["f", "g", "f"]
     assert found.reworded("1", "b") is None
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no name": ({"name": " "}, "its name is ' '"),
+    "a number": ({"name": 3}, "its name is 3"),
+    "half a character": ({"name": "a\ud800"}, "its name is"),
+    "one text": ({"versions": "12"}, "its versions are '12'"),
+    "numbers": ({"versions": (1, 2)}, "its versions are"),
+    "none": ({"versions": ()}, "one or more that differ"),
+    "twice": ({"versions": ("1", "1")}, "one or more that differ"),
+    "raises": ({"versions": property(lambda _: 1 // 0)}, "cannot be used .ZeroDivisionError"),
+    "digest": ({"digest": 3}, "its digest is 3"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_an_object_that_cannot_be_used_is_refused_before_anything_runs(what: str, go: Go) -> None:
+    members, said = BAD[what]
+    with pytest.raises(UsageError, match=said):
+        go("STS12", perturb=type("Bad", (Doubled,), members)())
+    for other in (Doubled, 3):
+        with pytest.raises(UsageError, match="takes a name, a file or a Perturbation, and it is"):
+            go("STS12", perturb=other)
+
+
+@pytest.mark.parametrize("made", [3, b"x", ["x"], "", " ", "x\ud800"])
+def test_what_is_no_text_is_named_and_the_rest_goes_on(made: object, go: Go) -> None:
+    bad = type("Bad", (Doubled,), {"reworded": lambda *_: made})()
+    report = go("STS12", "vg-relation", perturb=bad)
+    assert [result.task for _, result in report.results] == ["STS12", "vg-relation"]
+    assert len(report.failures) == 2
+    for failure in report.failures:
+        assert "perturbation doubled, version twice, makes" in failure
+        assert "or None" in failure
+
+
+def test_a_text_is_asked_for_once(go: Go) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def note(_: object, version: str, text: str) -> str:
+        asked.append((version, text))
+        return f"{text} {len(asked)}"
+
+    report = go("STS12", perturb=type("Noted", (Doubled,), {"reworded": note})())
+    assert not report.failures
+    assert len(asked) == len({*asked})
+
+
+def test_a_long_name_is_no_file_that_is_too_long(go: Go) -> None:
+    long = type("Long", (Doubled,), {"name": "n" * 300})()
+    report = go("STS12", perturb=long)
+    assert not report.failures
+    path, result = report.results[1]
+    assert result.perturbation is not None
+    assert result.perturbation.name == "n" * 300
+    assert not check(next(p for p in find_results(path))).problems
+
+
+def test_many_paraphrases_of_one_text_take_no_square_of_the_time(go: Go, tmp_path: Path) -> None:
+    file = tmp_path / "many.jsonl"
+    wordings = [f"a wording of the text {i}" for i in range(60_000)]
+    file.write_text(json.dumps({"text": "a text", "paraphrases": wordings}))
+    start = time.process_time()
+    found = ParaphraseFile(file)
+    assert time.process_time() - start < 10  # looked up in a list they take some minutes
+    assert len(found.versions) == len(wordings)
+    assert found.reworded("60000", "a text") == wordings[-1]
+
+
+def test_many_versions_are_said_before_they_are_measured(
+    go: Go, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "many.jsonl"
+    wordings = [f"wording {i}" for i in range(60)]
+    file.write_text(json.dumps({"text": "no text of the task", "paraphrases": wordings}))
+    go("STS12", perturb=file, quiet=False)
+    assert "note: many has 60 versions, and each task is measured" in capsys.readouterr().err
+
+
+def test_a_folder_is_no_file_of_paraphrases(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").mkdir()
+    with pytest.raises(UsageError, match="is a folder; name a file in it"):
+        find_perturbation(str(tmp_path / "pairs.jsonl"))
