@@ -44,7 +44,19 @@ ImageFieldOption = Annotated[
 _SEVERAL = "; a folder, or a pattern in quotes, names several files"
 PATHS = {
     **{"--data": _SEVERAL, "--captions": _SEVERAL},
-    **dict.fromkeys(("--data-dir", "--images", "--pairs", "--output", "--to", "--workspace"), ""),
+    **dict.fromkeys(
+        (
+            "--data-dir",
+            "--images",
+            "--pairs",
+            "--output",
+            "--to",
+            "--workspace",
+            "--queries",
+            "--paraphrases",
+        ),
+        "",
+    ),
 }
 """The options of all commands that name a file or folder, and how one of them means several."""
 

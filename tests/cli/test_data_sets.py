@@ -1,6 +1,7 @@
 """`data list`, `prefetch`, `verify` and `path` as a user runs them, on a stand-in of the hub."""
 
 import io
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -172,6 +173,11 @@ def test_fetching_goes_on(command: Command, tmp_path: Path) -> None:
     files = {"test.jsonl": rows, "extra/notes.txt": b"a file of its own"}
     with serve(hub_of(STS16=files), cut_after={"test.jsonl": 3000}) as (url, served):
         done = command("data", "prefetch", "STS16", hub=url)
+        if importlib.metadata.version("huggingface_hub").startswith("0."):
+            # It gives up where a connection breaks, and goes on when it is called again.
+            assert done.returncode == 1
+            assert "Connection broken" in done.stderr
+            done = command("data", "prefetch", "STS16", hub=url)
         assert done.returncode == 0, done.stderr
         assert [name for name, _ in served].count("test.jsonl") == 2
         path = command("data", "path", "STS16").stdout.strip()

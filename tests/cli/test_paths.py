@@ -48,6 +48,7 @@ def test_every_option_that_is_a_path_is_known() -> None:
         ("finetune -o a --output b", "--output"),
         ("paraphrase c.txt -o a -o b", "--output"),
         ("leaderboard --reference -o a.md -o b.md", "--output"),
+        ("audit -m clip --images a --queries b --queries c", "--queries"),
         ("results show --workspace a --workspace b", "--workspace"),
         (
             "data build paraphrased-retrieval --captions a --captions b --pairs c --images d -o e",
