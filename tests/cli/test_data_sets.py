@@ -1,7 +1,7 @@
 """`data list`, `prefetch`, `verify` and `path` as a user runs them, on a stand-in of the hub."""
 
-import io
 import importlib.metadata
+import io
 import json
 import os
 import subprocess
