@@ -183,7 +183,7 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
         (*_notes(selection, known), *_contamination(columns, known)),
         adjust,
         precision,
-        options.get("caption"),
+        caption,
         selection.cells,
         selection.members,
     )

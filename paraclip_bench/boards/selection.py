@@ -210,8 +210,6 @@ def select(
             wrong = str(error)
         if wrong:
             left_out.append(f"{entry.shown}: {wrong}")
-        elif entry.result.perturbation is not None:
-            continue
         elif entry.result.suite != suite:
             left_out.append(f"{entry.shown}: is of suite {entry.result.suite}")
         elif entry.is_cut and not with_limits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -75,7 +75,9 @@ def read_gallery(folder: Path, least: int) -> Gallery:
     `DataError` where there is not one source, for a name that comes twice or that gallery.txt has
     and the source has not, for a damaged tar, and for fewer than `least` images.
     """
-    gallery = _ordered(_source(folder))
+    gallery = _source(folder)
+    ordered = tuple(in_order(gallery.images, gallery.where))
+    gallery = dataclasses.replace(gallery, images=ordered)
     if (names := folder / _LIST).is_file():
         gallery = _listed(gallery, names)
     if len(gallery.images) < least:
@@ -125,12 +127,13 @@ def _of_shards(shards: list[Path], where: str) -> Gallery:
     return Gallery(tuple(images.values()), where, keyed=True)
 
 
-def _ordered(gallery: Gallery) -> Gallery:
-    for image in gallery.images:
+def in_order(images: Iterable[ImageRef], where: str) -> list[ImageRef]:
+    """Images by the bytes of their names; `DataError` for a name not in UTF-8."""
+    found = list(images)
+    for image in found:
         if is_torn(image.id):
-            raise DataError(f"{gallery.where}: the file name {image.id!r} is not UTF-8; rename it")
-    ordered = sorted(gallery.images, key=lambda image: os.fsencode(image.id))
-    return dataclasses.replace(gallery, images=tuple(ordered))
+            raise DataError(f"{where}: the file name {image.id!r} is not UTF-8; rename it")
+    return sorted(found, key=lambda image: os.fsencode(image.id))
 
 
 def _listed(gallery: Gallery, path: Path) -> Gallery:

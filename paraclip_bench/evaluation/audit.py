@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from paraclip_bench.data.gallery import in_order
 from paraclip_bench.data.images import ImageRef, is_image_name
 from paraclip_bench.data.row_files import read_text
 from paraclip_bench.encoding.engine import Embedder
@@ -25,8 +26,8 @@ from paraclip_bench.metrics.metric import Columns, Floats, MeanOf, Metric
 from paraclip_bench.metrics.ranking import retrieve
 from paraclip_bench.models.adapter import Model
 from paraclip_bench.progress import Progress
-from paraclip_bench.safe_text import counted, is_torn
-from paraclip_bench.tasks.perturbation import Perturbation
+from paraclip_bench.safe_text import counted
+from paraclip_bench.tasks.perturbation import Perturbation, rewordings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,22 +87,19 @@ def images_below(folder: Path, least: int) -> list[ImageRef]:
     """
     if not folder.is_dir():
         raise UsageError(f"--images {folder} is no folder; name the one with the images")
-    found = {}
+    found = []
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = Path(place) / name
             if is_image_name(name) and path.is_file():
-                found[str(path.relative_to(folder))] = path
-    names = sorted(found, key=os.fsencode)
-    if torn := next((name for name in names if is_torn(name)), None):
-        raise DataError(f"{folder}: the file name {torn!r} is not UTF-8; rename it")
-    if len(names) < least:
+                found.append(ImageRef(id=str(path.relative_to(folder)), path=path))
+    if len(found) < least:
         raise DataError(
-            f"{folder} has {counted(len(names), 'image')}, and a top {least} needs {least}; "
+            f"{folder} has {counted(len(found), 'image')}, and a top {least} needs {least}; "
             "give more images, or a smaller -k"
         )
-    return [ImageRef(id=name, path=found[name]) for name in names]
+    return in_order(found, str(folder))
 
 
 def audit(
@@ -120,14 +118,14 @@ def audit(
     for side in ("text", "image"):
         if model.encoder(side) is None:
             raise ModelError(f"{model.name} has no {side} encoder, so it cannot search images")
-    wordings = {
-        version: {
+    wordings = {}
+    for version in perturbation.versions:
+        reworded = rewordings(perturbation, version)
+        wordings[version] = {
             place: other
             for place, query in enumerate(queries)
-            if (other := perturbation.reworded(version, query)) not in (None, query)
+            if (other := reworded(query)) is not None and other != query
         }
-        for version in perturbation.versions
-    }
     wordings = {version: found for version, found in wordings.items() if found}
     covered = sorted({place for found in wordings.values() for place in found})
     if not covered:

@@ -10,17 +10,17 @@ counted; a version that rewords none of a task's texts is not measured.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.errors import BenchError, DataError
-from paraclip_bench.evaluation.scoring import Scored, measure
+from paraclip_bench.evaluation.scoring import Scored, measure, score_of
 from paraclip_bench.metrics.inference import (
     ANY,
     Contributions,
+    Estimate,
     bounds_of,
     estimates,
     mean_of_seeds,
@@ -123,27 +123,28 @@ def score_reworded(task: Task, found: Reworded) -> tuple[Scored, PerturbationInf
         base = plain[name].value
         level = float(np.mean(known)) if len(known) == len(values) else None
         drop = None if level is None or base is None else base - level
-        scores[name] = _bare(level)
-        scores[name + DROP] = _bare(drop)
         several = level is not None and len(known) > 1
-        scores[name + SPREAD] = _bare(float(np.std(known, ddof=1)) if several else None)
+        scores[name] = score_of(Estimate(level, None, None))
+        scores[name + DROP] = score_of(Estimate(drop, None, None))
+        spread = float(np.std(known, ddof=1)) if several else None
+        scores[name + SPREAD] = score_of(Estimate(spread, None, None))
         parts = [run[1][name] for run in runs.values() if name in run[1]]
         if level is None or drop is None or name not in kept or len(parts) < len(runs):
             continue
         mean = dataclasses.replace(mean_of_seeds(parts), value=level)
         lost = _less(kept[name], mean)
         contributions |= {name: mean, name + DROP: lost}
-        scores[name] = _score(level, mean, bounds_of(statistic))
-        scores[name + DROP] = _score(drop, lost, ANY)
+        scores[name] = score_of(score_with_interval(level, mean, bounds_of(statistic)))
+        scores[name + DROP] = score_of(score_with_interval(drop, lost, ANY))
     main = task.main_score
     rows = []
     for version, (values_of, parts_of, _) in runs.items():
         value, base = values_of[main].value, plain[main].value
-        own = {main: Score(**dataclasses.asdict(values_of[main]))}
-        own[main + DROP] = _bare(None if value is None or base is None else base - value)
+        drop = None if value is None or base is None else base - value
+        own = {main: score_of(values_of[main]), main + DROP: score_of(Estimate(drop, None, None))}
         if main in kept and main in parts_of:
             lost = _less(kept[main], parts_of[main])
-            own[main + DROP] = _score(lost.value, lost, ANY)
+            own[main + DROP] = score_of(score_with_interval(lost.value, lost, ANY))
         n = len(found.plain["cluster_id"])
         rows.append(Part(name=version, n=n, scores=own, covered=found.by_version[version]))
     info = PerturbationInfo(
@@ -165,13 +166,3 @@ def _less(plain: Contributions, other: Contributions) -> Contributions:
         is_rate=False,
         right=None,
     )
-
-
-def _score(value: float, parts: Contributions, bounds: tuple[float, float]) -> Score:
-    found = score_with_interval(value, parts, bounds)
-    return Score(**dataclasses.asdict(found))
-
-
-def _bare(value: float | None) -> Score:
-    is_known = value is not None and math.isfinite(value)
-    return Score(value=value if is_known else None, low=None, high=None)

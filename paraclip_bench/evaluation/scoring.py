@@ -60,14 +60,15 @@ def score(task: Task, found: Columns | ExternallyMeasured) -> Scored:
         )
     scores, contributions, _ = estimates(task.scores, found)
     return Scored(
-        {name: _score(each) for name, each in scores.items()},
+        {name: score_of(each) for name, each in scores.items()},
         details(task, found),
         found,
         contributions=contributions,
     )
 
 
-def _score(found: Estimate) -> Score:
+def score_of(found: Estimate) -> Score:
+    """An estimate as a result holds it."""
     return Score(**dataclasses.asdict(found))
 
 
@@ -114,5 +115,5 @@ def _part(name: str, columns: Columns, statistics: dict[str, Statistic]) -> Part
     return Part(
         name=name,
         n=len(columns["cluster_id"]),
-        scores={score: _score(each) for score, each in found.items()},
+        scores={score: score_of(each) for score, each in found.items()},
     )

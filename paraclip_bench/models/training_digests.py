@@ -54,11 +54,11 @@ class TrainingDigests:
 
         Checkpoints of 0.1.0 and models of others have none.
         """
+        if folder is None or not (folder / FILE).exists():
+            return None
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        if folder is None or not (folder / FILE).exists():
-            return None
         try:
             found = load_file(regular(folder / FILE))
             sides = [found[name] for name in ("texts", "images")]

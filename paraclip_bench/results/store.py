@@ -178,8 +178,8 @@ def misnamed(path: Path, result: Result) -> str | None:
     of its model; of others the model's name is in the digest, so that a folder may be called
     otherwise.
     """
-    fingerprint = result.model.fingerprint or f"unknown:{result.model.spec}"
-    dtype, sha256 = result.provenance.dtype, result.data.sha256
+    fingerprint, dtype = row_of(result)
+    sha256 = result.data.sha256
     reworded = result.perturbation
     digest = None if reworded is None else reworded.digest
     key = result_key(fingerprint, dtype, result.task_version, sha256, result.limit, digest)
@@ -255,10 +255,11 @@ def read_outcomes(
         with pq.ParquetFile(regular(file)) as opened:
             schema, leaves = opened.schema_arrow, opened.schema
             paths = {leaves.column(i).path for i in range(len(leaves.names))}
-        names = schema.names if columns is None else list(filter(columns, schema.names))
-        if not names:
-            return {}
-        lists = []
+            names = schema.names if columns is None else list(filter(columns, schema.names))
+            if not names:
+                return {}
+            if rows is None:
+                table = opened.read(columns=names)
         if rows is not None:
             # Of lists of names each name is read once: some ten times as fast, for a few rows.
             kinds = {f"{name}.list.element": schema.field(name).type for name in names}
@@ -267,10 +268,8 @@ def read_outcomes(
                 for path, kind in kinds.items()
                 if path in paths and pa.types.is_string(kind.value_type)
             ]
-        with pq.ParquetFile(file, read_dictionary=lists) as opened:
-            table = opened.read(columns=names)
-        if rows is not None:
-            table = table.take(pa.array(rows, pa.int64()))
+            with pq.ParquetFile(file, read_dictionary=lists) as opened:
+                table = opened.read(columns=names).take(pa.array(rows, pa.int64()))
         for name in table.column_names:
             values = table[name].combine_chunks()
             if pa.types.is_fixed_size_list(values.type):

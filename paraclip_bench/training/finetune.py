@@ -302,6 +302,8 @@ def _train(run: _Run) -> None:
 
     recipe, group, table, progress = run.job.recipe, run.group, run.table, run.progress
     start = time.perf_counter()
+    # First of all: a damaged file is no reason to lose what was trained.
+    known = run.adapter.trained_on
     features, damaged = None, dict[int, str]()
     if len(table.source):
         features, damaged = run.made.features(table, skip_bad=run.skip_bad)
@@ -344,7 +346,6 @@ def _train(run: _Run) -> None:
                 network = run.adapter.network()
                 network.model.load_state_dict(weights, strict=False)
                 save_folder(run.folder, network.model, network.config)
-                known = TrainingDigests.read(run.adapter.folder)
                 TrainingDigests.of_all([known, table.digests(rows)]).write(run.folder)
                 seconds = time.perf_counter() - start
                 _describe(run, seconds)
