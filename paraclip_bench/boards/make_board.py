@@ -77,12 +77,12 @@ def make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     Raises `UsageError` for an unknown suite, baseline, score, reference, model, family or order, or
     where there is nothing to show.
     """
-    with _no_collection():
+    with no_collection():
         return _make_board(results, **options)
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """No search for cycles: many small objects are made, none in a cycle; it takes a third."""
     was_on = gc.isenabled()
     gc.disable()

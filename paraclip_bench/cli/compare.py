@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,33 +72,35 @@ def compare(
     """Say on which scores models differ, how sure that is, and which examples changed."""
     from paraclip_bench.boards.compare_models import Gate, compare_models
     from paraclip_bench.boards.content import remarks
+    from paraclip_bench.boards.make_board import no_collection
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
-    gc.disable()  # as in leaderboard
-    gates = [Gate.parse(text) for text in fail_if_worse or ()]
-    found = compare_models(
-        Workspace(workspace).results,
-        models,
-        suite=suite,
-        families=families or (),
-        scores=score or (),
-        all_scores=all_scores,
-        with_limits=with_limits,
-        adjust=adjust.value,
-        show=show,
-        data_dir=data_dir,
-        each_seed=each_seed,
-    )
-    typer.echo(json.dumps(as_data(found), indent=1) if as_json else text(found))
-    progress = Progress()
-    for note in found.notes:
-        progress.say(f"note: {note}")
-    if not as_json:  # which holds it itself
-        for line in remarks(found.board):
-            progress.say(line)
-    if failures := [said for gate in gates for said in gate.failures(found)]:
-        raise BenchError("; ".join(failures))
+    # Not only while the board is made: to print it makes many objects, too.
+    with no_collection():
+        gates = [Gate.parse(text) for text in fail_if_worse or ()]
+        found = compare_models(
+            Workspace(workspace).results,
+            models,
+            suite=suite,
+            families=families or (),
+            scores=score or (),
+            all_scores=all_scores,
+            with_limits=with_limits,
+            adjust=adjust.value,
+            show=show,
+            data_dir=data_dir,
+            each_seed=each_seed,
+        )
+        typer.echo(json.dumps(as_data(found), indent=1) if as_json else text(found))
+        progress = Progress()
+        for note in found.notes:
+            progress.say(f"note: {note}")
+        if not as_json:  # which holds it itself
+            for line in remarks(found.board):
+                progress.say(line)
+        if failures := [said for gate in gates for said in gate.failures(found)]:
+            raise BenchError("; ".join(failures))
 
 
 def text(found: Comparison) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -165,54 +164,57 @@ def leaderboard(
     """Show one row a model and one column a task's score, with intervals and differences."""
     from paraclip_bench.boards import formats
     from paraclip_bench.boards.content import remarks
-    from paraclip_bench.boards.make_board import make_board
+    from paraclip_bench.boards.make_board import make_board, no_collection
     from paraclip_bench.boards.page import as_html
     from paraclip_bench.boards.terminal import show, text
     from paraclip_bench.files import write_text
     from paraclip_bench.progress import Progress
     from paraclip_bench.workspace import Workspace
 
-    gc.disable()  # there are no cycles to find, and looking takes a third of the time
-    form = Format.JSON if as_json else form or _format_of(out)
-    if is_tidy and form is not Format.CSV:
-        raise UsageError("--tidy is a form of CSV; add --format csv, or a name that ends in .csv")
-    board = make_board(
-        Workspace(workspace).results,
-        suite=suite,
-        baseline=baseline,
-        all_scores=all_scores,
-        with_limits=with_limits,
-        scores=score or (),
-        reference=reference,
-        adjust=adjust.value,
-        models=models or (),
-        families=families or (),
-        sort=sort,
-        precision=precision,
-        caption=caption,
-        each_seed=each_seed,
-    )
-    progress = Progress()
-    if form is Format.TABLE and out is None:
-        show(board)
-    else:
-        writers: dict[Format, Callable[[Board], str]] = {
-            Format.TABLE: text,
-            Format.MD: formats.markdown,
-            Format.CSV: formats.tidy_csv if is_tidy else formats.as_csv,
-            Format.LATEX: formats.latex,
-            Format.JSON: formats.as_json,
-            Format.HTML: lambda board: as_html(board, Workspace(workspace), images=images),
-        }
-        content = writers[form](board)
-        if out is None:
-            typer.echo(content, nl=False)
+    # Not only while the board is made: to print it makes many objects, too.
+    with no_collection():
+        form = Format.JSON if as_json else form or _format_of(out)
+        if is_tidy and form is not Format.CSV:
+            raise UsageError(
+                "--tidy is a form of CSV; add --format csv, or a name that ends in .csv"
+            )
+        board = make_board(
+            Workspace(workspace).results,
+            suite=suite,
+            baseline=baseline,
+            all_scores=all_scores,
+            with_limits=with_limits,
+            scores=score or (),
+            reference=reference,
+            adjust=adjust.value,
+            models=models or (),
+            families=families or (),
+            sort=sort,
+            precision=precision,
+            caption=caption,
+            each_seed=each_seed,
+        )
+        progress = Progress()
+        if form is Format.TABLE and out is None:
+            show(board)
         else:
-            write_text(out, content)
-            progress.say(f"{out} written")
-    if form in (Format.TABLE, Format.CSV, Format.LATEX):  # the others hold it themselves
-        for line in remarks(board):
-            progress.say(line)
+            writers: dict[Format, Callable[[Board], str]] = {
+                Format.TABLE: text,
+                Format.MD: formats.markdown,
+                Format.CSV: formats.tidy_csv if is_tidy else formats.as_csv,
+                Format.LATEX: formats.latex,
+                Format.JSON: formats.as_json,
+                Format.HTML: lambda board: as_html(board, Workspace(workspace), images=images),
+            }
+            content = writers[form](board)
+            if out is None:
+                typer.echo(content, nl=False)
+            else:
+                write_text(out, content)
+                progress.say(f"{out} written")
+        if form in (Format.TABLE, Format.CSV, Format.LATEX):  # the others hold it themselves
+            for line in remarks(board):
+                progress.say(line)
 
 
 def serve(

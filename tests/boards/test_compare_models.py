@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Callable
@@ -179,6 +180,18 @@ def workspace(put: Put, tmp_path: Path) -> Path:
         put(name, PR, 1 - skill)
     shutil.copytree(tmp_path / "paper", tmp_path / "w/results/paper")
     return tmp_path / "w"
+
+
+@pytest.mark.parametrize("line", [["compare", "old", "new"], ["leaderboard"]])
+def test_a_command_leaves_the_search_for_cycles_on(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, line: list[str]
+) -> None:
+    """Whoever calls it in a process that lives on would keep every cycle for ever."""
+    monkeypatch.setattr("sys.argv", ["paraclip-bench", *line, "--workspace", str(workspace)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert gc.isenabled()
 
 
 def test_the_command_prints_data_and_fails_by_its_gate(
