@@ -65,6 +65,7 @@ from paraclip_bench.tasks.base import (
 )
 from paraclip_bench.tasks.catalog import Suite
 from paraclip_bench.tasks.perturbation import Perturbation
+from paraclip_bench.training.losses import LossTerm
 
 __all__ = [
     "ACCURACY_MICRO",
@@ -90,6 +91,7 @@ __all__ = [
     "Group",
     "HubSource",
     "ImageRef",
+    "LossTerm",
     "MeanOf",
     "Metric",
     "ModelError",

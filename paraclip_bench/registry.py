@@ -17,7 +17,7 @@ import importlib_metadata
 
 from paraclip_bench.errors import BenchError, UsageError, reason_of
 
-Kind = Literal["model", "task", "metric", "perturbation", "suite"]
+Kind = Literal["model", "task", "metric", "perturbation", "loss", "suite"]
 # So many known names are listed in an error, and no more.
 MANY = 30
 GROUPS: dict[Kind, str] = {
@@ -25,6 +25,7 @@ GROUPS: dict[Kind, str] = {
     "task": "paraclip_bench.tasks",
     "metric": "paraclip_bench.metrics",
     "perturbation": "paraclip_bench.perturbations",
+    "loss": "paraclip_bench.losses",
     "suite": "paraclip_bench.suites",
 }
 

@@ -80,6 +80,7 @@ def plugins(as_json: JsonOption = False) -> None:
         takes_argument,
     )
     from paraclip_bench.tasks.perturbation import find_perturbation
+    from paraclip_bench.training.losses import find_kind
 
     tasks, _ = all_tasks()
     rows: list[dict[str, Any]] = []
@@ -101,6 +102,8 @@ def plugins(as_json: JsonOption = False) -> None:
                         check_metric(plugin.name, tasks)
                     elif kind == "perturbation":
                         find_perturbation(plugin.name)
+                    elif kind == "loss":
+                        find_kind(plugin.name)
                     elif kind == "suite":
                         find_suite(plugin.name)
                 except BenchError as error:

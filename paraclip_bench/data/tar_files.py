@@ -141,12 +141,8 @@ def _not_whole(path: Path, reason: str) -> DataError:
 # A caption with all that a dataset's tools write beside it.
 _TEXT_BYTES = 1 << 20
 _IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
-_TEXTS = {
-    "txt": "caption",
-    "caption.txt": "caption",
-    "paraphrase_1.txt": "paraphrase_1",
-    "paraphrase_2.txt": "paraphrase_2",
-}
+_USUAL_TEXTS = {"caption", "paraphrase_1", "paraphrase_2"}
+_TEXT = re.compile(r"(?:(caption|negation|paraphrase_[1-9]\d?)\.)?txt")
 
 
 # A field of a sample that cannot be read: what is wrong with it.
@@ -176,7 +172,7 @@ def samples(path: Path) -> Iterator[tuple[dict[str, Any], ImageRef | None, str]]
         plain = ending.removesuffix(".gz")
         if ending in _IMAGES:
             image = _image(path, member.name, place, member.name)
-        elif plain == "json" or plain in _TEXTS:
+        elif plain == "json" or _TEXT.fullmatch(plain):
             where = f"{path}, {member.name}"
             if place is None:
                 fields[PROBLEM] = str(link_in_tar(path, member.name))
@@ -197,7 +193,7 @@ def _where(
     alone, where it has none."""
     for name in passed:
         last = name.lower().removesuffix(".gz").rpartition(".")[2]
-        lacks_text = not {*_TEXTS.values()} <= fields.keys()
+        lacks_text = not fields.keys() >= _USUAL_TEXTS
         if (last in _IMAGES and image is None) or (last in ("txt", "json") and lacks_text):
             return (
                 f"{path}, sample {key} (its file {name!r} has, by WebDataset's rule, the ending "
@@ -221,8 +217,8 @@ def _add(fields: dict[str, Any], ending: str, content: bytes, where: str) -> Non
             if isinstance(read, dict):
                 # A text of its own wins over the same field of the json.
                 fields.update({key: value for key, value in read.items() if key not in fields})
-        else:
-            fields[_TEXTS[ending]] = content.decode("utf-8").strip()
+        elif found := _TEXT.fullmatch(ending):
+            fields[found[1] or "caption"] = content.decode("utf-8").strip()
     except (ValueError, zlib.error) as error:
         fields[PROBLEM] = f"{where} is not valid ({error})"
 

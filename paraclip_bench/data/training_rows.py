@@ -42,12 +42,18 @@ _USUAL = ("", ".jpg", ".jpeg", ".png", ".webp")
 _ENDINGS = (*_USUAL, *sorted(IMAGE_SUFFIXES - {*_USUAL}), *(e.upper() for e in _USUAL[1:]))
 
 
+def text_views(needed: Collection[str]) -> tuple[str, ...]:
+    """The text views of a row in their order: the usual three, then the others that are needed."""
+    others = sorted(set(needed) - {"image", *TEXTS}, key=lambda view: (len(view), view))
+    return (*TEXTS, *others)
+
+
 @dataclass(frozen=True)
 class TrainingRow:
     """A row that can be trained on.
 
-    texts has, for each of caption, paraphrase_1 and paraphrase_2, the texts to choose among: one
-    or several, none of a view that is not needed. `where` names the row in messages.
+    texts has, for each of `text_views`, the texts to choose among: one or several, none of a view
+    that is not needed. `where` names the row in messages.
     """
 
     image: ImageRef | None
@@ -76,7 +82,8 @@ def checked_row(
     `image` is the row's where the file itself holds it; else a field names it in `images`. Raises
     `DataError` where there is no folder of images to look in.
     """
-    named = {key: fields.get(key) for key in ("id", "image", "image_id", *TEXTS)}
+    views = text_views(needed)
+    named = {key: fields.get(key) for key in ("id", "image", "image_id", *views)}
     try:
         refuse_torn(named, where)
     except DataError as error:
@@ -89,12 +96,14 @@ def checked_row(
             return found
         image = found
     texts = []
-    for key in TEXTS:
+    for key in views:
         several = _texts(fields.get(key))
         if key in needed and not several:
             has = (
                 "must be a text that is not empty"
                 if key in fields
+                else "is not there; `paraclip-bench paraphrase --also negation` makes negations"
+                if key == "negation"
                 else "is not there; `paraclip-bench paraphrase` makes paraphrases of captions"
             )
             return BadRow("empty text", f"{where}: {key!r} {has}")
@@ -156,13 +165,13 @@ def find_image(images: Path, name: str, where: str) -> ImageRef | None:
 
 # Few, because each may carry the bytes of an image.
 _AT_ONCE = 256
-_COLUMNS = ("id", "image", "image_id", *TEXTS)
 
 
-def rows(path: Path) -> Iterator[dict[str, Any]]:
+def rows(path: Path, needed: Collection[str]) -> Iterator[dict[str, Any]]:
     """The rows in order, those columns alone that training reads."""
+    columns = ("id", "image", "image_id", *text_views(needed))
     return parquet_rows(
-        path, _AT_ONCE, lambda schema: [name for name in _COLUMNS if name in schema.names]
+        path, _AT_ONCE, lambda schema: [name for name in columns if name in schema.names]
     )
 
 
@@ -231,7 +240,7 @@ def _rows(
             else:
                 yield checked_row(fields, where, needed, images, image)
     elif kind == "Parquet":
-        for number, fields in enumerate(rows(file)):
+        for number, fields in enumerate(rows(file, needed)):
             yield checked_row(fields, f"{file}, row {number}", needed, images)
     else:
         for where, found in json_rows(file):

@@ -99,7 +99,7 @@ def plot_run(losses: Path, out: Path) -> None:
         label = "loss (weighted sum)" if is_sum else name.replace(":", " \N{LEFT RIGHT ARROW} ")
         values = [line[name] for line in lines]
         axes[0].plot(steps, values, label=label, color="black" if is_sum else None, linewidth=1.2)
-    axes[0].set_ylabel("InfoNCE, nats")
+    axes[0].set_ylabel("loss")
     axes[0].set_ylim(bottom=0)
     axes[0].legend(frameon=False)
     axes[1].plot(steps, [line["learning_rate"] for line in lines], color="tab:gray")

@@ -53,6 +53,8 @@ from paraclip_bench.workspace import Workspace
 
 # Says for which base a folder was prepared: tokens and features are that model's.
 _BASE = "base"
+# How the model card calls a kind of term.
+_KINDS = {"info_nce": "InfoNCE", "hard_negatives": "InfoNCE with hard negatives"}
 # Of the machine's memory, the share that activations with a graph may take.
 _GRAPH_SHARE = 0.25
 
@@ -421,7 +423,8 @@ def _describe(run: _Run, seconds: float) -> None:
     copy_companions(run.adapter.folder, run.folder)
     plot_run(run.folder / LOSSES, run.folder / PLOT)
     loss = " + ".join(
-        f"{'' if term.weight == 1 else f'{term.weight:.4g} '}InfoNCE({', '.join(term.views)})"
+        f"{'' if term.weight == 1 else f'{term.weight:.4g} '}{_KINDS.get(term.kind, term.kind)}"
+        f"({', '.join(term.views)})"
         for term in recipe.loss
     )
     card = model_card(run.folder.name, provenance, loss, run.batch)

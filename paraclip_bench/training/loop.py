@@ -30,7 +30,8 @@ from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.errors import DataError
 from paraclip_bench.files import write_tensors, write_text
 from paraclip_bench.training.checkpoint import BEST, LOSSES, STATE, restore_state, save_state
-from paraclip_bench.training.recipe import TEXT_VIEWS, Recipe
+from paraclip_bench.training.losses import loss_parameters
+from paraclip_bench.training.recipe import Recipe
 from paraclip_bench.training.step import Objective, gradients, sum_over_ranks
 from paraclip_bench.training.table import Table
 from paraclip_bench.training.trainable import MAX_LOGIT_SCALE, TrainableText
@@ -72,9 +73,11 @@ def train(
     are written, within the block.
     Raises `DataError` where the loss stops being a number.
     """
-    trained = text.parameters
+    extra = _loss_parameters(text, recipe)
+    learned = {name: each for name, each in extra.items() if each.requires_grad}
+    trained = {**text.parameters, **learned}
     optimizer = torch.optim.AdamW(
-        _groups(trained, recipe.weight_decay),
+        _groups(text.parameters, learned, recipe.weight_decay),
         lr=recipe.learning_rate,
         betas=(recipe.beta1, recipe.beta2),
         eps=recipe.epsilon,
@@ -86,8 +89,8 @@ def train(
     best = BestWeights(recipe.validation, json.loads(notes.get("best", "null")))
     on_resume(done)
     steps = recipe.total_steps(len(data.rows), group.size)
-    objective = Objective(recipe.loss, recipe.texts)
-    columns = [TEXT_VIEWS.index(view) for view in recipe.texts]
+    objective = Objective(recipe.loss, recipe.texts, extra)
+    columns = [data.table.views.index(view) for view in recipe.texts]
 
     def keep(step: int) -> None:
         written = {
@@ -125,7 +128,7 @@ def train(
                 )
             except DataError as error:
                 raise _too_fast(str(error), step, recipe) from error
-            sum_over_ranks(trained.values(), text.logit_scale, group)
+            sum_over_ranks(trained.values(), [text.logit_scale, *learned.values()], group)
             norm = torch.nn.utils.clip_grad_norm_(
                 list(trained.values()), recipe.max_grad_norm or float("inf")
             )
@@ -178,9 +181,22 @@ def _is_due(step: int, steps: int, every: int) -> bool:
     return (step + 1) % every == 0 or step + 1 == steps
 
 
-def _groups(trained: dict[str, torch.nn.Parameter], decay: float) -> list[dict[str, Any]]:
-    # Norms, biases and the temperature are scales, not directions: decay does not suit them.
-    flat = [p for p in trained.values() if p.ndim < 2]
+def _loss_parameters(text: TrainableText, recipe: Recipe) -> dict[str, torch.nn.Parameter]:
+    """What the terms of the loss need beside the views, where the tower is; names as in states."""
+    made = loss_parameters(recipe.loss, text.dimensions, recipe.seed)
+    device = text.logit_scale.device
+    return {
+        name: torch.nn.Parameter(tensor.detach().to(device), requires_grad=tensor.requires_grad)
+        for name, tensor in made.items()
+    }
+
+
+def _groups(
+    trained: dict[str, torch.nn.Parameter], learned: dict[str, torch.nn.Parameter], decay: float
+) -> list[dict[str, Any]]:
+    # Norms, biases and the temperature are scales, not directions: decay does not suit them. Nor
+    # does it suit what a loss learns beside the tower.
+    flat = [p for p in trained.values() if p.ndim < 2] + list(learned.values())
     deep = [p for p in trained.values() if p.ndim >= 2]
     groups = [{"params": deep, "weight_decay": decay}, {"params": flat, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

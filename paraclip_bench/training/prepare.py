@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.data.images import ImageRef
-from paraclip_bench.data.training_rows import BadRow, TrainingRow, read_rows
+from paraclip_bench.data.training_rows import BadRow, TrainingRow, read_rows, text_views
 from paraclip_bench.distributed import ProcessGroup, RankFailed
 from paraclip_bench.encoding.engine import Embedder
 from paraclip_bench.encoding.spaces import Spaces
@@ -174,7 +174,8 @@ class Preparation:
             return without_padding(tokens, padding)
 
         with self.progress.track("reading rows", None) as advance:
-            make_table(self._rows(), tokenize, padding, self.folder, report, advance)
+            views = text_views(self.job.recipe.needed)
+            make_table(self._rows(), tokenize, padding, self.folder, report, advance, views)
         if not skip_bad:
             report.refuse(self.bad_rows)
         self.bad_rows.unlink(missing_ok=True)

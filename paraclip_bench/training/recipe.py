@@ -11,63 +11,47 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from paraclip_bench import registry
-from paraclip_bench.data.training_rows import training_files
-from paraclip_bench.errors import DataError, UsageError
+from paraclip_bench.data.training_rows import TEXTS, text_views, training_files
+from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import ending, parse_toml, regular
+from paraclip_bench.training.losses import InfoNCE, LossTerm, Settings, made_term
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-View = Literal["image", "caption", "paraphrase_1", "paraphrase_2"]
-VIEWS: tuple[View, ...] = ("image", "caption", "paraphrase_1", "paraphrase_2")
-TEXT_VIEWS = VIEWS[1:]
+VIEWS = ("image", *TEXTS)
+TEXT_VIEWS = TEXTS
 
 _SHIPPED = Path(__file__).parent / "recipes"
 
 
-class _Settings(BaseModel):
-    """Frozen, and an unknown key is an error that names a known one."""
+def _term(value: Any) -> Any:
+    """A table of the recipe as a term of its kind; the error says which of its keys is wrong."""
+    if not isinstance(value, dict):
+        return value
+    try:
+        return made_term(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = {"said": _message(first), "key": ".".join(_parts(first["loc"]))}
+    except BenchError as error:
+        said = {"said": str(error), "key": "kind"}
+    raise PydanticCustomError("term", "{said}", said)
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_unknown_keys(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            for key in values:
-                if key not in cls.model_fields:
-                    raise ValueError(str(registry.unknown("recipe key", key, cls.model_fields)))
-        return values
-
-
-class Term(_Settings):
-    """One InfoNCE term of the loss: `weight` times that of two views of each pair."""
-
-    views: tuple[View, View]
-    weight: Annotated[float, Field(gt=0)] = 1.0
-
-    @property
-    def name(self) -> str:
-        """As it is called in losses.jsonl: "image:paraphrase_2"."""
-        return ":".join(self.views)
-
-    @model_validator(mode="after")
-    def _two_views(self) -> Term:
-        if self.views[0] == self.views[1]:
-            raise ValueError(f"a term compares two different views, not {self.views[0]!r} twice")
-        return self
-
+Term = Annotated[SerializeAsAny[LossTerm], BeforeValidator(_term)]
 
 _PARACLIP = (
-    Term(views=("image", "paraphrase_2")),
-    Term(views=("caption", "paraphrase_1")),
-    Term(views=("paraphrase_1", "paraphrase_2")),
+    InfoNCE(views=("image", "paraphrase_2")),
+    InfoNCE(views=("caption", "paraphrase_1")),
+    InfoNCE(views=("paraphrase_1", "paraphrase_2")),
 )
 
 
-class Validation(_Settings):
+class Validation(Settings):
     """Held-out images whose captions and paraphrases are retrieved every so many steps.
 
     share is that of the images; the weights that are best by `score` are the checkpoint's. With
@@ -80,7 +64,7 @@ class Validation(_Settings):
     patience: Positive | None = None
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """Settings of one run.
 
     batch_size counts pairs, and is that of each process. Give epochs or steps; steps win.
@@ -116,18 +100,20 @@ class Recipe(_Settings):
 
     @model_validator(mode="after")
     def _each_term_once(self) -> Recipe:
-        seen: set[frozenset[str]] = set()
+        seen: set[tuple[str, frozenset[str]]] = set()
         for term in self.loss:
-            if (views := frozenset(term.views)) in seen:
+            # InfoNCE, distance and hinge know no order; two terms of hard negatives with the same
+            # views would at least share their name.
+            if (known := (term.kind, frozenset(term.views))) in seen:
                 raise ValueError(f"the loss has {term.name} twice; give it one weight")
-            seen.add(views)
+            seen.add(known)
         return self
 
     @property
-    def texts(self) -> tuple[View, ...]:
-        """The text views that the loss compares, in the order of `TEXT_VIEWS`."""
+    def texts(self) -> tuple[str, ...]:
+        """The text views that the loss compares, in the order of `text_views`."""
         used = {view for term in self.loss for view in term.views}
-        return tuple(view for view in TEXT_VIEWS if view in used)
+        return tuple(view for view in text_views(used) if view in used)
 
     @property
     def needs_images(self) -> bool:
@@ -135,7 +121,7 @@ class Recipe(_Settings):
         return any("image" in term.views for term in self.loss)
 
     @property
-    def needed(self) -> frozenset[View]:
+    def needed(self) -> frozenset[str]:
         """What each row of the data must have: what the loss compares, and validation measures."""
         used = {view for term in self.loss for view in term.views}
         if self.validation is not None:
@@ -152,7 +138,12 @@ class Recipe(_Settings):
         """The recipe as TOML; a key without a value is left out."""
         import tomli_w
 
-        return tomli_w.dumps(self.model_dump(exclude_none=True))
+        values = self.model_dump(exclude_none=True)
+        # As recipes were written before there were other kinds.
+        for term in values["loss"]:
+            if term["kind"] == "info_nce":
+                del term["kind"]
+        return tomli_w.dumps(values)
 
 
 def shipped() -> dict[str, Path]:
@@ -187,10 +178,14 @@ def read_recipe(path: Path) -> Recipe:
         return Recipe(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(_parts(first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
+        inner = first.get("ctx", {}).get("key", "") if first["type"] == "term" else ""
+        key = ".".join([*_parts(first["loc"]), *([inner] if inner else [])])
         where = f"{key}: " if key else ""
-        raise DataError(f"the recipe {path}: {where}{message}") from error
+        raise DataError(f"the recipe {path}: {where}{_message(first)}") from error
+
+
+def _message(error: Any) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _parts(location: Iterable[int | str]) -> list[str]:

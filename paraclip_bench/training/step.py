@@ -9,16 +9,15 @@ computes the whole loss, goes back through its own slice, and the parameters' gr
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 
 from paraclip_bench.distributed import ProcessGroup
 from paraclip_bench.errors import DataError
-from paraclip_bench.training.losses import loss_terms, weighted_sum
-from paraclip_bench.training.recipe import Term
+from paraclip_bench.training.losses import LossTerm, loss_terms, weighted_sum
 from paraclip_bench.training.trainable import DistinctTexts
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -26,10 +25,14 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: terms of the loss, and the text views that they compare, in order."""
+    """What is minimised: terms of the loss, and the text views that they compare, in order.
 
-    terms: Sequence[Term]
+    parameters: what terms need beside the views, where the tower is (`loss_parameters`).
+    """
+
+    terms: Sequence[LossTerm]
     texts: Sequence[str]
+    parameters: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def gradients(
@@ -76,7 +79,7 @@ def gradients(
     views = {name: everything[:, column] for column, name in enumerate(objective.texts)}
     if images is not None:
         views["image"] = images.to(device)
-    values = loss_terms(views, objective.terms, logit_scale.exp())
+    values = loss_terms(views, objective.terms, logit_scale.exp(), objective.parameters)
     loss = weighted_sum(values, objective.terms)
     if not torch.isfinite(loss):
         raise DataError("the loss is not a number")
@@ -90,15 +93,20 @@ def gradients(
 
 def sum_over_ranks(
     parameters: Iterable[torch.nn.Parameter],
-    logit_scale: torch.nn.Parameter,
+    whole: Iterable[torch.Tensor],
     group: ProcessGroup,
 ) -> None:
-    """Sum the gradients over the ranks; logit_scale's is whole on each, so rank 0's is taken."""
+    """Sum the parameters' gradients over the ranks.
+
+    Those of `whole` (logit_scale, the parameters of the loss) are the same on each, so rank 0's are
+    taken.
+    """
     if group.size == 1:
         return
     distributed = group.torch_group()
-    if logit_scale.grad is not None and not group.is_first:
-        logit_scale.grad.zero_()
+    for parameter in whole:
+        if parameter.grad is not None and not group.is_first:
+            parameter.grad.zero_()
     work = [
         distributed.all_reduce(parameter.grad, async_op=True)
         for parameter in parameters

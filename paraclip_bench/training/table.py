@@ -87,26 +87,26 @@ class RowReport:
 Tokenize = Callable[[str], npt.NDArray[np.int32]]
 
 _META = "table.json"
-_VIEWS = len(TEXTS)
-# Of each array: its type, and how many columns a row of it has.
 _ARRAYS = {
-    "image": ("<i4", 1),
-    "first": ("<i8", _VIEWS),
-    "choices": ("<i4", _VIEWS),
-    "end": ("<i8", 1),
-    "token": ("<i4", 1),
-    "source": ("<i8", 1),
-    "text_digest": ("<u8", 1),
-    "image_digest": ("<u8", 1),
+    "image": "<i4",
+    "first": "<i8",
+    "choices": "<i4",
+    "end": "<i8",
+    "token": "<i4",
+    "source": "<i8",
+    "text_digest": "<u8",
+    "image_digest": "<u8",
 }
+# Those with a column a text view.
+_BY_VIEW = ("first", "choices")
 
 
 @dataclass(frozen=True)
 class Table:
     """Pairs as memory-mapped arrays.
 
-    image [n]: which distinct image, -1 without one. first, choices [n, 3]: of caption,
-    paraphrase_1 and paraphrase_2, the first text and how many there are to choose among. end
+    image [n]: which distinct image, -1 without one. first, choices [n, views]: of each text view,
+    the first text and how many there are to choose among. views: those of `text_views`. end
     [texts]: where a text's tokens end in token [tokens]. source [images]: the row of the data that
     has a distinct image first. text_digest [texts], image_digest [images]: see
     `models.training_digests`. sha256: over the rows in order.
@@ -121,28 +121,36 @@ class Table:
     text_digest: npt.NDArray[np.uint64]
     image_digest: npt.NDArray[np.uint64]
     sha256: str
+    views: tuple[str, ...] = TEXTS
 
     def __len__(self) -> int:
         return len(self.image)
 
     def choose(self, rows: npt.NDArray[np.intp], seed: list[int]) -> npt.NDArray[np.int64]:
-        """Texts [len(rows), 3] of rows, one at random where there are several.
+        """Texts [len(rows), views] of rows, one at random where there are several.
 
         Views of a row that have equally many texts give the same one of them: T' and T'' belong
         together, because the one was made from the other.
         """
-        chance = np.random.default_rng(seed).random((len(rows), _VIEWS))
+        chance = np.random.default_rng(seed).random((len(rows), len(self.views)))
         choices = self.choices[rows]
-        for view, before in ((1, 0), (2, 1)):
+        for view, name in enumerate(self.views):
+            before = self._made_from(name)
             together = choices[:, view] == choices[:, before]
             chance[together, view] = chance[together, before]
         return self.first[rows] + (chance * choices).astype(np.int64)
+
+    def _made_from(self, view: str) -> int:
+        """Of which column a view's texts were made: the paraphrase before it, else the caption."""
+        name, _, number = view.partition("_")
+        before = f"{name}_{int(number) - 1}" if number else ""
+        return self.views.index(before) if before in self.views else 0
 
     def digests(self, rows: npt.NDArray[np.intp]) -> TrainingDigests:
         """Digests of all texts and images of some rows."""
         images = self.image[rows]
         taken = [np.empty(0, dtype=np.int64)]
-        for view in range(_VIEWS):
+        for view in range(len(self.views)):
             first, count = self.first[rows, view], self.choices[rows, view].astype(np.int64)
             # Of each row, the numbers first, first + 1, …
             before = np.repeat(np.cumsum(count) - count, count)
@@ -165,11 +173,13 @@ def make_table(
     folder: Path,
     report: RowReport,
     advance: Callable[[int], None],
+    views: tuple[str, ...] = TEXTS,
 ) -> Table:
     """Write the table of the rows that can be trained on to a folder, which is made again.
 
     tokenize gives a text's tokens and one `padding` behind them; where that is missing, the text
-    fills the context and may be cut off. Every row is counted in the report.
+    fills the context and may be cut off. Every row is counted in the report. views: the text views
+    of the rows.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -193,7 +203,7 @@ def make_table(
                         files.append("image_digest", image_digest(image.sha256))
                     return numbers[image.content]
 
-                outcome = _add(row, tokenize, padding, files, number_of)
+                outcome = _add(row, views, tokenize, padding, files, number_of)
             if isinstance(outcome, BadRow):
                 report.bad(outcome)
                 continue
@@ -201,7 +211,8 @@ def make_table(
             hasher.update(outcome.encode() + b"\n")
             if isinstance(row, TrainingRow) and row.id is not None:
                 ids.add(row.id)
-    write_text(folder / _META, json.dumps({"sha256": hasher.hexdigest()}) + "\n")
+    meta = {"sha256": hasher.hexdigest(), "views": views}
+    write_text(folder / _META, json.dumps(meta) + "\n")
     return open_table(folder)
 
 
@@ -209,8 +220,12 @@ def open_table(folder: Path) -> Table:
     """The table that a folder holds; `DataError` where it does not."""
     try:
         meta = parse_json((folder / _META).read_text(encoding="utf-8"))
-        arrays = {name: _mapped(folder / name, *kind) for name, kind in _ARRAYS.items()}
-        return Table(**arrays, sha256=meta["sha256"])
+        views = tuple(map(str, meta.get("views", TEXTS)))
+        arrays = {
+            name: _mapped(folder / name, kind, len(views) if name in _BY_VIEW else 1)
+            for name, kind in _ARRAYS.items()
+        }
+        return Table(**arrays, sha256=meta["sha256"], views=views)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"{folder} is damaged ({error}); delete it and run finetune again"
@@ -248,11 +263,11 @@ class _Files:
 
     def append(self, name: str, *values: int) -> None:
         """Add values to an array."""
-        self._files[name].write(np.array(values, dtype=_ARRAYS[name][0]).tobytes())
+        self._files[name].write(np.array(values, dtype=_ARRAYS[name]).tobytes())
 
     def text(self, tokens: npt.NDArray[np.int32]) -> int:
         """Add a text; returns its number."""
-        self._files["token"].write(tokens.astype(_ARRAYS["token"][0]).tobytes())
+        self._files["token"].write(tokens.astype(_ARRAYS["token"]).tobytes())
         self._tokens += len(tokens)
         self.append("end", self._tokens)
         self._texts += 1
@@ -261,6 +276,7 @@ class _Files:
 
 def _add(
     row: TrainingRow,
+    views: tuple[str, ...],
     tokenize: Tokenize,
     padding: int,
     files: _Files,
@@ -268,7 +284,7 @@ def _add(
 ) -> BadRow | str:
     """Write a row and give its digest; or say why it cannot be written."""
     several = [[tokenize(text) for text in texts] for texts in row.texts]
-    for view, texts in zip(TEXTS, several, strict=True):
+    for view, texts in zip(views, several, strict=True):
         for tokens in texts:
             if tokens[-1] != padding:
                 full = f"{row.where}: {view!r} fills the model's context of {len(tokens)} tokens"

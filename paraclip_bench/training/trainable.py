@@ -93,13 +93,14 @@ _PADDING, _SHORTEST_RUN = 1.25, 16
 class TrainableText:
     """The text tower and logit_scale of a network, trained in place.
 
-    parameters has what trains, by name. Packed where that is exact, else cut behind the padding
-    where that is, else at full context.
+    parameters has what trains, by name; dimensions is a vector's. Packed where that is exact, else
+    cut behind the padding where that is, else at full context.
     """
 
     def __init__(self, network: Network, recipe: Recipe) -> None:
         self.model = network.model
         self.context = int(network.tokenize("a")[0].shape[0])
+        self.dimensions = int(network.config["embed_dim"])
         # Asked for in eval mode, where both ways can be compared.
         self._packs = network.packed is not None
         self.by_prefix = network.packed is not None and network.packed.shares_prefixes

@@ -47,14 +47,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(pixels).save(root / "images" / name)
         texts = [" ".join(rng.choice(WORDS, rng.integers(2, 9))) for _ in range(3)]
         keys = ("caption", "paraphrase_1", "paraphrase_2")
-        rows.append({"image": name, **dict(zip(keys, texts, strict=True))})
+        row = dict(zip(keys, texts, strict=True))
+        rows.append({"image": name, **row, "negation": f"not {texts[0]}"})
     (root / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return root
 
 
-def command(data: Path, out: Path, *, batch: int, steps: int = 8) -> list[str]:
+LEARNED = """
+[[loss]]
+views = ["image", "caption"]
+[[loss]]
+kind = "hinge"
+views = ["caption", "negation"]
+projection = 4
+learned = true
+[[loss]]
+kind = "hard_negatives"
+views = ["image", "paraphrase_2", "negation"]
+"""
+
+
+def command(data: Path, out: Path, *, batch: int, steps: int = 8, loss: str = "") -> list[str]:
     recipe = out.with_suffix(".toml")
-    recipe.write_text(RECIPE.format(batch=batch, steps=steps))
+    recipe.write_text(RECIPE.format(batch=batch, steps=steps) + loss)
     return [
         "-m", "paraclip_bench", "finetune", "--base", f"local-dir:{data / 'base'}",
         "--data", str(data / "pairs.jsonl"), "--images", str(data / "images"),
@@ -87,10 +102,13 @@ def losses(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["", LEARNED])
+def test_two_processes_train_as_one_with_twice_the_batch(
+    data: Path, tmp_path: Path, loss: str
+) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    alone = run([sys.executable], command(data, one, batch=16), one)
-    both = run(torchrun(2), command(data, two, batch=8), two)
+    alone = run([sys.executable], command(data, one, batch=16, loss=loss), one)
+    both = run(torchrun(2), command(data, two, batch=8, loss=loss), two)
     assert (alone.returncode, both.returncode) == (0, 0), both.stderr
     assert both.stdout.splitlines() == [str(two)]
     assert both.stderr.count("written after") == 1

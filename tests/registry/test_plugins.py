@@ -353,3 +353,52 @@ def test_a_class_that_takes_an_argument_is_a_prefix_of_task_names(install, run):
     limited = run("run", "-m", "letters", "-t", "elsewhere:abc", "--limit", "1")
     assert limited.returncode == 2
     assert "scored as a whole by somebody 1.2, so --limit cannot be obeyed" in limited.stderr
+
+
+LOSS = """
+from paraclip_bench.plugin import LossTerm
+
+
+class Hubness(LossTerm):
+    kind: str = "hubness"
+    margin: float = 0.1
+
+    def value(self, views, scale, parameters):
+        texts, images = views
+        return ((texts @ images.T).mean(dim=1) - self.margin).clamp(min=0).mean()
+
+
+class Other:
+    pass
+"""
+RECIPE = """
+batch_size = 16
+steps = 2
+unlocked_text_layers = 0
+[[loss]]
+kind = "hubness"
+views = ["caption", "image"]
+margin = -0.5
+[[loss]]
+views = ["image", "caption"]
+"""
+
+
+def test_a_loss_of_a_plugin_trains(run, install, tmp_path):
+    install("mine-loss", LOSS, losses={"hubness": "mine_loss:Hubness", "other": "mine_loss:Other"})
+    recipe = tmp_path / "workspace" / "own.toml"
+    recipe.write_text(RECIPE)
+    done = run("finetune", "--recipe", "own.toml", "-o", "made")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "workspace" / "made" / "losses.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["hubness caption:image"] > 0.3 for line in lines)
+    recipe.write_text(RECIPE.replace("margin", "margn"))
+    wrong = run("finetune", "--recipe", "own.toml", "-o", "other")
+    assert wrong.returncode != 0
+    assert "loss.0: there is no recipe key 'margn'; did you mean margin?" in wrong.stderr
+    recipe.write_text(RECIPE.replace('"hubness"', '"other"'))
+    wrong = run("finetune", "--recipe", "own.toml", "-o", "other")
+    assert "'other' of mine-loss 1.0 is not a subclass of LossTerm" in wrong.stderr
+    listed = run("plugins", "--json")
+    states = {row["name"]: row["state"] for row in json.loads(listed.stdout)}
+    assert (states["hubness"], states["other"], states["hinge"]) == ("ok", "broken", "ok")

@@ -7,7 +7,8 @@ import pytest
 
 from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.training.loop import batch_rows, learning_rate
-from paraclip_bench.training.recipe import Recipe, Term, Validation, find_recipe, read_recipe
+from paraclip_bench.training.losses import HardNegatives, Hinge, InfoNCE
+from paraclip_bench.training.recipe import Recipe, Validation, find_recipe, read_recipe
 
 
 def test_a_written_recipe_reads_back(tmp_path: Path) -> None:
@@ -19,11 +20,24 @@ def test_a_written_recipe_reads_back(tmp_path: Path) -> None:
         temperature=0.05,
         max_grad_norm=0,
         unlocked_text_layers=0,
-        loss=(Term(views=("caption", "image"), weight=0.5),),
+        loss=(
+            InfoNCE(views=("caption", "image"), weight=0.5),
+            Hinge(views=("caption", "negation"), projection=4, learned=True),
+            HardNegatives(views=("image", "caption", "negation"), negatives="own"),
+        ),
         validation=Validation(patience=3),
     )
     (tmp_path / "recipe.toml").write_text(recipe.dump())
     assert read_recipe(tmp_path / "recipe.toml") == recipe
+    assert [type(term) for term in read_recipe(tmp_path / "recipe.toml").loss] == [
+        InfoNCE,
+        Hinge,
+        HardNegatives,
+    ]
+
+
+def test_a_recipe_of_infonce_is_written_as_before_other_kinds() -> None:
+    assert "kind" not in Recipe().dump()
 
 
 def test_the_embedded_recipe_is_valid() -> None:
@@ -39,8 +53,19 @@ def test_the_embedded_recipe_is_valid() -> None:
         ("seed = -1", "seed"),
         ("name = ", "not valid TOML"),
         ("temperature = 'cold'", "temperature: Input should be 'learned' or 'frozen'"),
-        ("[[loss]]\nviews = ['image', 'captoin']", "loss.0.views.1: Input should be 'image'"),
-        ("[[loss]]\nviews = ['image', 'image']", "two different views"),
+        ("[[loss]]\nviews = ['image', 'captoin']", "loss.0: there is no view 'captoin'"),
+        ("[[loss]]\nviews = ['image', 'caption', 'negation']", "compares 2 different views"),
+        ("[[loss]]\nkind = 'hinj'\nviews = ['image', 'caption']", "loss.0.kind: .*did you mean hi"),
+        ("[[loss]]\nkind = 3\nviews = ['image', 'caption']", "loss.0.kind: there is no loss '3'"),
+        ("[[loss]]\nkind = 'hinge'\nviews = ['caption', 'negation']\nmargin = 2", "loss.0.margin"),
+        ("[[loss]]\nkind = 'hinge'\nviews = ['image', 'caption']\nlearned = true", "projection"),
+        ("[[loss]]\nkind = 'distance'\nviews = ['image', 'caption']\nmargin = 0", "key 'margin'"),
+        ("[[loss]]\nviews = ['image']", "not 'image'"),
+        ("[[loss]]\nviews = []", "not none"),
+        ("[[loss]]\nviews = 'image'", "loss.0.views"),
+        ("loss = 3", "loss"),
+        ("loss = [3]", "loss.0"),
+        ("[[loss]]\nviews = ['image', 'image']", "2 different views"),
         ("[[loss]]\nviews = ['image', 'caption']\nwieght = 2", "did you mean weight"),
         (2 * "[[loss]]\nviews = ['image', 'caption']\n", "image:caption twice"),
         ("loss = []", "loss"),
