@@ -146,16 +146,18 @@ def paraphrase(
     concurrency: int = 16,
     n: int = 1,
     sampling: dict[str, Any] | None = None,
-    prompts: dict[int, str | Path] | None = None,
+    prompts: dict[Any, str | Path] | None = None,
     min_words: int = 2,
     max_words: int = 15,
     unfit: str = "drop",
     ask_unfit: bool = False,
+    also: str | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Paraphrase as `paraclip-bench paraphrase` does; returns its report.
 
-    `prompts` are files by step, 1 and 2; `sampling` replaces temperature, top_p and max_tokens.
+    `also="negation"` has each caption negated too. `prompts` are files by step, 1, 2 and
+    "negation"; `sampling` replaces temperature, top_p and max_tokens.
     `gave_up` is in the report where questions were given up: call again to ask them.
     """
     from paraclip_bench.paraphrasing.job import SAMPLING, make_job
@@ -172,6 +174,7 @@ def paraphrase(
         min_words=min_words,
         max_words=max_words,
         unfit=unfit,
+        also=also,
         service=embedded_service(llm),
     )
     endpoint = Endpoint(base_url, policy=RequestPolicy(concurrency))

@@ -223,8 +223,8 @@ def paraphrased_retrieval(
         Path | None,
         typer.Option(
             "--pairs",
-            help="What paraphrase made of them; without it a paraphrase is another caption of the "
-            "same image.",
+            help="What paraphrase made of them; without it a paraphrase is that of the caption's "
+            "own row (field paraphrase or paraphrased), else another caption of the same image.",
         ),
     ] = None,
     step: Annotated[
@@ -239,7 +239,7 @@ def paraphrased_retrieval(
     ] = None,
     written_by: Annotated[
         str | None,
-        typer.Option("--written-by", help="Who wrote the captions, for the card; without --pairs."),
+        typer.Option("--written-by", help="Who wrote the texts, for the card; without --pairs."),
     ] = None,
     dev_share: Annotated[
         float, typer.Option("--dev-share", min=0, max=0.9, help="Share of images in dev/.")
@@ -250,7 +250,8 @@ def paraphrased_retrieval(
 ) -> None:
     """Write a paraphrased-retrieval set: OUT/test and OUT/dev for --data-dir, and a card.
 
-    The paraphrases are those of --pairs, or the other captions of the same image.
+    The paraphrases are those of --pairs or of the captions' own table, or the other captions of
+    the same image. Negations that the pairs or the table have are taken too.
     """
     import json
 
@@ -281,6 +282,7 @@ def paraphrased_retrieval(
         progress.say(
             f"{output / split}: {counted(found['queries'], 'query', 'queries')} on "
             f"{counted(found['images'], 'image')}"
+            + (f", {counted(found['negations'], 'negation')}" if "negations" in found else "")
         )
         if found["images"] < LEAST_DEPTH:
             progress.say(

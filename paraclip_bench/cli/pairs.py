@@ -31,8 +31,8 @@ def report(
     from rich.text import Text
 
     from paraclip_bench.files import write_text
-    from paraclip_bench.paraphrasing.pairs_report import VIEWS, page, statistics, tables
     from paraclip_bench.paraphrasing.pairs_report import as_json as figures
+    from paraclip_bench.paraphrasing.pairs_report import page, statistics, tables
     from paraclip_bench.progress import Progress
 
     if output is not None and ending(output) != ".html":
@@ -55,9 +55,10 @@ def report(
         console.print(table)
         console.print()
     console.print("Examples", style="italic")
+    width = max(4, *map(len, found.views))
     for texts in found.examples:
-        for view, text in zip(VIEWS, texts, strict=True):
-            console.print(f"{view:4} {safe_text.line(text)}", markup=False)
+        for view, text in zip(found.views, texts, strict=True):
+            console.print(f"{view:{width}} {safe_text.line(text)}", markup=False)
         console.print()
 
 

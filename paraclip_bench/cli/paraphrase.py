@@ -82,7 +82,14 @@ def make(
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option("--prompt", help="1=FILE or 2=FILE: that step's prompt, with {text} in it."),
+        typer.Option(
+            "--prompt",
+            help="1=FILE, 2=FILE or negation=FILE: that step's prompt, with {text} in it.",
+        ),
+    ] = None,
+    also: Annotated[
+        str | None,
+        typer.Option("--also", help="negation: ask for a negated version of each caption too."),
     ] = None,
     caption_field: CaptionFieldOption = None,
     image_field: ImageFieldOption = None,
@@ -161,6 +168,7 @@ def make(
         cosine_model=cosine_model,
         device=device,
         limit=limit,
+        also=also,
         service=embedded_service(llm),
     )
     progress = Progress()
@@ -227,10 +235,11 @@ def _tell(job: ParaphraseJob, report: dict[str, Any], progress: Progress, *, as_
         progress.say(f"dropped: {sentence}")
     for reason, count in report["unfit_answers"].items():
         progress.say(f"note: unfit answers, {reason}: {count}")
-    asked = report.get("requests")
+    asked, negations = report.get("requests"), report.get("rows_with_a_negation")
+    negated = "" if negations is None else f", {negations} with a negation"
     progress.say(
         f"{job.output}: {counted(rows['written'], 'row')}; {rows['dropped']} dropped, "
-        f"{rows['unfinished']} not finished{'' if asked is None else _requests(asked)} "
+        f"{rows['unfinished']} not finished{negated}{'' if asked is None else _requests(asked)} "
         f"({report_file(job.output)})"
     )
     typer.echo(json.dumps(report) if as_json else str(job.output))
@@ -266,17 +275,17 @@ def _show_plan(job: ParaphraseJob, progress: Progress, *, as_json: bool) -> None
 
     from paraclip_bench.paraphrasing.journal import Journal
     from paraclip_bench.paraphrasing.pairs_file import check_format
-    from paraclip_bench.paraphrasing.prompts import STEPS
 
     check_format(job.output)
     # A journal of its own, so that looking leaves no trace.
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal.sqlite")
         selected = journal.take_in(job.captions(), job.caption_filter, job.digest())
+        steps = [step for chain in job.chains.all for step in job.chains.steps(chain)]
         characters = sum(
             len(job.settings.prompts[step].fill(row.caption))
             for row in journal.rows()
-            for step in STEPS
+            for step in steps
         )
         journal.close()
     plan = {
@@ -284,9 +293,9 @@ def _show_plan(job: ParaphraseJob, progress: Progress, *, as_json: bool) -> None
         "kept": selected.kept,
         "left_out": dict(selected.left_out),
         "named": selected.named,
-        "questions": selected.kept * job.settings.n * len(STEPS),
+        "questions": selected.kept * len(steps),
         # Four characters a token is the usual guess for English.
-        "prompt_tokens_about": round(characters * job.settings.n / 4),
+        "prompt_tokens_about": round(characters / 4),
     }
     if as_json:
         typer.echo(json.dumps(plan))
@@ -340,15 +349,15 @@ def _show_read(
         similarity_model,
         write_output,
     )
-    from paraclip_bench.paraphrasing.prompts import STEPS
+    from paraclip_bench.paraphrasing.prompts import step_key, step_name
 
     with open_output(job, progress) as work:
         read = read_answers(work.journal, job.chains, files)
         report = write_output(work, progress, similarity_model(job))
-        open_questions = dict.fromkeys(STEPS, 0)
+        open_questions, chains = dict.fromkeys(job.settings.prompts, 0), job.chains
         for row in work.journal.rows():
-            for chain in range(job.settings.n):
-                question = job.chains.next(row, chain)
+            for chain in chains.all:
+                question = chains.next(row, chain)
                 if question is not None:
                     open_questions[question.step] += 1
     failed = sum(read.failed.values())
@@ -363,7 +372,7 @@ def _show_read(
     for step, count in open_questions.items():
         if count:
             progress.say(
-                f"step {step}: {counted(count, 'question')} to send; "
+                f"{step_name(step)}: {counted(count, 'question')} to send; "
                 "--batch write makes their files"
             )
     report["batch"] = {
@@ -371,6 +380,6 @@ def _show_read(
         "known": read.known,
         "foreign": read.foreign,
         "failed": dict(read.failed),
-        "to_send": {str(step): count for step, count in open_questions.items()},
+        "to_send": {step_key(step): count for step, count in open_questions.items()},
     }
     _tell(job, report, progress, as_json=as_json)

@@ -26,7 +26,7 @@ from random import Random
 from typing import Literal
 
 from paraclip_bench.demo.scenes import OPPOSITE, Content, Scene, Thing, content
-from paraclip_bench.paraphrasing.prompts import Prompt
+from paraclip_bench.paraphrasing.prompts import NEGATION, Prompt
 from paraclip_bench.paraphrasing.service import Question, Reply
 
 SIZE_WORDS = {
@@ -315,6 +315,19 @@ def step2(text: str, seed: int, pool: Pool = "train") -> str:
     return _fill(frame, phrase, one, two, article)
 
 
+def negation(text: str) -> str:
+    """Deny the relation of a text ("not above"), or without one the second thing ("without a box").
+
+    Raises ValueError as `wording` does. The result is no text of the grammar.
+    """
+    read = wording(text)
+    plain = " ".join(text.casefold().split()).rstrip(". ")
+    if read.phrase:
+        return re.sub(rf"\b{read.phrase}\b", f"not {read.phrase}", plain, count=1)
+    a, b = _noun(read.a_words, read.article), _noun(read.b_words, read.article)
+    return f"{read.frame.partition('{a}')[0]}{a} without {b}"
+
+
 @lru_cache(maxsize=1024)
 def _choices(frames: tuple[str, ...], direction: str, pool: Pool) -> list[tuple[str, str]]:
     """Return the (frame, relation wording) combinations of a pool; ("frame", "") without one."""
@@ -387,6 +400,7 @@ class DemoGrammar:
     prompts: Mapping[int, Prompt] = {
         1: Prompt("the demo world's grammar, step1: {text}"),
         2: Prompt("the demo world's grammar, step2: {text}"),
+        NEGATION: Prompt("the demo world's grammar, negation: {text}"),
     }
     notice = (
         "paraphrased by the demo world's grammar, not by an LLM. "
@@ -394,9 +408,11 @@ class DemoGrammar:
     )
 
     async def ask(self, question: Question) -> Reply:
-        """The grammar's paraphrase of a text; what it cannot read is rejected."""
-        paraphrase = step1 if question.step == 1 else step2
+        """The grammar's answer to a text; what it cannot read is rejected."""
         try:
+            if question.step == NEGATION:
+                return Reply(negation(question.text), self.MODEL)
+            paraphrase = step1 if question.step == 1 else step2
             return Reply(paraphrase(question.text, question.seed), self.MODEL)
         except ValueError as error:
             return Reply("", self.MODEL, rejected=f"outside the demo world's grammar: {error}")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from paraclip_bench.paraphrasing.journal import Answer, CaptionRow
-from paraclip_bench.paraphrasing.prompts import PLACEHOLDER, STEPS, Prompt
+from paraclip_bench.paraphrasing.prompts import NEGATION, PLACEHOLDER, STEPS, Prompt, step_key
 from paraclip_bench.paraphrasing.service import REJECTED, Question, Reply
-from paraclip_bench.paraphrasing.tidying import LONGEST, left_over, tidy
-from paraclip_bench.paraphrasing.wording import is_in_another_script, look_alike, word_count, words
+from paraclip_bench.paraphrasing.tidying import LONGEST, called_paraphrase, left_over, tidy
+from paraclip_bench.paraphrasing.wording import (
+    is_in_another_script,
+    look_alike,
+    negates,
+    word_count,
+    words,
+)
 
 EMPTY = "empty"
 _CANNOT = (
@@ -182,8 +188,13 @@ class AnswerFilter:
         }
         object.__setattr__(self, "_runs", runs)
 
-    def reason(self, step: int, given: str, answer: str, caption: str) -> str | None:
-        """Why a tidied answer to `given` is not to be trained on; None where it is good."""
+    def reason(
+        self, step: int, given: str, answer: str, caption: str, others: Iterable[str] = ()
+    ) -> str | None:
+        """Why a tidied answer to `given` is not to be trained on; None where it is good.
+
+        others: the paraphrases of the caption, none of which its negation may be.
+        """
         if not words(answer):
             return EMPTY
         # First, because the patterns below are slow on texts of no end.
@@ -206,6 +217,8 @@ class AnswerFilter:
             return "equal to its input"
         if said == words(caption):
             return "equal to the caption"
+        if any(said == words(other) for other in others):
+            return "equal to a paraphrase"
         if set(_runs_of(answer)) & self._runs[step] - set(_runs_of(given)):
             return "words of the prompt"
         if is_in_another_script(given, answer):
@@ -215,6 +228,8 @@ class AnswerFilter:
         count, least = word_count(answer), word_count(given)
         if count > max(self.growth * least, least + self.room):
             return "much longer than its input"
+        if step == NEGATION and not negates(given, answer):
+            return "does not negate"
         return None
 
 
@@ -249,6 +264,8 @@ def _runs_of(text: str) -> list[tuple[str, ...]]:
 _CHAIN_SEED = 1_000_003
 # And what is asked once more, one far from all of these.
 _AGAIN_SEED = 1 << 30
+NEGATED = -1
+"""The number of the chain, of one step, that is a caption's negation."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +273,8 @@ class Chains:
     """n chains a row. `marks`: unfit answers are kept and marked, and do not end their chain.
 
     min_cosine: what an answer with a known cosine to its caption must have. again: unfit answers
-    are asked once more, but for those that the service rejected.
+    are asked once more, but for those that the service rejected. negates: each row has a negation
+    too, as a chain `NEGATED` of one step.
     """
 
     answer_filter: AnswerFilter
@@ -264,11 +282,27 @@ class Chains:
     marks: bool
     min_cosine: float | None = None
     again: bool = False
+    negates: bool = False
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """The numbers of a row's chains, that of its negation the last."""
+        return (*range(self.n), *((NEGATED,) if self.negates else ()))
+
+    def steps(self, chain: int) -> tuple[int, ...]:
+        """The steps of a chain."""
+        if chain == NEGATED:
+            return (NEGATION,) if self.negates else ()
+        return STEPS
+
+    def answers(self, row: CaptionRow) -> list[Answer]:
+        """All answers of a row; without negations those of an earlier run are not among them."""
+        return [a for (_, chain), a in row.answers.items() if self.negates or chain != NEGATED]
 
     def next(self, row: CaptionRow, chain: int) -> Question | None:
         """The question that is open in a chain; None where it has come to its end."""
         given = row.caption
-        for step in STEPS:
+        for step in self.steps(chain):
             answer = row.answers.get((step, chain))
             if answer is None:
                 return Question(step, given, row.place + _CHAIN_SEED * chain)
@@ -282,11 +316,14 @@ class Chains:
 
     def open(self, row: CaptionRow) -> Iterator[int]:
         """The chains that have a question left."""
-        return (chain for chain in range(self.n) if self.next(row, chain) is not None)
+        return (chain for chain in self.all if self.next(row, chain) is not None)
 
     def answer(self, row: CaptionRow, chain: int, question: Question, said: Reply) -> Answer:
         """What was said, tidied. A second answer counts the tokens of the first, too."""
-        text = "" if said.rejected else tidy(said.text, question.text)
+        came = said.text
+        if question.step == NEGATION:
+            came = called_paraphrase(came, question.text)
+        text = "" if said.rejected else tidy(came, question.text)
         answer = Answer(
             row.key,
             question.step,
@@ -319,6 +356,10 @@ class Chains:
             return answer.reason
         before = row.answers.get((answer.step - 1, answer.chain))
         given = row.caption if before is None else before.text
+        if answer.chain == NEGATED:
+            others = [row.answers[key].text for key in row.answers if 0 <= key[1] < self.n]
+            # Nothing of its cosine: another meaning is what it was asked for.
+            return self.answer_filter.reason(NEGATION, given, answer.text, row.caption, others)
         found = self.answer_filter.reason(answer.step, given, answer.text, row.caption)
         if found is None and self.min_cosine is not None and answer.cosine is not None:
             far = answer.cosine < self.min_cosine
@@ -326,12 +367,17 @@ class Chains:
         return found
 
     def reasons(self, row: CaptionRow) -> dict[str, str]:
-        """Of each unfit answer of a row's chains, as STEP.CHAIN, the reason."""
+        """Of each unfit answer of a row's chains, as STEP.CHAIN or negation, the reason."""
         found = {}
-        for (step, chain), answer in sorted(row.answers.items()):
-            if chain < self.n and (reason := self.reason(row, answer)) is not None:
-                found[f"{step}.{chain}"] = reason
+        for (_, chain), answer in sorted(row.answers.items()):
+            if chain in self.all and (reason := self.reason(row, answer)) is not None:
+                found[place(answer)] = reason
         return found
+
+    def negation(self, row: CaptionRow) -> Answer | None:
+        """A row's negation; None where it has none that is taken."""
+        answer = row.answers.get((NEGATION, NEGATED)) if self.negates else None
+        return answer if answer is not None and self._goes_on(row, answer) else None
 
     def finished(self, row: CaptionRow) -> list[tuple[Answer, ...]]:
         """The chains that came to a good end, each with the answers of both steps."""
@@ -347,6 +393,12 @@ class Chains:
         if self.marks:
             return bool(words(answer.text))
         return self.reason(row, answer) is None
+
+
+def place(answer: Answer) -> str:
+    """Which of a row's answers it is: STEP.CHAIN, or negation."""
+    key = step_key(answer.step)
+    return key if answer.chain == NEGATED else f"{key}.{answer.chain}"
 
 
 def _sum(one: int | None, two: int | None) -> int | None:

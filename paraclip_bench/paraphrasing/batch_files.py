@@ -27,7 +27,7 @@ from paraclip_bench.paraphrasing.endpoint import (
 from paraclip_bench.paraphrasing.export import work_folder
 from paraclip_bench.paraphrasing.job import Settings
 from paraclip_bench.paraphrasing.journal import Answer, CaptionRow, Journal
-from paraclip_bench.paraphrasing.prompts import STEPS
+from paraclip_bench.paraphrasing.prompts import NEGATION, STEPS, step_name
 from paraclip_bench.paraphrasing.service import REJECTED, Question, Reply
 
 # What OpenAI takes in a file (its Batch API guide, 2025): requests, and bytes with some room left.
@@ -53,19 +53,20 @@ def write_requests(
     Files of an earlier call that are still there are deleted: what they asked is asked again here,
     unless it was answered.
     """
-    journal.mark_asked()
+    journal.mark_asked(negations=chains.negates)
     folder = work_folder(output) / "batches"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("step_?.requests.*.jsonl"):
-        old.unlink()
     written: list[tuple[Path, int]] = []
-    for step in STEPS:
+    for step in (*STEPS, NEGATION):
+        name = step_name(step).replace(" ", "_")
+        for old in folder.glob(f"{name}.requests.*.jsonl"):
+            old.unlink()
         requests = _lines(_open(journal, chains, step), settings)
         waiting = next(requests, None)
         number = 0
         while waiting is not None:
             number += 1
-            path = folder / f"step_{step}.requests.{number:04d}.jsonl"
+            path = folder / f"{name}.requests.{number:04d}.jsonl"
             count = size = 0
             with atomic(path) as temporary, temporary.open("wb") as file:
                 while waiting is not None:
@@ -117,12 +118,12 @@ def read_answers(journal: Journal, chains: Chains, files: Sequence[Path]) -> Bat
     """
     read = BatchAnswers()
     # Answers of step 2 need those of step 1, which may stand behind them or in another file.
-    for step in STEPS:
+    for steps in ((STEPS[0], NEGATION), STEPS[1:]):
         waiting: list[Answer] = []
         rejected: list[Answer] = []
-        for where, found in _answers(files, read if step == STEPS[0] else BatchAnswers()):
+        for where, found in _answers(files, read if STEPS[0] in steps else BatchAnswers()):
             # A name that is not ours counts once, in the first pass.
-            if (_step(found) or STEPS[0]) != step:
+            if (_step(found) or STEPS[0]) not in steps:
                 continue
             answer = _answer(journal, chains, found, where, read)
             if answer is not None:
@@ -157,8 +158,10 @@ def _answers(files: Sequence[Path], read: BatchAnswers) -> Iterator[tuple[str, d
 
 def _step(found: dict[str, Any]) -> int | None:
     """The step that an answer's name says; None where it is not a name of ours."""
-    parts = str(found.get("custom_id")).split("-")
-    return int(parts[1]) if len(parts) == 3 and parts[1] in map(str, STEPS) else None
+    # In front of the chain's number may stand a minus.
+    parts = str(found.get("custom_id")).split("-", 2)
+    known = map(str, (*STEPS, NEGATION))
+    return int(parts[1]) if len(parts) == 3 and parts[1] in known else None
 
 
 def _keep(journal: Journal, waiting: list[Answer], read: BatchAnswers) -> None:

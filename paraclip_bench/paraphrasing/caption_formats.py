@@ -32,6 +32,9 @@ IMAGE_FIELDS = (
     *("image_name", "img_id"),
 )
 ID_FIELDS = ("id", "key", "uid")
+# Of a table that has its paraphrases and negations itself, as SemCLIP's has.
+PARAPHRASE_FIELDS = ("paraphrase", "paraphrased")
+NEGATION_FIELDS = ("negation",)
 ENDINGS = {
     ".txt": "txt",
     ".jsonl": "json",

@@ -22,6 +22,8 @@ from paraclip_bench.paraphrasing.caption_formats import (
     ENDINGS,
     ID_FIELDS,
     IMAGE_FIELDS,
+    NEGATION_FIELDS,
+    PARAPHRASE_FIELDS,
     Row,
     rows_of,
 )
@@ -75,7 +77,8 @@ _FIRST_ROWS = 100
 class Caption:
     """One row of the input. text is whatever the field holds; `problem` says that there is none.
 
-    place counts all rows of all files from 0; `where` names the row in messages.
+    place counts all rows of all files from 0; `where` names the row in messages. paraphrase and
+    negation are what a row of this one caption has in fields of these names.
     """
 
     place: int
@@ -84,6 +87,8 @@ class Caption:
     image: str | None = None
     id: str | None = None
     problem: str | None = None
+    paraphrase: str | None = None
+    negation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,8 @@ def read_captions(files: Sequence[Path], fields: CaptionFields) -> Iterator[Capt
             yield Caption(next(places), *row)
 
 
-# where, text, image, id, problem
-_Found = tuple[str, Any, str | None, str | None, str | None]
+# where, text, image, id, problem, paraphrase, negation
+_Found = tuple[str, Any, str | None, str | None, str | None, str | None, str | None]
 
 
 def _captions_of(file: Path, kind: str, fields: CaptionFields) -> Iterator[_Found]:
@@ -150,7 +155,7 @@ def _captions_of(file: Path, kind: str, fields: CaptionFields) -> Iterator[_Foun
     _check(first, fields, file)
     for where, row, image, problem in itertools.chain(first, rows):
         if problem is not None:
-            yield where, None, None, None, problem
+            yield where, None, None, None, problem, None, None
             continue
         value = _value(row, fields.caption, CAPTION_FIELDS)
         if value is None and fields.caption is None:
@@ -163,11 +168,13 @@ def _captions_of(file: Path, kind: str, fields: CaptionFields) -> Iterator[_Foun
         try:
             refuse_torn([_text(name), id], where)
         except DataError as error:
-            yield where, None, None, None, str(error)
+            yield where, None, None, None, str(error), None, None
             continue
+        more = [_of_one(_value(row, None, n)) for n in (PARAPHRASE_FIELDS, NEGATION_FIELDS)]
+        paraphrase, negation = more if len(texts) == 1 else (None, None)
         for number, text in enumerate(texts):
             place = where if len(texts) == 1 else f"{where}, caption {number}"
-            yield place, text, _text(name), id, None
+            yield place, text, _text(name), id, None, paraphrase, negation
 
 
 def _several(value: Any) -> list[Any]:
@@ -178,6 +185,12 @@ def _several(value: Any) -> list[Any]:
     if not isinstance(value, list):
         return [value]
     return [_sentence(item) for item in value] or [None]
+
+
+def _of_one(value: Any) -> str | None:
+    """The text that a field has for a caption, of several the first; None where it has none."""
+    text = _several(value)[0]
+    return text if isinstance(text, str) and text.strip() and not is_torn(text) else None
 
 
 def _sentence(item: Any) -> Any:

@@ -19,7 +19,14 @@ from paraclip_bench.paraphrasing.captions import (
     caption_files,
     read_captions,
 )
-from paraclip_bench.paraphrasing.prompts import STEPS, Prompt, prompts
+from paraclip_bench.paraphrasing.prompts import (
+    NEGATION,
+    STEPS,
+    Prompt,
+    prompts,
+    step_key,
+    step_name,
+)
 from paraclip_bench.paraphrasing.service import EmbeddedService
 
 # As the authors' own script (call_openai.py) samples.
@@ -28,18 +35,29 @@ SAMPLING: dict[str, Any] = {"temperature": 1.0, "top_p": 0.1, "max_tokens": 512}
 
 @dataclass(frozen=True)
 class Settings:
-    """The model, the prompt of each step, the sampling parameters and how many chains a caption."""
+    """The model, the prompt of each step, the sampling parameters and how many chains a caption.
+
+    Captions are negated too where the prompts have that of `NEGATION`.
+    """
 
     llm: str
     prompts: Mapping[int, Prompt]
     sampling: Mapping[str, Any] = field(default_factory=lambda: dict(SAMPLING))
     n: int = 1
 
+    @property
+    def negates(self) -> bool:
+        """Whether captions are negated too."""
+        return NEGATION in self.prompts
+
     def identity(self) -> dict[str, Any]:
-        """What must be the same when an output is gone on with. n may change: chains are added."""
+        """What must be the same when an output is gone on with.
+
+        n may change, because chains are added; so may whether captions are negated.
+        """
         return {
             "model": self.llm,
-            **{f"prompt of step {step}": prompt.hash for step, prompt in self.prompts.items()},
+            **{f"prompt of {step_name(s)}": prompt.hash for s, prompt in self.prompts.items()},
             "sampling": dict(self.sampling),
         }
 
@@ -79,7 +97,9 @@ class ParaphraseJob:
         """The chains of its rows."""
         answer_filter = AnswerFilter(dict(self.settings.prompts), self.growth)
         cosine = None if self.similarity_filter is None else self.similarity_filter.min_cosine
-        return Chains(answer_filter, self.settings.n, self.marks, cosine)
+        return Chains(
+            answer_filter, self.settings.n, self.marks, cosine, negates=self.settings.negates
+        )
 
     def captions(self) -> Iterator[Caption]:
         """The rows of the input."""
@@ -108,6 +128,7 @@ class ParaphraseJob:
 
 
 UNFIT = ("drop", "mark")
+ALSO = ("negation",)
 # What a request says by itself, so that no parameter may.
 _OURS = ("model", "messages", "n", "stream")
 
@@ -131,9 +152,15 @@ def make_job(
     cosine_model: str | None = None,
     device: str | None = None,
     limit: int | None = None,
+    also: str | None = None,
     service: EmbeddedService | None = None,
 ) -> ParaphraseJob:
-    """A job whose parts are checked; raises `UsageError` for what does not go together."""
+    """A job whose parts are checked; raises `UsageError` for what does not go together.
+
+    also: "negation" to have captions negated too.
+    """
+    if also is not None and also not in ALSO:
+        raise UsageError(f"--also {also!r} is not known; it takes {' or '.join(ALSO)}")
     if unfit not in UNFIT:
         raise UsageError(f"--unfit {unfit!r} is neither of {' and '.join(UNFIT)}")
     if n < 1:
@@ -148,10 +175,15 @@ def make_job(
     similarity_filter = None
     if min_cosine is not None and cosine_model is not None:
         similarity_filter = SimilarityFilter(cosine_model, min_cosine, device)
-    sent, templates = {**sampling, **_extra(extra_body)}, prompts(_files(prompt_files))
+    negates, given = also is not None, _files(prompt_files)
+    if NEGATION in given and not negates:
+        raise UsageError(
+            "--prompt negation=FILE is for --also negation; give that too, or leave the prompt out"
+        )
+    sent, templates = {**sampling, **_extra(extra_body)}, prompts(given, negation=negates)
     if service is not None:
         # Parameters and prompts of an LLM would only look as if they did something.
-        sent, templates = {}, dict(service.prompts)
+        sent, templates = {}, {step: service.prompts[step] for step in templates}
     job = ParaphraseJob(
         files,
         output,
@@ -186,10 +218,13 @@ def _extra(text: str | None) -> dict[str, Any]:
 
 def _files(told: Sequence[str]) -> dict[int, Path]:
     """Prompt files by step, of texts such as 1=FILE."""
+    steps = {step_key(step): step for step in (*STEPS, NEGATION)}
     files = {}
     for text in told:
         step, equals, name = text.partition("=")
-        if not equals or step not in map(str, STEPS):
-            raise UsageError(f"--prompt {text!r} must be 1=FILE or 2=FILE, which says its step")
-        files[int(step)] = Path(name)
+        if not equals or step not in steps:
+            raise UsageError(
+                f"--prompt {text!r} must be 1=FILE, 2=FILE or negation=FILE, which says its step"
+            )
+        files[steps[step]] = Path(name)
     return files

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from paraclip_bench.errors import BenchError, DataError, UsageError
 from paraclip_bench.files import parse_json
 from paraclip_bench.paraphrasing.captions import Caption, CaptionFilter, normal
+from paraclip_bench.paraphrasing.prompts import NEGATION, step_name
 from paraclip_bench.safe_text import is_torn
 
 _SCHEMA = """
@@ -51,7 +52,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service said: chain `chain` of a row at step 1 or 2.
+    """What a service said: chain `chain` of a row at step 1 or 2, or of its negation.
 
     reason is what is wrong with it by the service's own account; what the answer filter finds is
     told when it is read, so that the filter may change. cosine is that of its vector and the
@@ -132,19 +133,28 @@ class Journal:
         self._db.close()
 
     def settle(self, identity: dict[str, Any]) -> None:
-        """Keep what the output is made with; `UsageError` where it was begun with another."""
+        """Keep what the output is made with; `UsageError` where it was begun with another.
+
+        What it was not made with until now is added.
+        """
         there = self._meta("identity")
         # Before anything was asked nothing was made with anything.
         if there is None or not (self.has_answers() or self._meta("asked")):
             self._put(identity=identity)
             return
-        other = [name for name in identity if _sent(there.get(name)) != _sent(identity[name])]
+        late = f"prompt of {step_name(NEGATION)}"
+        if late in there and not (self._meta("asked_negations") or self.has_answers(step=NEGATION)):
+            del there[late]
+        new = {name: value for name, value in identity.items() if name not in there}
+        other = [n for n in identity if n not in new and _sent(there[n]) != _sent(identity[n])]
         if other:
             told = " and ".join(f"{name} ({there.get(name)})" for name in other)
             raise UsageError(
                 f"this output was begun with another {told}; give the same again, "
                 "or choose another output with -o"
             )
+        if new:
+            self._put(identity={**there, **new})
 
     def take_in(
         self, captions: Iterable[Caption], caption_filter: CaptionFilter, digest: str
@@ -284,15 +294,19 @@ class Journal:
             row.answers[answer.step, answer.chain] = answer
         return row
 
-    def mark_asked(self) -> None:
+    def mark_asked(self, *, negations: bool = False) -> None:
         """Questions are under way outside this process: the settings are settled."""
-        self._put(asked={"by": "batch"})
+        by: dict[str, Any] = {"by": "batch"}
+        self._put(asked=by, **({"asked_negations": by} if negations else {}))
 
-    def has_answers(self, *, good: bool = False) -> bool:
-        """Whether there is any answer; with `good`, one that the service did not reject."""
-        condition = "WHERE text != ''" if good else ""
+    def has_answers(self, *, good: bool = False, step: int | None = None) -> bool:
+        """Whether there is any answer: with `good`, one not rejected; with `step`, of that step."""
         with _Told(self):
-            found = self._db.execute(f"SELECT 1 FROM answers {condition} LIMIT 1").fetchone()
+            found = self._db.execute(
+                "SELECT 1 FROM answers WHERE (text != '' OR NOT ?) AND (step = ? OR ? IS NULL) "
+                "LIMIT 1",
+                (good, step, step),
+            ).fetchone()
         return found is not None
 
     def repeats_ids(self) -> bool:

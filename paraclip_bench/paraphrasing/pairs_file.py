@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,13 @@ def check_format(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def rows_to(path: Path, first: Iterable[dict[str, Any]] = ()) -> Iterator[Add]:
+def rows_to(
+    path: Path, first: Iterable[dict[str, Any]] = (), *, texts: Sequence[str] = ()
+) -> Iterator[Add]:
     """Give a function that writes one row; the file appears whole, at the end.
 
-    A Parquet file's columns are those of the rows in `first`, or of the first row written.
+    A Parquet file's columns are those of the rows in `first`, or of the first row written, and
+    `texts`: fields of text that not every row has.
     """
     check_format(path)
     with atomic(path) as temporary:
@@ -46,7 +49,7 @@ def rows_to(path: Path, first: Iterable[dict[str, Any]] = ()) -> Iterator[Add]:
             with temporary.open("w", encoding="utf-8") as file:
                 yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
             return
-        table = _Parquet(temporary, first)
+        table = _Parquet(temporary, first, texts)
         try:
             yield table.add
             table.flush()
@@ -57,8 +60,10 @@ def rows_to(path: Path, first: Iterable[dict[str, Any]] = ()) -> Iterator[Add]:
 class _Parquet:
     """Rows on their way to a Parquet file; objects become the text of JSON."""
 
-    def __init__(self, path: Path, first: Iterable[dict[str, Any]]) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path, first: Iterable[dict[str, Any]], texts: Sequence[str] = ()
+    ) -> None:
+        self._path, self._texts = path, texts
         self._waiting: list[dict[str, Any]] = []
         self._kinds: dict[str, str] = {}
         self._writer: Any = None
@@ -68,7 +73,7 @@ class _Parquet:
     def add(self, row: dict[str, Any]) -> None:
         """Write a row."""
         if self._writer is None and not self._waiting and not self._kinds:
-            self._learn(row)
+            self._learn({**row, **dict.fromkeys(self._texts, "")})
         for key, value in row.items():
             kind, known = _kind(value), self._kinds.get(key)
             fits = known == kind or (known, kind) == ("a number", "a whole number")
@@ -98,7 +103,7 @@ class _Parquet:
                 "a whole number": pa.int64(),
                 "true or false": pa.bool_(),
             }
-            kinds = {**dict.fromkeys(_TEXTS, "a text"), **self._kinds}
+            kinds = {**dict.fromkeys((*_TEXTS, *self._texts), "a text"), **self._kinds}
             schema = pa.schema([(name, types[kind]) for name, kind in kinds.items()])
             self._writer = pq.ParquetWriter(self._path, schema)
         try:
@@ -146,7 +151,10 @@ _OBJECTS = ("sampling", "usage", "flags")
 
 
 def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a jsonl or Parquet file; `DataError` where one has no caption or paraphrase."""
+    """The rows of a jsonl or Parquet file; `DataError` where one has no caption or paraphrase.
+
+    A `negation` may be there, and may be empty.
+    """
     if not regular(path).is_file():
         raise UsageError(f"{path} does not exist; check the path of the pairs")
     if ending(path) not in (*JSON_LINES, ".parquet"):
@@ -155,7 +163,7 @@ def read_pairs(path: Path) -> Iterator[dict[str, Any]]:
         missing = [key for key in TEXTS if not row.get(key)]
         if missing:
             raise DataError(f"{where}: there is no {missing[0]!r} (there is {', '.join(row)})")
-        for key in TEXTS:
+        for key in (*TEXTS, "negation") if row.get("negation") else TEXTS:
             several = row[key] if isinstance(row[key], list) else [row[key]]
             if not all(isinstance(t, str) and t.strip() and not is_torn(t) for t in several):
                 raise DataError(f"{where}: {key!r} must be a text that is not empty, or several")

@@ -42,9 +42,18 @@ class Statistics:
     # Paraphrases without a content word of their caption: in other words, or of something else.
     unlike: Counter[str] = field(default_factory=Counter)
     word_sums: list[int] = field(default_factory=lambda: [0] * len(VIEWS))
+    # Rows with a negation, its words, and those that are not the caption's, or the caption's alone.
+    negations: int = 0
+    negation_words: int = 0
+    negation_changes: int = 0
     tokens: Counter[str] = field(default_factory=Counter)
     examples: list[list[str]] = field(default_factory=list)
     report: dict[str, Any] | None = None
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """What the texts of an example are: T, T', T'', and its negation where rows have one."""
+        return (*VIEWS, "not T") if self.negations else VIEWS
 
     def mean_length(self, view: int) -> float:
         """Words a text."""
@@ -65,9 +74,10 @@ def statistics(path: Path, *, examples: int = 5) -> Statistics:
     """Read a file of pairs once; of several paraphrases the first counts.
 
     Examples are those rows that come first by a digest, so that they do not change with the order.
+    An example without a negation, in a file with some, has an empty text for it.
     """
     found = Statistics()
-    best: list[tuple[bytes, list[str]]] = []
+    best: list[tuple[bytes, list[str], str]] = []
     for row in read_pairs(path):
         texts = [first_text(row[key]) for key in TEXTS]
         several = [units(text) for text in texts]
@@ -84,13 +94,22 @@ def statistics(path: Path, *, examples: int = 5) -> Statistics:
             value = overlap(several[one], several[two])
             found.overlap_sums[name] += value
             found.overlaps[name][min(int(value * BINS), BINS - 1)] += 1
+        negation = first_text(row["negation"]) if row.get("negation") else ""
+        if negation:
+            found.negations += 1
+            found.negation_words += word_count(negation)
+            asked, said = Counter(several[0]), Counter(units(negation))
+            found.negation_changes += ((asked - said) + (said - asked)).total()
         usage = row.get("usage")
         for name, count in usage.items() if isinstance(usage, dict) else ():
             found.tokens[name] += count if type(count) is int else 0
-        best.append((hashlib.sha256("\n".join(texts).encode()).digest(), texts))
+        best.append((hashlib.sha256("\n".join(texts).encode()).digest(), texts, negation))
         if len(best) > 100 * examples:
             best = sorted(best)[:examples]
-    found.examples = [texts for _, texts in sorted(best)[:examples]]
+    found.examples = [
+        [*texts, negation] if found.negations else texts
+        for _, texts, negation in sorted(best)[:examples]
+    ]
     report = report_file(path)
     if report.is_file():
         try:
@@ -118,6 +137,8 @@ def tables(found: Statistics, *, prices: tuple[float, float] | None = None) -> l
         rows += [(f"left out: {name}", f"{count:,}") for name, count in read["left_out"].items()]
         told.append(("Input", rows))
         rows = [(f"rows {name}", f"{count:,}") for name, count in report["rows"].items()]
+        if "rows_with_a_negation" in report:
+            rows.append(("rows with a negation", f"{report['rows_with_a_negation']:,}"))
         rows += [
             (f"unfit: {name}", f"{count:,}") for name, count in report["unfit_answers"].items()
         ]
@@ -148,6 +169,13 @@ def tables(found: Statistics, *, prices: tuple[float, float] | None = None) -> l
         (f"no content word in common, {n}", safe_text.counted(found.unlike[n], "row"))
         for n in PARAPHRASES
     ]
+    if found.negations:
+        negations = found.negations
+        rows += [
+            ("rows with a negation", f"{negations:,}"),
+            ("words of the negation", f"{found.negation_words / negations:.1f}"),
+            ("words changed by it", f"{found.negation_changes / negations:.1f}"),
+        ]
     told.append(("Pairs (means)", rows))
     tokens = tokens_of(found)
     if any(tokens.values()):
@@ -175,6 +203,7 @@ def as_json(found: Statistics) -> dict[str, Any]:
         "mean_words": {view: found.mean_length(i) for i, view in enumerate(VIEWS)},
         "mean_overlap": {name: found.mean_overlap(name) for name in OVERLAPS},
         "no_content_word_in_common": {name: found.unlike[name] for name in PARAPHRASES},
+        **({"rows_with_a_negation": found.negations} if found.negations else {}),
         "tokens": tokens_of(found),
         "examples": found.examples,
         "run": found.report,
@@ -208,10 +237,11 @@ def page(title: str, tables: list[tuple[str, list[tuple[str, str]]]], found: Sta
         "<tr>" + "".join(f"<td>{safe_text.html(text)}</td>" for text in texts) + "</tr>"
         for texts in found.examples
     )
-    head = "".join(f"<th>{safe_text.html(view)}</th>" for view in VIEWS)
+    head = "".join(f"<th>{safe_text.html(view)}</th>" for view in found.views)
     parts.append(f"<h2>Examples</h2><table><tr>{head}</tr>{rows_of}</table>")
     for step, template in ((found.report or {}).get("made_with", {}).get("prompts", {})).items():
-        parts.append(f"<h2>Prompt of step {safe_text.html(step)}</h2><pre>{_block(template)}</pre>")
+        name = f"step {step}" if step.isdigit() else step
+        parts.append(f"<h2>Prompt of {safe_text.html(name)}</h2><pre>{_block(template)}</pre>")
     body = "\n".join(parts)
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -186,7 +186,7 @@ async def _ask_all(
         counts=counts,
     )
     writer = JournalWriter(work.journal)
-    total = work.selected.kept * chains.n * len(STEPS)
+    total = work.selected.kept * sum(len(chains.steps(chain)) for chain in chains.all)
     # The tasks take turns at it: an asynchronous generator serves one at a time.
     turn = asyncio.Lock()
 
@@ -197,13 +197,14 @@ async def _ask_all(
             if found is None:
                 return
             row, chain = found
-            known = _answered(row, chain)
+            steps = chains.steps(chain)
+            known = _answered(row, chain, steps)
             try:
                 await _follow(row, chain, chains, client, writer)
             except RetriesExhausted as error:
                 counts.give_up(str(error))
             # Questions that never come, too: the chain ended before its last step.
-            advance(len(STEPS) - known)
+            advance(len(steps) - known)
 
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
@@ -229,8 +230,8 @@ async def _ask_all(
 _OpenChain = tuple[CaptionRow, int]
 
 
-def _answered(row: CaptionRow, chain: int) -> int:
-    return sum((step, chain) in row.answers for step in STEPS)
+def _answered(row: CaptionRow, chain: int, steps: Sequence[int]) -> int:
+    return sum((step, chain) in row.answers for step in steps)
 
 
 async def _open_chains(
@@ -240,10 +241,11 @@ async def _open_chains(
     last = -1
     while page := await writer.call(functools.partial(Journal.page, after=last)):
         for row in page:
-            for chain in range(chains.n):
+            for chain in chains.all:
+                steps = chains.steps(chain)
                 is_open = chains.next(row, chain) is not None
                 # The questions of an open chain count when it ends.
-                advance(_answered(row, chain) if is_open else len(STEPS))
+                advance(_answered(row, chain, steps) if is_open else len(steps))
                 if is_open:
                     yield row, chain
         last = page[-1].place
@@ -292,7 +294,7 @@ def similarity_model(job: ParaphraseJob) -> Model | None:
 
 
 def measure_cosines(journal: Journal, model: Model, progress: Progress) -> None:
-    """Give each answer without one the cosine of its vector and its caption's.
+    """Give each paraphrase without one the cosine of its vector and its caption's.
 
     Cosines of another model are replaced. What they must be is not decided here.
     """
@@ -307,7 +309,7 @@ def measure_cosines(journal: Journal, model: Model, progress: Progress) -> None:
             (row.caption, answer)
             for row in part
             for answer in row.answers.values()
-            if answer.text and answer.cosine is None
+            if answer.text and answer.cosine is None and answer.step in STEPS
         ]
         if not found:
             continue

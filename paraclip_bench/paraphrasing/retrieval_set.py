@@ -1,6 +1,6 @@
 """A paraphrased-retrieval set from captions with images.
 
-Their paraphrases are an LLM's, or the other captions of the same image.
+Their paraphrases are an LLM's, those of the same table, or the other captions of the same image.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,41 @@ _FOLDER = "paraphrased-retrieval"
 
 @dataclass(frozen=True)
 class RetrievalQuery:
-    """A caption as a query, its paraphrase, and the name of the image that it is of."""
+    """A caption as a query, its paraphrase, the name of the image that it is of, its negation."""
 
     query: str
     paraphrase: str
     image: str
+    negation: str | None = None
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A caption with an image, and the paraphrase and the negation that its row has."""
+
+    where: str
+    image: str
+    text: str
+    paraphrase: str | None = None
+    negation: str | None = None
+
+
+@dataclass
+class _Queries:
+    """The queries in order, and how many rows are left out.
+
+    kind says where the paraphrases are from: "pairs", "table" or "image". equal names those that
+    are their query.
+    """
+
+    kind: str
+    queries: list[RetrievalQuery] = field(default_factory=list)
+    left_out: int = 0
+    equal: list[str] = field(default_factory=list)
+
+    def split(self, name: str, dev_share: float) -> list[RetrievalQuery]:
+        """The queries whose images are in a split."""
+        return [query for query in self.queries if _split(query.image, dev_share) == name]
 
 
 @dataclass(frozen=True)
@@ -46,8 +76,8 @@ class RetrievalSetInput:
     """Captions with images, paraphrases of captions, and the folder of the images.
 
     step says which paraphrase is the other query: 1 (near the caption) or 2 (in other words).
-    pairs: None where the paraphrase of a caption is the next caption of its image; written_by then
-    says on the card who wrote these.
+    pairs: None where the paraphrase of a caption is that of its own row or, where no row has one,
+    the next caption of its image; written_by then says on the card who wrote these.
     """
 
     captions: Sequence[Path]
@@ -78,13 +108,18 @@ def build(
         raise UsageError(f"{out} is there and not empty; choose another folder with -o")
     if not source.images.is_dir():
         raise UsageError(f"--images {source.images} is not a folder; check the path")
-    gallery, queries, left_out = _queries(source)
-    if not queries and source.pairs is not None:
+    gallery, found = _queries(source)
+    if not found.queries and source.pairs is not None:
         raise DataError(
             f"no caption has a paraphrase in {source.pairs}; "
             "both must be of the same captions: give paraphrase the file of --captions"
         )
-    if not queries:
+    if not found.queries and found.kind == "table":
+        raise DataError(
+            f"no caption of {_named(source)} has a paraphrase that differs from it; give a table "
+            "with such paraphrases, or --pairs"
+        )
+    if not found.queries:
         raise DataError(
             f"no image has two captions that differ in {_named(source)}, and without --pairs a "
             "paraphrase is another caption of the same image; give several captions an image, or "
@@ -97,13 +132,15 @@ def build(
         counts = {}
         damaged: list[str] = []
         for split in ("test", "dev"):
-            of_split = [q for q in queries if _split(q.image, dev_share) == split]
+            of_split = found.split(split, dev_share)
             images = {n: ref for n, ref in gallery.items() if _split(n, dev_share) == split}
             if of_split:
                 damaged += _write(temporary / split / _FOLDER, of_split, images, advance)
                 counts[split] = {"queries": len(of_split), "images": len(images)}
+                if any(query.negation for query in found.queries):
+                    counts[split]["negations"] = sum(bool(q.negation) for q in of_split)
         _refuse(damaged, "images cannot be published")
-        write_text(temporary / "README.md", _card(source, counts, dev_share, left_out))
+        write_text(temporary / "README.md", _card(source, counts, dev_share, found))
         temporary.chmod(0o755)
         try:
             if out.exists():
@@ -140,14 +177,14 @@ def _refuse(problems: Sequence[str], what: str) -> None:
         raise DataError(f"{len(problems)} {what}: " + "; ".join(problems[:_NAMED]) + more)
 
 
-def _queries(source: RetrievalSetInput) -> tuple[dict[str, ImageRef], list[RetrievalQuery], int]:
-    """The images of all captions by name, the captions that have a paraphrase, in order, and how
-    many are left out: rows marked as unfit, or captions that are another one of their image."""
+def _queries(source: RetrievalSetInput) -> tuple[dict[str, ImageRef], _Queries]:
+    """The images of all captions by name, and the captions that have a paraphrase."""
     gallery: dict[str, ImageRef] = {}
     came: dict[str, str] = {}
-    captions: list[tuple[str, str, str]] = []
+    captions: list[_Given] = []
     missing: dict[str, str] = {}
-    for where, told, text in _with_images(source):
+    for given in _with_images(source):
+        where, told = given.where, given.image
         ref = find_image(source.images, told, where)
         if ref is None:
             missing.setdefault(
@@ -163,57 +200,83 @@ def _queries(source: RetrievalSetInput) -> tuple[dict[str, ImageRef], list[Retri
                 "a gallery is one folder, so rename one"
             )
         gallery[name] = ref
-        captions.append((where, name, text))
-    if source.pairs is None:
-        found, left_out = _of_the_image(captions)
-        same: list[str] = []
+        captions.append(replace(given, image=name))
+    if source.pairs is not None:
+        found = _of_an_llm(captions, source.pairs, source.step)
+    elif any(given.paraphrase for given in captions):
+        found = _of_the_table(captions)
     else:
-        found, same, left_out = _of_an_llm(captions, source.pairs, source.step)
+        found = _of_the_image(captions)
     _refuse(list(missing.values()), "images are missing")
-    _refuse(same, "queries equal their paraphrase")
-    return gallery, found, left_out
+    _refuse(found.equal, "queries equal their paraphrase")
+    return gallery, found
 
 
-def _of_the_image(captions: Sequence[tuple[str, str, str]]) -> tuple[list[RetrievalQuery], int]:
+def _query(given: _Given, paraphrase: str, negation: str | None) -> RetrievalQuery:
+    """A query without a negation that is the query or its paraphrase."""
+    negation = None if negation is None else normal(negation)
+    if negation is not None and words(negation) in (words(given.text), words(paraphrase)):
+        negation = None
+    return RetrievalQuery(given.text, paraphrase, given.image, negation)
+
+
+def _of_the_image(captions: Sequence[_Given]) -> _Queries:
     """Each caption with the next of its image, equal ones (case and punctuation aside) once."""
-    of_image: dict[str, dict[tuple[str, ...], str]] = {}
-    for _, name, text in captions:
-        of_image.setdefault(name, {}).setdefault(tuple(words(text)), text)
-    queries = [
-        RetrievalQuery(query, paraphrase, name)
-        for name, texts in of_image.items()
-        for query, paraphrase in next_captions([*texts.values()])
-    ]
-    return queries, len(captions) - sum(map(len, of_image.values()))
+    of_image: dict[str, dict[tuple[str, ...], _Given]] = {}
+    for given in captions:
+        of_image.setdefault(given.image, {}).setdefault(tuple(words(given.text)), given)
+    found = _Queries("image", left_out=len(captions) - sum(map(len, of_image.values())))
+    for several in of_image.values():
+        by_text = {given.text: given for given in several.values()}
+        for text, paraphrase in next_captions([*by_text]):
+            found.queries.append(_query(by_text[text], paraphrase, by_text[text].negation))
+    return found
 
 
-def _of_an_llm(
-    captions: Sequence[tuple[str, str, str]], pairs: Path, step: int
-) -> tuple[list[RetrievalQuery], list[str], int]:
-    """The captions that a file of pairs has, which of them are their paraphrase, and how many of
-    its rows are marked as unfit."""
-    paraphrases: dict[str, str] = {}
-    flagged = 0
+def _of_the_table(captions: Sequence[_Given]) -> _Queries:
+    """Each caption with the paraphrase of its row; left out are rows without one, with one that is
+    the caption, or with the caption and paraphrase of an earlier row of their image."""
+    kept: dict[tuple[str, ...], RetrievalQuery] = {}
+    for given in captions:
+        paraphrase = None if given.paraphrase is None else normal(given.paraphrase)
+        if paraphrase is None or words(paraphrase) == words(given.text):
+            continue
+        key = (given.image, " ".join(words(given.text)), " ".join(words(paraphrase)))
+        kept.setdefault(key, _query(given, paraphrase, given.negation))
+    return _Queries("table", [*kept.values()], len(captions) - len(kept))
+
+
+def _of_an_llm(captions: Sequence[_Given], pairs: Path, step: int) -> _Queries:
+    """The captions that a file of pairs has; left out are its rows that are marked as unfit."""
+    of_caption: dict[str, tuple[str, str | None]] = {}
+    found = _Queries("pairs")
     for row in read_pairs(pairs):
-        if row.get("flags"):
-            flagged += 1
+        flags = row.get("flags")
+        negation = first_text(row["negation"]) if row.get("negation") else None
+        if isinstance(flags, dict) and "negation" in flags:
+            # Of such a row the paraphrases may be fit.
+            flags, negation = {k: v for k, v in flags.items() if k != "negation"}, None
+        if flags:
+            found.left_out += 1
             continue
         text = normal(first_text(row["caption"]))
-        paraphrases.setdefault(text, normal(first_text(row[f"paraphrase_{step}"])))
+        paraphrase = normal(first_text(row[f"paraphrase_{step}"]))
+        of_caption.setdefault(text, (paraphrase, negation))
     queries: dict[tuple[str, str], RetrievalQuery] = {}
-    same: list[str] = []
-    for where, name, text in captions:
-        paraphrase = paraphrases.get(text)
-        if paraphrase is None:
+    for given in captions:
+        if given.text not in of_caption:
             continue
-        if words(paraphrase) == words(text):
-            same.append(f"{where}: the paraphrase of {text!r} is the caption itself; drop it")
+        paraphrase, negation = of_caption[given.text]
+        if words(paraphrase) == words(given.text):
+            told = f"{given.where}: the paraphrase of {given.text!r} is the caption itself; drop it"
+            found.equal.append(told)
             continue
-        queries.setdefault((text, name), RetrievalQuery(text, paraphrase, name))
-    return list(queries.values()), same, flagged
+        queries.setdefault((given.text, given.image), _query(given, paraphrase, negation))
+    found.queries = [*queries.values()]
+    return found
 
 
-def _with_images(source: RetrievalSetInput) -> Iterator[tuple[str, str, str]]:
+def _with_images(source: RetrievalSetInput) -> Iterator[_Given]:
     for caption in read_captions(source.captions, source.fields):
         if caption.problem is not None:
             raise DataError(caption.problem)
@@ -224,7 +287,13 @@ def _with_images(source: RetrievalSetInput) -> Iterator[tuple[str, str, str]]:
                 f"{caption.where}: the caption names no image; "
                 "say which field does with --image-field"
             )
-        yield caption.where, caption.image, normal(caption.text)
+        yield _Given(
+            caption.where,
+            caption.image,
+            normal(caption.text),
+            caption.paraphrase,
+            caption.negation,
+        )
 
 
 def _split(name: str, dev_share: float) -> str:
@@ -260,10 +329,33 @@ def _write(
     finally:
         # After an error, or a stop, the others need not be copied.
         pool.shutdown(cancel_futures=True)
-    rows = [{"query": q.query, "paraphrase": q.paraphrase, "image_id": q.image} for q in queries]
+    rows = [
+        {
+            "query": q.query,
+            "paraphrase": q.paraphrase,
+            **({} if q.negation is None else {"negation": q.negation}),
+            "image_id": q.image,
+        }
+        for q in queries
+    ]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(folder / "queries.jsonl", text)
     return damaged
+
+
+def _negations(source: RetrievalSetInput, found: _Queries, who: str) -> str:
+    """The card's line on the negations; nothing where there are none."""
+    count = sum(query.negation is not None for query in found.queries)
+    if not count:
+        return ""
+    if source.pairs is not None:
+        made = next(row for row in read_pairs(source.pairs) if row.get("negation"))
+        llm, prompt = (str(made.get(k, "unknown")) for k in ("llm", "prompt_negation"))
+        who = safe_text.markdown(f"{llm}, prompt {prompt}")
+    return (
+        f"\n- Negation: of {count:,} of {len(found.queries):,} queries, by {who},\n"
+        "  not checked by this command but that it is neither the query nor the paraphrase."
+    )
 
 
 def _named(source: RetrievalSetInput) -> str:
@@ -271,14 +363,21 @@ def _named(source: RetrievalSetInput) -> str:
 
 
 def _card(
-    source: RetrievalSetInput, counts: dict[str, Any], dev_share: float, left_out: int
+    source: RetrievalSetInput, counts: dict[str, Any], dev_share: float, found: _Queries
 ) -> str:
     rows = "\n".join(
         f"| {split} | {c['queries']:,} | {c['images']:,} |" for split, c in counts.items()
     )
     name = safe_text.markdown(_named(source))
-    if source.pairs is None:
-        who = safe_text.markdown(source.written_by) or f"whoever wrote {name}"
+    who = safe_text.markdown(source.written_by) or f"whoever wrote {name}"
+    left_out = found.left_out
+    if found.kind == "table":
+        paraphrase = f"that of the caption's row, by {who},\n  not checked by this command"
+        unfit = (
+            f"{counted(left_out, 'row')} without a paraphrase, with the caption as its paraphrase, "
+            "or\n  with caption and paraphrase of another row of the image"
+        )
+    elif found.kind == "image":
         paraphrase = (
             f"another caption of the same image, by {who}; none is by an LLM of\n"
             "  this command. Each caption is a query once, and the next one of its image its "
@@ -286,6 +385,7 @@ def _card(
         )
         unfit = f"{counted(left_out, 'caption')} that another of the same image repeats"
     else:
+        assert source.pairs is not None
         made = next(read_pairs(source.pairs))
         llm, first, second = (str(made.get(k, "unknown")) for k in ("llm", "prompt_1", "prompt_2"))
         # Together, because a mark in one of them and its like in another are a pair.
@@ -303,7 +403,7 @@ with theirs.
 |---|---|---|
 {rows}
 
-- Query: the caption. Paraphrase: {paraphrase}.
+- Query: the caption. Paraphrase: {paraphrase}.{_negations(source, found, who)}
 - Split: an image is in dev where the first 8 bytes of the sha256 of its file name, as a fraction of
   2^64, are below {dev_share}; so it stays where it is when the set grows.
 - Left out: {unfit}.

@@ -40,6 +40,22 @@ def tidy(answer: str | None, given: str = "") -> str:
     return unicodedata.normalize("NFC", answer or "")
 
 
+def called_paraphrase(answer: str, given: str) -> str:
+    """An answer that a label, or a name in JSON or code, calls a negation, called a paraphrase.
+
+    So `tidy` takes these off as it does a paraphrase's. Where `given` has such a word, it stays.
+    """
+    return answer if _NEGATED.search(given) else _NEGATED_LABEL.sub("paraphrase", answer)
+
+
+_NEGATED = re.compile(r"negat|opposite", re.IGNORECASE)
+_NEGATED_LABEL = re.compile(
+    r"\b(?:negat(?:ed|ion|ive)|opposite)(?=(?:[ _](?:caption|sentence|version|answer|text))?"
+    r"[*_\"']{0,3}\s*[:=])",
+    re.IGNORECASE,
+)
+
+
 def _lines(text: str) -> str:
     lines = [" ".join(line.split()).strip(BLANK) for line in text.splitlines()]
     # Lines that only draw a line.

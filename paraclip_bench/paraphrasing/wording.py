@@ -77,6 +77,44 @@ def content_words(text: str) -> frozenset[str]:
     return frozenset(units(text)) - _FUNCTION_WORDS
 
 
+# Words that deny, in the languages that captions mostly have; n't is of the word in front of it.
+_NEGATIONS = re.compile(
+    r"\b(?:not|cannot|no|none|never|nobody|nothing|nowhere|without|neither|nor|lack(?:s|ing|ed)?"
+    r"|absent|absence|missing|devoid|\w+n't|(?:is|are|was|were|do|does|did|has|have|had"
+    r"|would|could|should)nt"
+    # German and Dutch, French, Spanish, Portuguese and Italian, Russian.
+    r"|nicht|kein(?:e[mnrs]?)?|ohne|niemand|nichts|nie|niet|geen|zonder|nooit"
+    r"|pas|aucune?|sans|jamais|ning\u00fan|ninguna?|nunca|jam\u00e1s|sin|nadie|n\u00e3o|sem"
+    r"|nenhuma?|ningu\u00e9m|non|senza|nessun[oa]?"
+    r"|\u043d\u0435|\u043d\u0435\u0442|\u0431\u0435\u0437|\u043d\u0438|\u043d\u0438\u043a\u043e\u0433\u0434\u0430)\b"
+    # Chinese, Japanese, Korean.
+    r"|[\u4e0d\u6ca1\u6c92\u65e0\u7121]|\u306a\u3044|\u306a\u304b|\u306a\u304f|\u307e\u305b\u3093|\u305a\u306b"
+    r"|\uc5c6|\uc54a"
+)
+
+
+def negation_count(text: str) -> int:
+    """How many words of a text deny: not, n't, no, without, lacks, … and those of other languages.
+
+    Of other languages those of German, Dutch, French, Spanish, Portuguese, Italian, Russian,
+    Chinese, Japanese and Korean are known.
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    return len(_NEGATIONS.findall(plain))
+
+
+def negates(given: str, answer: str) -> bool:
+    """Whether an answer denies something of what was given.
+
+    That is, it has more words that deny, and a content word in common with it; where either has
+    no content word, any word.
+    """
+    if negation_count(answer) <= negation_count(given):
+        return False
+    asked, said = content_words(given), content_words(answer)
+    return bool(asked & said if asked and said else {*units(given)} & {*units(answer)})
+
+
 # A language may mix them.
 _ONE_FAMILY = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"})
 # A script with less than this share of a text's letters is not the text's own: a name, a symbol.

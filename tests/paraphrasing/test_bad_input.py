@@ -31,7 +31,11 @@ def captions(tmp_path):
         (BASE, 2, "name the model to ask with --llm"),
         (("c.jsonl", "--llm", "demo"), 2, "name the file to write with -o"),
         ((*BASE, "--llm", "m", "--prompt", "1=prompt.txt"), 2, "prompt.txt has no {text}"),
-        ((*BASE, "--llm", "m", "--prompt", "3=prompt.txt"), 2, "must be 1=FILE or 2=FILE"),
+        (
+            (*BASE, "--llm", "m", "--prompt", "3=prompt.txt"),
+            2,
+            "must be 1=FILE, 2=FILE or negation=FILE",
+        ),
         (("c.jsonl", "-o", "p.csv", "--llm", "demo"), 2, "p.csv must end in .jsonl or .parquet"),
         (("c.jsonl", "-o", "c.jsonl", "--llm", "demo"), 2, "c.jsonl is among the captions"),
         ((*BASE, "--llm", "m", "--extra-body", "[1]"), 2, "--extra-body must be a JSON object"),

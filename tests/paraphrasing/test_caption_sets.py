@@ -190,3 +190,125 @@ def test_real_captions_of_photographs(real: Callable[[str], Path], tmp_path: Pat
     rows = json_lines.read(tmp_path / "set/test/paraphrased-retrieval/queries.jsonl")
     assert [(r["image_id"], r["query"], r["paraphrase"]) for r in rows] == made_of(texts)
     assert 2400 < len(rows) <= 2500
+
+
+# Of SemCLIP's names. The last two are the caption itself, and a row again.
+TABLE = [
+    ("00.png", "a dog on a mat", "on a mat lies a dog", "a dog not on a mat"),
+    ("00.png", "a dog on a mat", "a mat with a dog", "a dog under a mat"),
+    ("01.png", "a cat", "one cat", "A cat."),
+    ("02.png", "a red car", "a car in red", ""),
+    ("03.png", "a cow", "A cow.", "no cow"),
+    ("04.png", "a hen", "", "no hen"),
+    ("00.png", "A dog on a mat.", "On a mat lies a dog", "no dog on a mat"),
+]
+OF_TABLE = [
+    ("00.png", "a dog on a mat", "on a mat lies a dog", "a dog not on a mat"),
+    ("00.png", "a dog on a mat", "a mat with a dog", "a dog under a mat"),
+    ("01.png", "a cat", "one cat", None),
+    ("02.png", "a red car", "a car in red", None),
+]
+
+
+def _rows(path: Path) -> list[tuple[str, str, str, str | None]]:
+    rows = json_lines.read(path / "test/paraphrased-retrieval/queries.jsonl")
+    return [(r["image_id"], r["query"], r["paraphrase"], r.get("negation")) for r in rows]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_table_has_its_own_paraphrases_and_negations(
+    images: Path, tmp_path: Path, ending: str
+) -> None:
+    table = tmp_path / f"t.{ending}"
+    if ending == "csv":
+        with table.open("w", newline="") as file:
+            names = ("filename", "caption", "paraphrased", "negation")
+            csv.writer(file).writerows([names, *TABLE])
+    else:
+        names = ("image", "caption", "paraphrase", "negation")
+        json_lines.write(table, [dict(zip(names, row, strict=True)) for row in TABLE])
+    given = ("--captions", table, "--images", images, "--dev-share", 0, "--written-by", "an LLM")
+    ended = _build(tmp_path, *given)
+    assert ended.returncode == 0, ended.stderr
+    assert "set/test: 4 queries on 5 images, 2 negations" in ended.stderr
+    assert _rows(tmp_path / "set") == OF_TABLE
+    card = " ".join((tmp_path / "set/README.md").read_text().split())
+    assert "Paraphrase: that of the caption's row, by an LLM, not checked by this command." in card
+    assert "- Negation: of 2 of 4 queries, by an LLM, not checked by this command but that" in card
+    assert "- Left out: 3 rows without a paraphrase, with the caption as its paraphrase" in card
+
+
+def test_negations_of_captions_without_paraphrases_are_taken(images: Path, tmp_path: Path) -> None:
+    rows = [{"image": "00.png", "caption": text} for text in ("a dog", "one hound")]
+    rows[1]["negation"] = "no hound"
+    file = json_lines.write(tmp_path / "c.jsonl", rows)
+    build(RetrievalSetInput([file], None, images, CaptionFields()), tmp_path / "set", dev_share=0)
+    assert _rows(tmp_path / "set") == [
+        ("00.png", "a dog", "one hound", None),
+        ("00.png", "one hound", "a dog", "no hound"),
+    ]
+    card = (tmp_path / "set/README.md").read_text()
+    assert "- Negation: of 1 of 2 queries, by whoever wrote c.jsonl,\n" in card
+
+
+def test_a_table_whose_paraphrases_are_its_captions_makes_no_set(
+    images: Path, tmp_path: Path
+) -> None:
+    rows = [{"image": "00.png", "caption": "a dog", "paraphrase": "A dog."}]
+    file = json_lines.write(tmp_path / "c.jsonl", rows)
+    source = RetrievalSetInput([file], None, images, CaptionFields())
+    with pytest.raises(DataError, match=r"no caption of c\.jsonl has a paraphrase that differs"):
+        build(source, tmp_path / "set", dev_share=0)
+
+
+def test_negations_of_pairs_are_in_the_queries(images: Path, tmp_path: Path) -> None:
+    made = {"llm": "m1", "prompt_negation": "abc", "paraphrase_1": "x"}
+    rows: list[dict[str, Any]] = [
+        {"image": f"{i:02}.png", "caption": f"view {i}", "paraphrase_2": f"look {i}", **made}
+        for i in range(4)
+    ]
+    rows[1] |= {"negation": "no view 1", "flags": {}}
+    # Marked for its negation alone: the paraphrase is fit. Marked for its paraphrase: neither is.
+    rows[2] |= {"negation": "a scene 2", "flags": {"negation": "does not negate"}}
+    rows[3] |= {"negation": "no view 3", "flags": {"2.0": "a refusal"}}
+    pairs = json_lines.write(tmp_path / "p.jsonl", rows)
+    counts = build(
+        RetrievalSetInput([pairs], pairs, images, CaptionFields()), tmp_path / "set", dev_share=0
+    )
+    assert counts == {"test": {"queries": 3, "images": 4, "negations": 1}}
+    assert _rows(tmp_path / "set") == [
+        ("00.png", "view 0", "look 0", None),
+        ("01.png", "view 1", "look 1", "no view 1"),
+        ("02.png", "view 2", "look 2", None),
+    ]
+    card = (tmp_path / "set/README.md").read_text()
+    assert "- Negation: of 1 of 3 queries, by m1, prompt abc,\n" in card
+    assert "- Left out: 1 row whose paraphrases are marked as unfit." in card
+
+
+def test_semclip_s_table_on_images_of_its_names(
+    real: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The texts are the published ones; the images are drawn, because they are not here."""
+    table = real("semclip/sugarcrepe_pp_paraphrased.csv")
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    folder = tmp_path / "val2017"
+    folder.mkdir()
+    for name in {row["filename"] for row in rows}:
+        Image.new("RGB", (2, 2)).save(folder / name)
+    source = RetrievalSetInput([table], None, folder, CaptionFields(), written_by="an LLM")
+    counts = build(source, tmp_path / "set", dev_share=0)
+    expected: dict[tuple[str, str, str], tuple[str, str, str, str | None]] = {}
+    for row in rows:
+        name, *texts = (" ".join(row[key].split()) for key in row)
+        query, paraphrase, negation = texts
+        plain = ["".join(c if c.isalnum() else " " for c in t.lower()).split() for t in texts]
+        if plain[0] == plain[1]:
+            continue
+        key = (name, " ".join(plain[0]), " ".join(plain[1]))
+        kept = negation if plain[2] not in plain[:2] else None
+        expected.setdefault(key, (name, query, paraphrase, kept))
+    assert _rows(tmp_path / "set") == list(expected.values())
+    assert counts["test"]["images"] == len({row["filename"] for row in rows}) == 1542
+    assert counts["test"]["queries"] == len(expected) > 4500

@@ -133,11 +133,28 @@ class Server:
         self.log.write(f"{outcome} {digest}\n")
 
 
+def negated(text: str) -> str:
+    """A negation of a caption, or what is none where the caption has a certain word."""
+    for word, said in (
+        ("antonym", f"the opposite of {text}"),
+        ("parroted", f"{text}."),
+        ("mirrored", " ".join(reversed(text.split()))),
+        ("offtopic", "nothing here"),
+        ("foreign", "\u043d\u0435\u0442 \u0441\u043e\u0431\u0430\u043a\u0438"),
+        ("labelled", f"**Negated caption:** no {text}"),
+    ):
+        if word in text:
+            return said
+    return f"no {text}"
+
+
 def completion(question: str) -> dict[str, object]:
     """The answer to a question, as a chat completion."""
     text = question.rpartition(": ")[2]
     words = text.split()
     said = " ".join(reversed(words)) if question.startswith("Here is") else f"so {text}"
+    if question.startswith("Negate"):
+        said = negated(text)
     return {
         "id": "x",
         "object": "chat.completion",
