@@ -39,12 +39,12 @@ Program = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def semclip(real: Callable[[str], Path]) -> list[Row]:
-    """The rows of the first hundred photos, with the fields of queries.jsonl."""
+    """The rows of the first seventy photos, with the fields of queries.jsonl."""
     path = real("semclip/sugarcrepe_pp_paraphrased.csv")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4757
-    names = list(dict.fromkeys(row["filename"] for row in rows))[:100]
+    names = list(dict.fromkeys(row["filename"] for row in rows))[:70]
     columns = {"query": "caption", "paraphrase": "paraphrased", "negation": "negation"}
     return [
         {"image_id": row["filename"], **{ours: row[theirs] for ours, theirs in columns.items()}}
@@ -103,8 +103,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    folder = tmp_path_factory.mktemp("work")
+def program(data: Path) -> Program:
+    """Calls the program in a folder beside the data."""
+    folder = data / "work"
+    folder.mkdir()
 
     def call(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -209,7 +211,7 @@ def test_boards_compare_and_export(results: dict[str, Any], program: Program) ->
     one, two = results
     score = ("--score", "ao@10/negation", "--show", 3)
     found = json.loads(program("compare", one, two, *score, "--json").stdout)
-    (pair,) = found["pairs"]
+    (pair,) = found["scores"]
     signs = {"better": -1, "worse": 1}
     change = pair["difference"]
     assert pair["lower_is_better"]
