@@ -91,7 +91,7 @@ def put_all(results: Path, models: int, tasks: int) -> Iterator[tuple[Task, dict
         for model in range(models):
             if model < DISTINCT:
                 columns = outcomes(task.name, n, 40 * model, number)
-                known.append((columns, estimates(task.scores, columns)))
+                known.append((columns, estimates(task.scores_of(columns), columns)))
             columns, (scores, contributions, _) = known[model % DISTINCT]
             put(results, task, f"model-{model:03}", sha256, n, columns, scores, contributions)
             if model < 2:

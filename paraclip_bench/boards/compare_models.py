@@ -193,6 +193,7 @@ def _with_examples(
                 model: {
                     name.removeprefix("top_"): tuple(map(str, ids[place][:_FIRST]))
                     for name, ids in held.items()
+                    if has_ranking(ids[place])
                 }
                 for model, held in zip(names, tops, strict=True)
             },
@@ -202,14 +203,22 @@ def _with_examples(
     return dataclasses.replace(pair, changes=tuple(changes))
 
 
+def has_ranking(ids: npt.NDArray[Any]) -> bool:
+    """Whether an example has a ranking [k] of a kind that not every example has."""
+    return len(ids) > 0 and str(ids[0]) != ""
+
+
 def is_ranking(name: str) -> bool:
     """Whether an outcome column holds the first images of a ranking."""
     return name.startswith("top_")
 
 
+_LISTS = ("top_", *(f"similarity_{side}" for side in ("query", "paraphrase", "negation")))
+
+
 def is_counted(name: str) -> bool:
     """Whether an outcome column may be needed to say what an example counts: no long lists."""
-    return not name.startswith(("top_", "similarity_query", "similarity_paraphrase"))
+    return not name.startswith(_LISTS)
 
 
 def _is_needed(name: str) -> bool:

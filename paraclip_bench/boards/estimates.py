@@ -42,7 +42,7 @@ from paraclip_bench.metrics.inference import (
     score_with_interval,
     spread,
 )
-from paraclip_bench.metrics.metric import Resampled, Statistic, TooShallow
+from paraclip_bench.metrics.metric import Metric, Resampled, Statistic, TooShallow
 from paraclip_bench.results.contributions import Kept, keep
 from paraclip_bench.results.model_names import RowKey
 from paraclip_bench.results.schema import Result
@@ -376,6 +376,9 @@ class Estimates:
             if entry is not newest:
                 columns = {**columns, "cluster_id": self._outcomes(newest.path)["cluster_id"]}
             metric = self._tasks[entry.result.task].metric(score)
+            if isinstance(metric, Metric) and not metric.is_of(columns):
+                what = f"its outcomes have no {metric.needs}"
+                raise DataError(f"{entry.shown}: {score} is of another kind of set ({what})")
             found, parts, _ = estimates({score: metric}, columns)
             return found[score].value, parts.get(score)
         except TooShallow as error:

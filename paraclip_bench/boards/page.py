@@ -324,6 +324,10 @@ def _price(
     names = dict.fromkeys(name for own in entries for e in own for name in e.result.scores)
     agreement = [name for name in names if name.startswith(_AGREEMENT)]
     recall = [name for name in names if name.startswith("recall@")]
+    # Of what means the opposite less is better, which is neither axis.
+    agreement, recall = (
+        [name for name in found if not name.endswith("/negation")] for found in (agreement, recall)
+    )
     if not agreement or not recall:
         return None
     wanted = [*agreement, *recall]

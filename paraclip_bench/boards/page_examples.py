@@ -16,6 +16,7 @@ import numpy.typing as npt
 from paraclip_bench import safe_text
 from paraclip_bench.boards.compare_models import (
     examples_of,
+    has_ranking,
     is_counted,
     is_ranking,
     of_examples,
@@ -185,7 +186,7 @@ class Explorer:
                     self._names.place([measure, str(each)]) for each in value[:_FIRST]
                 ]
                 for name, value in outcome.items()
-                if is_ranking(name)
+                if is_ranking(name) and has_ranking(value)
             }
             numbers = {
                 name: _plain(value)

@@ -113,11 +113,12 @@ def score_reworded(task: Task, found: Reworded) -> tuple[Scored, PerturbationInf
 
     There are no outcome columns: what blocks of clusters add to levels and drops is kept.
     """
-    plain, kept, _ = estimates(task.scores, found.plain)
-    runs = {version: estimates(task.scores, columns) for version, columns in found.versions.items()}
+    own = task.scores_of(found.plain)
+    plain, kept, _ = estimates(own, found.plain)
+    runs = {version: estimates(own, columns) for version, columns in found.versions.items()}
     scores: dict[str, Score] = {}
     contributions: dict[str, Contributions] = {}
-    for name, statistic in task.scores.items():
+    for name, statistic in own.items():
         values = [run[0][name].value for run in runs.values()]
         known = [value for value in values if value is not None]
         base = plain[name].value
@@ -141,12 +142,12 @@ def score_reworded(task: Task, found: Reworded) -> tuple[Scored, PerturbationInf
     for version, (values_of, parts_of, _) in runs.items():
         value, base = values_of[main].value, plain[main].value
         drop = None if value is None or base is None else base - value
-        own = {main: score_of(values_of[main]), main + DROP: score_of(Estimate(drop, None, None))}
+        said = {main: score_of(values_of[main]), main + DROP: score_of(Estimate(drop, None, None))}
         if main in kept and main in parts_of:
             lost = _less(kept[main], parts_of[main])
-            own[main + DROP] = score_of(score_with_interval(lost.value, lost, ANY))
+            said[main + DROP] = score_of(score_with_interval(lost.value, lost, ANY))
         n = len(found.plain["cluster_id"])
-        rows.append(Part(name=version, n=n, scores=own, covered=found.by_version[version]))
+        rows.append(Part(name=version, n=n, scores=said, covered=found.by_version[version]))
     info = PerturbationInfo(
         name=found.perturbation.name,
         digest=found.perturbation.digest,

@@ -58,7 +58,7 @@ def score(task: Task, found: Columns | ExternallyMeasured) -> Scored:
             None,
             task.scored_by if isinstance(task, ExternallyScoredTask) else "",
         )
-    scores, contributions, _ = estimates(task.scores, found)
+    scores, contributions, _ = estimates(task.scores_of(found), found)
     return Scored(
         {name: score_of(each) for name, each in scores.items()},
         details(task, found),

@@ -7,6 +7,7 @@ returns the same images agrees with itself perfectly. Show it beside recall.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paraclip_bench.metrics.metric import (
+    Columns,
     Floats,
     MeanOf,
     Metric,
@@ -32,7 +34,7 @@ _CELLS = 1 << 24
 def overlaps(first: Ints, second: Ints) -> npt.NDArray[np.int64]:
     """|A_d ∩ B_d| for d = 1..k, of top-k lists first and second [n, k] -> [n, k].
 
-    A list holds an item at most once.
+    A list holds an item at most once. In a column, a row of -1 is one that does not count.
     """
     n, k = first.shape
     result = np.zeros((n, k), dtype=np.int64)
@@ -94,6 +96,17 @@ AO = Metric(
     source=_CHENG,
     k=10,
 )
+NEGATION_AO = dataclasses.replace(
+    AO,
+    about="average overlap of the first k places of a query and of its negation; lower is better, "
+    "because they ask for different images",
+    make=lambda k, of: average_overlap_of(f"overlaps_{of}", k),
+    source="ours",
+    lower_is_better=True,
+    of="negation",
+    choices=("negation",),
+    needs="overlaps_negation",
+)
 JS = Metric(
     "js",
     "Jaccard similarity of the first k places of both lists",
@@ -119,4 +132,8 @@ def _first(overlap: Ints, k: int) -> Ints:
 
 
 def _mean_of(column: str, each: Any) -> Statistic:
-    return MeanOf(lambda columns: (each(columns[column]), np.ones(len(columns[column]))))
+    def of_rows(columns: Columns) -> tuple[Floats, Floats]:
+        counted = columns[column][:, 0] >= 0
+        return np.where(counted, each(columns[column]), 0.0), counted.astype(np.float64)
+
+    return MeanOf(of_rows)

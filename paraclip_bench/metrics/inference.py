@@ -167,7 +167,9 @@ def contributions(statistic: Statistic, columns: Columns, blocks: Blocks) -> Con
         whole = float(counts.sum())
         if not whole or not np.isfinite(totals).all():
             return None
-        is_rate = bool(np.all((totals == 0) | (totals == counts)))
+        # What may be negative is no rate, though none of these examples is.
+        may_fall = isinstance(statistic, Metric) and statistic.range[0] < 0
+        is_rate = not may_fall and bool(np.all((totals == 0) | (totals == counts)))
         # Independent cases, one a cluster, have McNemar's test.
         alone = is_rate and blocks.clusters == len(totals) and bool((counts == 1).all())
         return Contributions(

@@ -46,7 +46,8 @@ class Metric:
     k: how many first places are looked at. of: which of several columns or groups, one of
     `choices`. defaults: further parameters and the values that the name leaves out; `given` are
     those that it says. tasks: of a plugin's metric, the tasks or groups whose outcomes it reads; a
-    task's own metrics stand in its `scores`.
+    task's own metrics stand in its `scores`. needs: an outcome column that not every data set
+    gives; a result of one that does not has no such score.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Metric:
     tasks: tuple[str, ...] = ()
     defaults: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
     given: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    needs: str = ""
 
     def __str__(self) -> str:
         said = [f"{key}={_exact(value)}" for key, value in self.given.items()]
@@ -81,6 +83,10 @@ class Metric:
         if self.choices:
             arguments["of"] = self.of
         return self.make(**arguments)
+
+    def is_of(self, columns: Columns) -> bool:
+        """Whether the outcome columns are those of a data set that gives what it needs."""
+        return not self.needs or self.needs in columns
 
     @property
     def batched(self) -> bool:

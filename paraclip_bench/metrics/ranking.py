@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from paraclip_bench.metrics.metric import Columns, Floats, MeanOf, Statistic
+from paraclip_bench.metrics.metric import Columns, Floats, MeanOf, Metric, Statistic
 
 # Scores held at once, 256 MB of them: a gallery of a million is scored 64 queries at a time.
 _SCORES = 1 << 26
@@ -161,6 +162,65 @@ def recall_of(column: str, k: int) -> Statistic:
         return found, queries
 
     return MeanOf(each)
+
+
+def fall_of(column: str, other: str, k: int) -> Statistic:
+    """Recall@k by one column of ranks [n] less that by another, over what has a rank in both."""
+
+    def each(columns: Columns) -> tuple[Floats, Floats]:
+        one, two = columns[column], columns[other]
+        both = (one > 0) & (two > 0)
+        fall = (one <= k).astype(np.float64) - (two <= k)
+        return np.where(both, fall, 0.0), both.astype(np.float64)
+
+    return MeanOf(each)
+
+
+def _recall(k: int, of: str) -> Statistic:
+    return recall_of(f"rank_{of}", k)
+
+
+def _over_negation(columns: Columns) -> tuple[Floats, Floats]:
+    counted = columns["rank_negation"] > 0
+    is_over = columns["cosine_query"] > columns["cosine_negation"]
+    return (is_over & counted).astype(np.float64), counted.astype(np.float64)
+
+
+RECALL = Metric(
+    "recall",
+    "share of the queries, or of the paraphrases, that find the target in the first k places",
+    _recall,
+    source="common use",
+    k=1,
+    of="query",
+    choices=("query", "paraphrase"),
+)
+NEGATION_RECALL = dataclasses.replace(
+    RECALL,
+    about="share of the negated queries that find the query's target in the first k places; lower "
+    "is better, because the target is not what they ask for",
+    source="ours",
+    lower_is_better=True,
+    of="negation",
+    choices=("negation",),
+    needs="rank_negation",
+)
+RECALL_FALL = Metric(
+    "recall_fall",
+    "recall@k of the queries that have a negation, less recall@k of their negations",
+    lambda k: fall_of("rank_query", "rank_negation", k),
+    source="ours",
+    range=(-1.0, 1.0),
+    k=10,
+    needs="rank_negation",
+)
+QUERY_OVER_NEGATION = Metric(
+    "query_over_negation",
+    "share of the target images nearer to their query than to its negation; a tie is wrong",
+    lambda: MeanOf(_over_negation),
+    source="original over negation, Ngan et al. 2025 (arXiv 2511.16527)",
+    needs="cosine_negation",
+)
 
 
 def row_dot(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -63,7 +63,7 @@ def examples_sha256(examples: Examples) -> str:
 
 
 def _line(row: Any) -> str:
-    """A row as JSON, without what follows from the others."""
+    """A row as JSON, without what follows from the others and what the row does not set."""
     fields = (
         dict(row)
         if isinstance(row, Mapping)
@@ -71,6 +71,7 @@ def _line(row: Any) -> str:
             f.name: getattr(row, f.name)
             for f in dataclasses.fields(row)
             if not f.metadata.get("derived")
+            and not (f.metadata.get("optional") and getattr(row, f.name) == f.default)
         }
     )
     return json.dumps(fields, sort_keys=True, default=_plain)

@@ -21,7 +21,7 @@ from paraclip_bench.data.data_set import DataSet, Pin
 from paraclip_bench.data.images import ImageRef
 from paraclip_bench.data.source import FolderSource, HubSource, Source
 from paraclip_bench.errors import BenchError, DataError, UsageError
-from paraclip_bench.metrics.metric import Metric, Statistic
+from paraclip_bench.metrics.metric import Columns, Metric, Statistic
 from paraclip_bench.metrics.ranking import row_dot
 
 Side = Literal["text", "image"]
@@ -29,6 +29,8 @@ Vectors = npt.NDArray[np.float32]
 
 DERIVED: Mapping[str, bool] = {"derived": True}
 """Metadata of a row's field that follows from the data set and is not part of its sha256."""
+OPTIONAL: Mapping[str, bool] = {"optional": True}
+"""Metadata of a row's field that is part of the sha256 only where a row sets it."""
 LEAST_DEPTH = 10
 """Places of a ranking that are compared, so that outcomes keep and a gallery has as many."""
 
@@ -171,9 +173,18 @@ class Task(ABC):
         if name in self.scores:
             return self.scores[name]
         kinds = [score for score in self.scores.values() if isinstance(score, Metric)]
+        wrong: UsageError | None = None
         for kind in (*kinds, *self._plugin_metrics(name)):
-            if (found := kind.parse(name)) is not None:
+            try:
+                found = kind.parse(name)
+            except UsageError as error:
+                # Another kind of this name may know it: recall@K/negation beside recall@K/query.
+                wrong = wrong or error
+                continue
+            if found is not None:
                 return self.scores.get(str(found), found)
+        if wrong is not None:
+            raise wrong
         raise UnknownScore(str(registry.unknown("score", name, self.scores, f"of {self.name}")))
 
     def _plugin_metrics(self, name: str) -> list[Metric]:
@@ -183,6 +194,14 @@ class Task(ABC):
             return []
         metric = load_metric(plain)
         return [metric] if {self.name, *self.group_names} & set(metric.tasks) else []
+
+    def scores_of(self, columns: Columns) -> dict[str, Statistic]:
+        """The scores of outcome columns: all but those that need what the data set lacks."""
+        return {
+            name: score
+            for name, score in self.scores.items()
+            if not isinstance(score, Metric) or score.is_of(columns)
+        }
 
     def is_lower_better(self, score: str) -> bool:
         """Whether less is more of a score."""

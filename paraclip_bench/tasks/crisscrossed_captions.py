@@ -149,7 +149,7 @@ class _Cxc(Task):
         path = source.file(f"{FOLDER}/{self.kind}_{protocol}.csv")
         texts = source.file(f"{FOLDER}/dataset_coco.json")
         pairs: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
-        for where, row in _rows(path, self.columns):
+        for where, row in csv_rows(path, self.columns):
             one, two, _ = (row[column] for column in self.columns)
             if (one, two) in pairs:
                 before = pairs[one, two][0].removeprefix(f"{path}, ")
@@ -302,8 +302,12 @@ class CxcSITS(_Cxc):
         return self._columns(rows, cosine)
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file with a header, each with where it stands."""
+def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file with a header, each with where it stands.
+
+    Raises `DataError` for a missing column, a row with another number of fields, or quotes that
+    are not closed.
+    """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         header = next(reader, [])

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from paraclip_bench.data.data_set import DataSet
 from paraclip_bench.data.gallery import read_gallery
@@ -21,17 +22,26 @@ from paraclip_bench.data.images import ImageRef, left_out_remark
 from paraclip_bench.data.row_files import read_jsonl, text_field
 from paraclip_bench.data.source import FolderSource
 from paraclip_bench.errors import DataError
-from paraclip_bench.metrics.agreement import AO, JS, RBO, overlaps
-from paraclip_bench.metrics.metric import Metric, Statistic, named
-from paraclip_bench.metrics.ranking import recall_of, retrieve
+from paraclip_bench.metrics.agreement import AO, JS, NEGATION_AO, RBO, overlaps
+from paraclip_bench.metrics.metric import Statistic, named
+from paraclip_bench.metrics.ranking import (
+    NEGATION_RECALL,
+    QUERY_OVER_NEGATION,
+    RECALL,
+    RECALL_FALL,
+    retrieve,
+    row_dot,
+)
 from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import (
     DERIVED,
     LEAST_DEPTH,
+    OPTIONAL,
     Embed,
     Examples,
     Protocol,
     Task,
+    Vectors,
     spread,
 )
 from paraclip_bench.tasks.captioned_retrieval import (
@@ -48,27 +58,28 @@ from paraclip_bench.tasks.sugarcrepe_pp import SEEN_PLUS, SUBSETS
 class QueryPair:
     """A query, its paraphrase, and the target's place in the gallery (-1 where there is none).
 
-    id is the row's own, or its number from 0.
+    id is the row's own, or its number from 0. negation is the query with its meaning negated, empty
+    where there is none.
     """
 
     query: str
     paraphrase: str
     target: int
     id: str = dataclasses.field(default="", metadata=DERIVED)
+    negation: str = dataclasses.field(default="", metadata=OPTIONAL)
 
 
-def _recall(k: int, of: str) -> Statistic:
-    return recall_of(f"rank_{of}", k)
-
-
-RECALL = Metric(
-    "recall",
-    "share of the queries, or of the paraphrases, that find the target in the first k places",
-    _recall,
-    source="common use",
-    k=1,
-    of="query",
-    choices=("query", "paraphrase"),
+_SCORES = named(
+    *(AO, JS, RBO, *AO.at(1, 5), *JS.at(1, 5)),
+    *(
+        recall
+        for side in RECALL.choices
+        for recall in dataclasses.replace(RECALL, of=side).at(1, 5, 10)
+    ),
+)
+_BOARD: tuple[str, ...] = (
+    *("ao@10", "js@10", "recall@1/query", "recall@1/paraphrase"),
+    *("recall@10/query", "recall@10/paraphrase"),
 )
 
 
@@ -81,31 +92,17 @@ class ParaphrasedRetrieval(Task):
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "cheng2024": Protocol(("text", "image"), "top 10 of query and paraphrase compared")
     }
-    scores: ClassVar[Mapping[str, Statistic]] = named(
-        AO,
-        JS,
-        RBO,
-        *AO.at(1, 5),
-        *JS.at(1, 5),
-        *(
-            recall
-            for side in RECALL.choices
-            for recall in dataclasses.replace(RECALL, of=side).at(1, 5, 10)
-        ),
-    )
-    board = (
-        "ao@10",
-        "js@10",
-        "recall@1/query",
-        "recall@1/paraphrase",
-        "recall@10/query",
-        "recall@10/paraphrase",
-    )
+    scores: ClassVar[Mapping[str, Statistic]] = {
+        **_SCORES,
+        **named(QUERY_OVER_NEGATION, RECALL_FALL, *NEGATION_RECALL.at(1, 5, 10), NEGATION_AO),
+    }
+    board: ClassVar[tuple[str, ...]] = (*_BOARD, str(QUERY_OVER_NEGATION), str(RECALL_FALL))
     data_set = DataSet(
         "that of your images",
         "the set of Cheng et al. 2024 is not public: make one with data build",
         layout={
-            "paraphrased-retrieval/queries.jsonl": "query, paraphrase[, image_id][, id]",
+            "paraphrased-retrieval/queries.jsonl": "query, paraphrase[, image_id][, id]"
+            "[, negation]",
             "paraphrased-retrieval/images/": "the gallery; or val2014/, val2017/, *.tar",
         },
         not_on_hub="no copy of the published set is known on the hub",
@@ -142,12 +139,18 @@ class ParaphrasedRetrieval(Task):
                     text_field(row, "paraphrase", where),
                     -1 if place is None else place,
                     str(index) if id is None else id,
+                    "" if row.get("negation") is None else text_field(row, "negation", where),
                 )
             )
         if not queries:
             raise DataError(f"{path} holds no queries")
         without = sum(query.target < 0 for query in queries)
         notes = {"queries_without_target": without} if without else {}
+        negated = [query for query in queries if query.negation]
+        if negated and len(negated) < len(queries):
+            notes["queries_without_negation"] = len(queries) - len(negated)
+        if same := sum(is_same(query.query, query.negation) for query in negated):
+            notes["negations_equal"] = same
         if gallery.left_out:
             notes["files_left_out"] = len(gallery.left_out)
         remarks = left_out_remark(self.name, gallery.left_out, gallery.where)
@@ -155,6 +158,11 @@ class ParaphrasedRetrieval(Task):
             notes["pairs_equal"] = equal
         if equal == len(queries):
             remarks.append(f"{self.name}: {_ALL_EQUAL.format(path)}")
+        if same:
+            remarks.append(
+                f"{self.name}: {counted(same, 'negation is', 'negations are')} the query itself "
+                f"in {path} (case and white space aside), so that no model can tell them apart"
+            )
         return Examples(
             queries,
             shared=gallery.images,
@@ -164,16 +172,25 @@ class ParaphrasedRetrieval(Task):
         )
 
     def outcomes(self, examples: Examples, embed: Embed) -> Mapping[str, Any]:
-        """Rank the gallery for both phrasings of each query; the first `depth` places are kept."""
+        """Rank the gallery for both phrasings of each query; the first `depth` places are kept.
+
+        Also for the negations, where there are any: further columns, in which a query without one
+        has no ranking.
+        """
         queries: list[QueryPair] = list(examples)
         gallery = list(examples.shared)
         images = embed.images(gallery)
-        texts = embed.texts([q.query for q in queries] + [q.paraphrase for q in queries])
+        n = len(queries)
+        # One request, so that equal texts are one vector.
+        texts = embed.texts(
+            [q.query for q in queries]
+            + [q.paraphrase for q in queries]
+            + [q.negation for q in queries if q.negation]
+        )
         targets = np.array([q.target for q in queries])
         k = min(max(self.depth or 0, LEAST_DEPTH), len(gallery))
         query, paraphrase = (
-            retrieve(vectors, images, targets, k)
-            for vectors in (texts[: len(queries)], texts[len(queries) :])
+            retrieve(vectors, images, targets, k) for vectors in (texts[:n], texts[n : 2 * n])
         )
         names = np.array([image.id for image in gallery], dtype=object)
         clusters = [
@@ -191,7 +208,44 @@ class ParaphrasedRetrieval(Task):
             "top_paraphrase": names[paraphrase.first],
             "similarity_query": query.similarities,
             "similarity_paraphrase": paraphrase.similarities,
+            **(_negated(queries, texts, images, names, query.first) if len(texts) > 2 * n else {}),
         }
+
+
+def _negated(
+    queries: Sequence[QueryPair],
+    texts: Vectors,
+    images: Vectors,
+    names: npt.NDArray[Any],
+    first: npt.NDArray[np.intp],
+) -> dict[str, npt.NDArray[Any]]:
+    """Outcome columns of the negations, whose vectors are the last of `texts`.
+
+    first [n, k] are the places that the queries find. A query without a negation has rank 0,
+    overlaps of -1, no names, and similarities of NaN; one without a target has rank 0, cosines NaN.
+    """
+    n, k = first.shape
+    there = np.array([i for i, q in enumerate(queries) if q.negation], dtype=np.intp)
+    targets = np.array([queries[i].target for i in there])
+    vectors = texts[2 * n :]
+    found = retrieve(vectors, images, targets, k)
+    columns = {
+        "overlaps_negation": np.full((n, k), -1, dtype=np.int64),
+        "rank_negation": np.zeros(n, dtype=np.int64),
+        "top_negation": np.full((n, k), "", dtype=object),
+        "similarity_negation": np.full((n, k), np.nan, dtype=np.float32),
+        "cosine_query": np.full(n, np.nan, dtype=np.float32),
+        "cosine_negation": np.full(n, np.nan, dtype=np.float32),
+    }
+    columns["overlaps_negation"][there] = overlaps(first[there], found.first)
+    columns["rank_negation"][there] = found.target_ranks
+    columns["top_negation"][there] = names[found.first]
+    columns["similarity_negation"][there] = found.similarities
+    has_target = targets >= 0
+    rows, seen = there[has_target], images[targets[has_target]]
+    columns["cosine_query"][rows] = row_dot(seen, texts[rows])
+    columns["cosine_negation"][rows] = row_dot(seen, vectors[has_target])
+    return columns
 
 
 def _id(row: Mapping[str, Any], where: str) -> str | None:
@@ -219,10 +273,13 @@ def _equal(queries: Sequence[QueryPair]) -> int:
 class _PublishedSet(ParaphrasedRetrieval):
     """What the sets of published files share: a group, and pairs as published.
 
-    A pair of equal texts stays in and is counted, so that the sizes are those of the files.
+    A pair of equal texts stays in and is counted, so that the sizes are those of the files. None
+    has negations.
     """
 
     groups = ("paraphrase-sets",)
+    scores: ClassVar[Mapping[str, Statistic]] = _SCORES
+    board: ClassVar[tuple[str, ...]] = _BOARD
     suites: ClassVar[tuple[str, ...]] = ("paper",)
 
     def _made(

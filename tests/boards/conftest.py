@@ -105,7 +105,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
             },
             "scores": {
                 key: dataclasses.asdict(estimate(score, columns))
-                for key, score in found.scores.items()
+                for key, score in found.scores_of(columns).items()
             },
             "data": {"source": source, "id": data, "revision": None, "sha256": sha256},
             "provenance": {

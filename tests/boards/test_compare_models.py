@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from paraclip_bench.boards.compare_models import Gate, compare_models
+from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.cli.app import main
 from paraclip_bench.cli.compare import text
 from paraclip_bench.errors import UsageError
@@ -264,3 +265,63 @@ def test_options_from_python_are_checked(put: Put, tmp_path: Path) -> None:
     for show in (-1, "2"):
         with pytest.raises(UsageError, match="show takes a number of examples"):
             compare_models(tmp_path, ["old", "new"], show=show)  # type: ignore[arg-type]
+
+
+def test_negations_that_find_more_are_never_better(put: Put, tmp_path: Path) -> None:
+    """A model whose negations find the target as often as its queries do does not hear "not"."""
+    n = 60
+    ids = {
+        "example_id": np.array([str(i) for i in range(n)], dtype=object),
+        "cluster_id": np.array([f"c{i}" for i in range(n)], dtype=object),
+    }
+    hears = np.arange(n) % 2 == 0
+    names = np.full((n, 10), "a.jpg", dtype=object)
+    found = {
+        **{"overlaps": np.tile(np.arange(1, 11), (n, 1)), "rank_query": np.ones(n, dtype=np.int64)},
+        **{"rank_paraphrase": np.ones(n, dtype=np.int64), "top_negation": names.copy()},
+        "overlaps_negation": np.where(hears[:, None], 0, np.arange(1, 11)),
+        "rank_negation": np.where(hears, 50, 1),
+        "cosine_query": np.full(n, 0.5, dtype=np.float32),
+        "cosine_negation": np.where(hears, 0.1, 0.5).astype(np.float32),
+    }
+    # The last five have no negation.
+    for name, value in {"overlaps_negation": -1, "rank_negation": 0, "top_negation": ""}.items():
+        found[name][-5:] = value
+    deaf = {
+        **found,
+        "overlaps_negation": np.where(found["overlaps_negation"] < 0, -1, np.arange(1, 11)),
+        "rank_negation": np.minimum(found["rank_negation"], 1),
+        "cosine_negation": found["cosine_query"],
+    }
+    put("old", PR, 0.5, columns={**ids, **found})
+    put("deaf", PR, 0.5, columns={**ids, **deaf})
+    board = make_board(tmp_path, baseline="old")
+    assert [column.score for column in board.columns][-2:] == [
+        "query_over_negation",
+        "recall_fall@10",
+    ]
+    comparison = compare_models(tmp_path, ["old", "deaf"], all_scores=True, show=60)
+    verdicts = {
+        pair.column.score: (np.sign(pair.cell.difference.value), pair.cell.difference.verdict)
+        for pair in comparison.pairs
+        if pair.cell.difference is not None and pair.cell.difference.value
+    }
+    rises = {*(f"recall@{k}/negation" for k in (1, 5, 10)), "ao@10/negation"}
+    assert {score for score, (sign, _) in verdicts.items() if sign > 0} == rises
+    assert set(verdicts) == {*rises, "query_over_negation", "recall_fall@10"}
+    assert {verdict for _, verdict in verdicts.values()} == {"worse"}
+    for score in verdicts:
+        (said,) = Gate.parse(f"{PR}:{score}").failures(comparison)
+        assert said.startswith(f"deaf is worse than old on {PR} {score}")
+    (pair,) = [p for p in comparison.pairs if p.column.score == "recall@10/negation"]
+    assert (pair.wins, pair.losses, pair.examples) == (0, 28, 55)
+    # Sorted by it, the model that hears is first; and no score is of a set without negations.
+    sorted_ = make_board(tmp_path, scores=["recall@10/negation"], sort=f"{PR}:recall@10/negation")
+    assert [row.name for row in sorted_.rows] == ["old", "deaf"]
+    plain = {name: values for name, values in found.items() if "neg" not in name}
+    put("old", PR, 0.5, columns={**ids, **plain}, sha256="cd" * 32)
+    board = make_board(tmp_path, models=["old"], scores=["recall@10/negation"])
+    assert any(
+        "is of another kind of set (its outcomes have no rank_negation)" in note
+        for note in board.left_out
+    )

@@ -127,6 +127,11 @@ ITEM = {"filename": "0.png", "caption": "a cat", "negative_caption": "a dog"}
             [[1, "a", "b"]],
             ["case 0", "000000000001.jpg is missing"],
         ),
+        (
+            "negbench/VOC2007_mcq_llama3.1_rephrased.csv",
+            {"image_path": "0.png"},
+            ["has no column 'image_path'"],
+        ),
         ("coco-order/cases.jsonl", {"image": "0.png", "captions": ["a"]}, ["a list of 5 texts"]),
         ("flickr30k-order/cases.jsonl", {"image": "x.png"}, ["line 1", "a list of 5 texts"]),
     ],

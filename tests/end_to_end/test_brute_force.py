@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import defaultdict
@@ -119,6 +120,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compositional.colorswap(root, rng, 8)
     compositional.valse(root, rng, 4)
     compositional.whatsup(root, rng, 3)
+    compositional.negbench(root, rng, 6)
     for name in ("coco-order", "flickr30k-order"):
         compositional.order(root, name, rng, 11)
     images("flickr30k-karpathy", names[:5])
@@ -352,6 +354,29 @@ def brute_whatsup(plain: Plain, folder: Path) -> dict[str, float]:
     return {**means, **found, "tie_rate": float(np.mean(ties))}
 
 
+def brute_negbench(plain: Plain, folder: Path) -> dict[str, float]:
+    right: dict[str, list[bool]] = defaultdict(list)
+    ties = []
+    for subset, (file, images, _) in compositional.NEGBENCH.items():
+        with (folder / file).open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                image = plain.image(folder / images / row["image_path"].split("/")[-1])
+                scores = [float(image @ plain.text(row[f"caption_{i}"])) for i in range(4)]
+                true = scores.pop(int(row["correct_answer"]))
+                ties.append(true == max(scores))
+                for name in (subset, row["correct_answer_template"], "all"):
+                    right[name].append(true > max(scores))
+    assert any(ties)
+    means = {name: float(np.mean(each)) for name, each in right.items()}
+    return {
+        "accuracy": (means["coco"] + means["voc2007"]) / 2,
+        "accuracy_micro": means["all"],
+        **{f"accuracy/{name}": means[name] for name in ("coco", "voc2007")},
+        **{f"type_accuracy/{name}": means[name] for name in ("positive", "negative", "hybrid")},
+        "tie_rate": float(np.mean(ties)),
+    }
+
+
 def brute_order(plain: Plain, folder: Path, protocol: str) -> dict[str, float]:
     right, ties = [], []
     for line in (folder / "cases.jsonl").read_text().splitlines():
@@ -466,7 +491,7 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
         quiet=True,
     )
     assert report.failures == []
-    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1 + 3
+    assert len(report.results) == 4 + 1 + 2 + 8 + 4 * 2 + 2 + 1 + 4
     plain = Plain(vit_b_32)
     for _, result in report.results:
         folder = data / result.task
@@ -488,6 +513,8 @@ def test_every_task_equals_open_clip_alone(vit_b_32: Path, data: Path, tmp_path:
             expected = brute_colorswap(plain, folder)
         elif result.task == "whatsup":
             expected = brute_whatsup(plain, folder)
+        elif result.task == "negbench":
+            expected = brute_negbench(plain, folder)
         elif result.task == "valse":
             expected = brute_valse(plain, folder)
         elif result.task.endswith("-order"):

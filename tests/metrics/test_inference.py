@@ -26,7 +26,7 @@ from paraclip_bench.metrics.inference import (
     spread,
 )
 from paraclip_bench.metrics.metric import Metric, batched
-from paraclip_bench.metrics.ranking import recall_of
+from paraclip_bench.metrics.ranking import RECALL_FALL, recall_of
 
 MEAN = mean_of("value")
 
@@ -375,3 +375,22 @@ def test_an_undefined_replicate_leaves_no_interval() -> None:
 
     found = estimate(odd, table([1.0] * 12, list(range(12))))
     assert found == Estimate(12.0, None, None)
+
+
+def test_a_fall_is_no_rate_though_none_is_negative() -> None:
+    """Whether an example of a data set happens to be negative does not change the interval."""
+    rng = np.random.default_rng(2)
+    query, negation = (np.where(rng.random(200) < p, 1, 20) for p in (0.9, 0.5))
+    negation = np.maximum(query, negation)  # none rises
+    columns = {
+        "cluster_id": np.array([str(i) for i in range(200)], dtype=object),
+        "rank_query": query,
+        "rank_negation": negation,
+    }
+    found = estimate(RECALL_FALL, columns)
+    assert found.method == "fisher-t"
+    fell = (query <= 10).astype(float) - (negation <= 10)
+    error = np.std(fell, ddof=1) / np.sqrt(200)
+    assert found.value == pytest.approx(fell.mean())
+    assert found.low == pytest.approx(fell.mean() - 1.97 * error, abs=0.01)
+    assert found.high == pytest.approx(fell.mean() + 1.97 * error, abs=0.01)

@@ -14,8 +14,8 @@ from paraclip_bench.errors import UsageError
 from paraclip_bench.metrics.agreement import AO, JS, RBO
 from paraclip_bench.metrics.inference import point
 from paraclip_bench.metrics.metric import Metric, TooShallow, named
+from paraclip_bench.metrics.ranking import RECALL
 from paraclip_bench.tasks.catalog import all_tasks
-from paraclip_bench.tasks.paraphrased_retrieval import RECALL
 
 KINDS = {
     str(score): score

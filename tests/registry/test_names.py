@@ -22,6 +22,7 @@ from paraclip_bench.errors import UsageError
                     "flickr30k-order",
                     "valse",
                     "whatsup",
+                    "negbench",
                     "colorswap",
                 ),
                 *("coco-karpathy", "flickr30k-karpathy", "zero-shot-classification"),

@@ -1,5 +1,6 @@
 """Generated data of SugarCrepe, Winoground and the order tasks: folders, and the hub's columns."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,54 @@ def order(
         rows.append({"image": str(rng.choice(names)), "captions": options})
     (folder / "cases.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return rows
+
+
+NEGBENCH = {
+    "coco": ("COCO_val_mcq_llama3.1_rephrased.csv", "val2017", "{:012}.jpg"),
+    "voc2007": ("VOC2007_mcq_llama3.1_rephrased.csv", "JPEGImages", "{:06}.jpg"),
+}
+"""The authors' files, the folders of their images, and the images' names."""
+
+
+def negbench(
+    root: Path, rng: np.random.Generator, count: int = 9, *, ties: bool = True
+) -> dict[str, list[dict[str, str]]]:
+    """The authors' two files, columns in the order of one and of the other; one more in VOC2007.
+
+    The true caption is the first, but for every fifth question. Every fourth has a tie.
+    """
+    folder = root / "negbench"
+    subsets = {}
+    for more, (subset, (file, place, name)) in enumerate(NEGBENCH.items()):
+        draw(folder / place, [name.format(i) for i in range(5)], rng)
+        rows = []
+        for i in range(count + more):
+            a, b, absent = rng.choice(THINGS, 3, replace=False)
+            true = {
+                "positive": f"This image shows a {a} and a {b}, {i}",
+                "negative": f"A {absent}, of all things, is not here {i}",
+                "hybrid": f"This image features a {b}, but no {absent} {i}",
+            }
+            kind = (*true,)[i % 3]
+            false = [f"A {absent}, but no {b} {i}", f'A "{absent}" {i}', f"There is no {a} {i}"]
+            answer = 2 if i % 5 == 4 else 0
+            captions = [*false[:answer], true[kind], *false[answer:]]
+            if ties and i % 4 == 1:
+                captions[3] = captions[answer]
+            row = {
+                "image_path": f"data/{subset}/images/{name.format(rng.integers(5))}",
+                "correct_answer": str(answer),
+                **{f"caption_{j}": caption for j, caption in enumerate(captions)},
+                "correct_answer_template": kind,
+            }
+            rows.append(row)
+        keys = [*rows[0]][more:] + [*rows[0]][:more]
+        with (folder / file).open("w", encoding="utf-8", newline="") as opened:
+            writer = csv.DictWriter(opened, keys)
+            writer.writeheader()
+            writer.writerows(rows)
+        subsets[subset] = rows
+    return subsets
 
 
 def stored(path: Path) -> dict[str, Any]:

@@ -405,6 +405,13 @@ def _readers() -> Iterator[Reader]:
             f"whatsup/{file}",
             lambda root: compositional.whatsup(root, _rng(), count=1, ties=False),
         )
+    for file, _, _ in compositional.NEGBENCH.values():
+        yield _task(
+            "negbench",
+            "mcq",
+            f"negbench/{file}",
+            lambda root: compositional.negbench(root, _rng(), count=3, ties=False),
+        )
     yield _task(
         "coco-order",
         "aro",

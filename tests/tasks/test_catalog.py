@@ -23,7 +23,7 @@ def test_tasks_and_groups_mix_each_once() -> None:
     assert set(names(["sts"])) >= SEVEN
     assert set(names(["compositionality"])) == {
         *("vg-relation", "vg-attribution", "sugarcrepe", "sugarcrepe-pp", "winoground"),
-        *("coco-order", "flickr30k-order", "valse", "whatsup", "colorswap"),
+        *("coco-order", "flickr30k-order", "valse", "whatsup", "colorswap", "negbench"),
     }
     assert names(["STS14", "STS"])[0] == "STS14"
     assert len(names(["STS14", "sts"])) == len(names(["sts"]))

@@ -1,17 +1,27 @@
 """Paraphrased retrieval against loops: copies of an image, ties, queries without a target."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from paraclip_bench.data.source import FolderSource, HubSource
-from paraclip_bench.errors import DataError
+from paraclip_bench.errors import DataError, UsageError
 from paraclip_bench.metrics.inference import estimate, point
-from paraclip_bench.tasks.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip_bench.results.provenance import examples_sha256
+from paraclip_bench.tasks.paraphrased_retrieval import (
+    CocoHuman,
+    CocoParaphrase,
+    Flickr30kHuman,
+    ParaphrasedRetrieval,
+)
 
 TASK = ParaphrasedRetrieval()
 
@@ -135,6 +145,8 @@ def test_equal_texts_agree_wholly(tmp_path: Path, given: Callable[..., Any]) -> 
         ([pair("0.jpg"), {**pair(), "image_id": ["0.jpg"]}], "line 2: the target image"),
         ([pair("0.jpg"), {"query": "q"}], "line 2: there is no 'paraphrase'"),
         ([pair("0.jpg"), pair(query=" ")], "line 2: 'query' must be a text"),
+        ([pair(), {**pair(), "negation": ""}], "line 2: 'negation' must be a text"),
+        ([pair(), {**pair(), "negation": ["no"]}], "line 2: 'negation' must be a text"),
         ([], "holds no queries"),
     ],
 )
@@ -151,3 +163,155 @@ def test_a_gallery_too_small_and_the_hub(tmp_path: Path) -> None:
         TASK.load(place(tmp_path, nine, [pair()]), "cheng2024")
     with pytest.raises(DataError, match=r"give paraphrased-retrieval/queries\.jsonl"):
         TASK.load(HubSource(), "cheng2024")
+
+
+def negated(rows: list[Any]) -> list[Any]:
+    """Every third row stays without a negation, and one is its own query."""
+    found = [
+        row if i % 3 == 2 else {**row, "negation": f"no {row['query']}"}
+        for i, row in enumerate(rows)
+    ]
+    found[0]["negation"] = found[0]["query"].upper()
+    return found
+
+
+def test_negations_against_loops(tmp_path: Path, given: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(7)
+    # 24 files, 15 contents, and vectors of few values: ties everywhere.
+    gallery = {f"{i:02}.png": bytes([i % 15]) for i in range(24)}
+    names = list(gallery)
+    rows = negated(
+        [
+            pair(None if i % 7 == 3 else names[i % 24], f"query {i}", f"paraphrase {i}")
+            for i in range(300)
+        ]
+    )
+    whole = lambda n: [float(v) for v in rng.integers(-2, 3, size=n)]  # noqa: E731
+    images = {bytes([i]): whole(4) for i in range(15)}
+    sides = ("query", "paraphrase", "negation")
+    texts = {row[side]: whole(4) for row in rows for side in sides if side in row}
+    examples = TASK.load(place(tmp_path, gallery, rows), "cheng2024")
+    embed = given(texts.__getitem__, lambda image: images[image.path.read_bytes()])
+    columns = dict(TASK.outcomes(examples, embed))
+
+    assert examples.notes == {
+        "queries_without_target": sum("image_id" not in r for r in rows),
+        "queries_without_negation": 100,
+        "negations_equal": 1,
+    }
+    assert any("1 negation is the query itself" in remark for remark in examples.remarks)
+    similar = lambda text, name: float(np.dot(texts[text], images[gallery[name]]))  # noqa: E731
+    ao, over, ties = [], [], 0
+    found: dict[tuple[int, str], list[bool]] = {}
+    for i, row in enumerate(rows):
+        if "negation" not in row:
+            assert columns["rank_negation"][i] == 0
+            assert set(columns["overlaps_negation"][i].tolist()) == {-1}
+            assert set(columns["top_negation"][i].tolist()) == {""}
+            assert np.isnan(columns["similarity_negation"][i]).all()
+            assert np.isnan(columns["cosine_negation"][i])
+            continue
+        tops = {}
+        for side in ("query", "negation"):
+            order = sorted(range(24), key=lambda g, s=row[side]: (-similar(s, names[g]), g))
+            tops[side] = [names[g] for g in order]
+            assert columns[f"top_{side}"][i].tolist() == tops[side]
+            if "image_id" in row:
+                rank = tops[side].index(row["image_id"]) + 1
+                assert columns[f"rank_{side}"][i] == rank
+                for k in (1, 5, 10):
+                    found.setdefault((k, side), []).append(rank <= k)
+        both = [len(set(tops["query"][:d]) & set(tops["negation"][:d])) for d in range(1, 25)]
+        assert columns["overlaps_negation"][i].tolist() == both
+        ao.append(np.mean([both[d - 1] / d for d in range(1, 11)]))
+        if "image_id" in row:
+            one, two = (similar(row[side], row["image_id"]) for side in ("query", "negation"))
+            over.append(one > two)
+            ties += one == two
+    assert ties > 5
+    columns = {"example_id": np.arange(300), **columns}
+    expected = {
+        "query_over_negation": np.mean(over),
+        "recall_fall@10": np.mean(found[10, "query"]) - np.mean(found[10, "negation"]),
+        "ao@10/negation": np.mean(ao),
+        **{f"recall@{k}/negation": np.mean(found[k, "negation"]) for k in (1, 5, 10)},
+    }
+    scores = {name: point(score, columns) for name, score in TASK.scores_of(columns).items()}
+    assert list(scores)[-6:] == [
+        *("query_over_negation", "recall_fall@10"),
+        *(f"recall@{k}/negation" for k in (1, 5, 10)),
+        "ao@10/negation",
+    ]
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
+    # What has no negation counts in none of these scores, whatever its ranks are.
+    assert len(over) < sum(place > 0 for place in columns["rank_query"])
+    for name in expected:
+        value = estimate(TASK.scores[name], columns)
+        assert value.low < value.value < value.high  # type: ignore[operator]
+    fall = estimate(TASK.metric("recall_fall@1"), columns).value
+    assert fall == pytest.approx(np.mean(found[1, "query"]) - np.mean(found[1, "negation"]))
+
+
+def test_a_set_without_negations_is_as_it_was(tmp_path: Path, given: Callable[..., Any]) -> None:
+    rows = [pair("3.jpg", "a", "b"), {**pair(None, "c", "d"), "negation": None}]
+    examples = TASK.load(place(tmp_path, TEN, rows), "cheng2024")
+    columns = TASK.outcomes(examples, given())
+    assert not [name for name in columns if "negation" in name or "cosine" in name]
+    assert not [name for name in TASK.scores_of(columns) if "negation" in name or "fall" in name]
+    assert examples.notes == {"queries_without_target": 1}
+    # The digest of the data has no field that these rows do not set.
+    lines = [
+        json.dumps({"paraphrase": p, "query": q, "target": t})
+        for q, p, t in (("a", "b", 3), ("c", "d", -1))
+    ]
+    lines += [hashlib.sha256(content).hexdigest() for content in TEN.values()]
+    text = "".join(line + "\n" for line in lines)
+    assert examples_sha256(examples) == hashlib.sha256(text.encode()).hexdigest()
+    (tmp_path / "other").mkdir()
+    other = TASK.load(
+        place(tmp_path / "other", TEN, [{**rows[0], "negation": "not a"}, rows[1]]), "cheng2024"
+    )
+    assert examples_sha256(other) != examples_sha256(examples)
+
+
+def test_only_less_is_better_of_what_negations_find() -> None:
+    lower = {name for name in TASK.scores if TASK.is_lower_better(name)}
+    assert lower == {*(f"recall@{k}/negation" for k in (1, 5, 10)), "ao@10/negation"}
+    assert TASK.is_lower_better("recall@3/negation")
+    assert not TASK.is_lower_better("recall@3/query")
+    assert not lower & set(TASK.board)
+    assert {"query_over_negation", "recall_fall@10"} <= set(TASK.board)
+    for published in (CocoParaphrase(), CocoHuman(), Flickr30kHuman()):
+        assert not [name for name in published.scores if "negation" in name or "fall" in name]
+        assert set(published.board) <= set(published.scores)
+    with pytest.raises(UsageError, match="'image' is none of query, paraphrase"):
+        TASK.metric("recall@3/image")
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis.given(
+    negation=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+        max_leaves=4,
+    )
+)
+def test_any_value_as_a_negation(negation: Any, tmp_path: Path) -> None:
+    if not (tmp_path / TASK.name).exists():
+        place(tmp_path, TEN, [])
+    file = tmp_path / TASK.name / "queries.jsonl"
+    rows = [pair("0.jpg"), {**pair("1.jpg"), "negation": negation}]
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    said = None
+    try:
+        _, row = TASK.load(FolderSource(tmp_path), "cheng2024")
+    except DataError as error:
+        said = str(error)
+    if said is None:
+        assert row.negation == ("" if negation is None else negation)
+        assert negation is None or negation.strip()
+    else:
+        assert "queries.jsonl, line 2" in said
+        assert "\n" not in said
+        assert negation is not None
+        assert not (isinstance(negation, str) and negation.strip() and negation.isprintable())

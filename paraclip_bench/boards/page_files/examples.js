@@ -51,10 +51,14 @@ function tile(index, rank, other, targets) {
 function rankings(top, targets) {
   const names = Object.keys(top);
   return names.map((name) => {
-    const others = new Set(names.filter((n) => n !== name).flatMap((n) => top[n]));
+    // Two phrasings are set side by side; what means the opposite, beside the query.
+    const isOpposite = name === "negation";
+    const beside = names.filter((n) =>
+      n !== name && (isOpposite ? n === "query" : n !== "negation"));
+    const others = new Set(beside.flatMap((n) => top[n]));
     const shared = top[name].filter((index) => others.has(index)).length;
-    const note = names.length > 1
-      ? `: ${shared} of the first ${top[name].length} are in both` : "";
+    const note = !beside.length ? "" : `: ${shared} of the first ${top[name].length} are `
+      + (isOpposite ? "the query's too" : "in both");
     return el("div", { class: "ranking" }, el("h5", {}, `found for the ${name}${note}`),
       el("ol", {}, top[name].map((index, rank) => tile(index, rank, others, targets))));
   });
