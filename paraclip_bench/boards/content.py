@@ -233,7 +233,7 @@ def about_view(board: BoardContent) -> list[str]:
         families = " and over those of ".join(board.view.ranks)
         parts.append(
             f"The rank is the worse of two mean ranks, over the columns of {families} (1 is the "
-            "best), so that a model that ignores words does not win."
+            "best): to be alike under any wording is not enough, nor to tell all apart."
         )
     return parts
 

@@ -254,7 +254,8 @@ def latex(board: BoardContent) -> str:
     ]
     for at, row in enumerate(board.rows):
         shown = [safe_text.latex(row.name)]
-        shown += [safe_text.latex(rank(own[at])) for own in ranks.values()]
+        found = [own[at] for own in ranks.values()]
+        shown += ["--" if each is None else safe_text.latex(rank(each)) for each in found]
         for cell in row.cells:
             if cell is None or cell.estimate.value is None:
                 shown.append("--")

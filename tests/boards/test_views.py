@@ -498,6 +498,7 @@ def test_other_formats(measured: Path) -> None:
             spans = re.findall(r"multicolumn\{(\d+)\}", line)
             assert line.count("&") + 1 + sum(map(int, spans)) - len(spans) == width
     assert "The rank is the worse" in latex
+    assert "Constant & -- & -- & --" in latex
 
     notebook = board._repr_html_()
     assert "<th colspan=8>invariance</th><th colspan=2>sensitivity</th>" in notebook
