@@ -197,6 +197,7 @@ def leaderboard(
     precision: int = 1,
     caption: str | None = None,
     each_seed: bool = False,
+    view: str | None = None,
     workspace: str | Path = ".",
 ) -> Board:
     """The board of a workspace; print(board) shows it as the command does.
@@ -208,7 +209,8 @@ def leaderboard(
     hold for, all differences together, all but 5% of those called so, or each alone. `models` and
     `families` (tasks or groups) are those shown, where not all are. `sort` is "name", "rank" or a
     task's name, the best first. `precision` and `caption` are of the tables. Checkpoints that
-    differ in their seed alone are one row, or with `each_seed` one each.
+    differ in their seed alone are one row, or with `each_seed` one each. `view`, "robustness", has
+    columns of its own, also of reworded texts (docs/leaderboard.md).
     """
     from paraclip_bench.boards.make_board import make_board
 
@@ -228,6 +230,7 @@ def leaderboard(
         precision=precision,
         caption=caption,
         each_seed=each_seed,
+        view=view,
     )
 
 

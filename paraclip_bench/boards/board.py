@@ -28,7 +28,7 @@ class Board(BoardContent):
         """
         import pandas as pd
 
-        return pd.DataFrame(formats.tidy(self), columns=list(formats.TIDY))
+        return pd.DataFrame(formats.tidy(self), columns=list(formats.tidy_columns(self)))
 
     def plot(self) -> Figure:
         """A forest plot: each model's differences to the baseline with their 95% intervals.

@@ -11,6 +11,7 @@ from paraclip_bench.boards.selection import Column, Measure, Selection
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.metrics.metric import Metric
 from paraclip_bench.results.schema import Result
+from paraclip_bench.safe_text import counted
 from paraclip_bench.tasks.base import Group, Task, UnknownScore
 from paraclip_bench.tasks.catalog import all_metrics
 
@@ -40,7 +41,7 @@ def _family(column: Column, tasks: Mapping[str, Task]) -> str:
 
 
 def _columns(selection: Selection, tasks: dict[str, Task], all_scores: bool) -> list[Column]:
-    groups = _group_columns(selection, tasks)
+    groups = group_columns(selection, tasks)
     columns = [column for column, _ in groups]
     # A model without a mean still shows what it has.
     hidden = {m for column, is_whole in groups for m in column.measures if is_whole}
@@ -112,10 +113,13 @@ def _name_of(task: Task, name: str) -> str:
     return str(metric) if isinstance(metric, Metric) else name
 
 
-def _group_columns(selection: Selection, tasks: dict[str, Task]) -> list[tuple[Column, bool]]:
+def group_columns(
+    selection: Selection, tasks: Mapping[str, Task], reworded: str = "", end: str = ""
+) -> list[tuple[Column, bool]]:
     """Means over groups that some model has whole; and whether every model has it whole.
 
-    Only a group that says so has one. A mean is over whole sets that lie in one place (a
+    reworded: the perturbation that they are under, by name; end: what follows the main score's
+    name. Only a group that says so has one. A mean is over whole sets that lie in one place (a
     folder, the hub, the demo world); where two places hold different sets, each has a column of
     its own.
     """
@@ -127,12 +131,17 @@ def _group_columns(selection: Selection, tasks: dict[str, Task]) -> list[tuple[C
         tags = {}
         for place, there in _places(selection).items():
             wanted = [(task.name, task.headline) for task in members]
-            measures = tuple(m for m in selection.measures if m in there and m[:2] in wanted)
+            measures = tuple(
+                m
+                for m in selection.measures
+                if m in there and m[:2] in wanted and m.perturbation == reworded
+            )
             if len({m[:2] for m in measures}) < len(members) or len(members) < 2:
                 continue
             # Of several versions in one place, the one that most models were run on.
             measures = tuple(next(m for m in measures if m[:2] == name) for name in wanted)
-            column = Column(f"{group} (mean of {len(members)})", members[0].main_score, measures)
+            title = f"{group} (mean of {len(members)}){_under(reworded)}"
+            column = Column(title, members[0].main_score + end, measures)
             any_row = {row for row, measure in selection.cells if measure in measures}
             whole = {row for row in any_row if column.entries(selection, row)}
             if whole:
@@ -165,12 +174,42 @@ def _place(result: Result) -> str:
 
 
 def title_of(selection: Selection, measure: Measure, task: Task | None) -> str:
-    """The task; its protocol and its data where there are several; its limit."""
+    """The task and what rewords it; its protocol and data where there are several; its limit."""
     result = selection.any_entry(measure).result
     # An external program is not asked for the task only to know its protocols.
     several = len(task.protocols) > 1 if task else not result.provenance.scored_by
     title = f"{measure.task} ({measure.protocol})" if several else measure.task
+    title += _under(measure.perturbation)
     tags = [f"first {result.limit}"] if selection.any_entry(measure).is_cut else []
-    if sum(other[:2] == measure[:2] for other in selection.measures) > 1:
+    kind = (*measure[:2], measure.perturbation)
+    if sum((*other[:2], other.perturbation) == kind for other in selection.measures) > 1:
         tags += [f"n={result.n}"] * (not tags) + [f"data {measure.sha256[:6]}"]
     return f"{title} [{', '.join(tags)}]" if tags else title
+
+
+def _under(perturbation: str) -> str:
+    """What the title of a column under a perturbation ends with, as a run says it."""
+    return f" ~ {perturbation}" if perturbation else ""
+
+
+def contamination(columns: Sequence[Column], tasks: Mapping[str, Task]) -> list[str]:
+    """What is known of models that have seen the data of a column, each sentence once."""
+    seen: dict[str, dict[str, None]] = {}
+    for name in [measure.task for column in columns for measure in column.measures]:
+        task = tasks.get(name)
+        if task is not None and task.data_set is not None and task.data_set.contamination:
+            seen.setdefault(task.data_set.contamination, {})[name] = None
+    return [f"{', '.join(names)}: {said}" for said, names in seen.items()]
+
+
+def partial_sets(selection: Selection, tasks: Mapping[str, Task]) -> tuple[str, ...]:
+    """The measures on another number of examples than the published set has, with both numbers."""
+    found = []
+    for measure in selection.measures:
+        entry, task = selection.any_entry(measure), tasks.get(measure.task)
+        whole = task.whole_size(measure.protocol) if task else None
+        own = entry.is_cut or entry.result.data.source == "demo" or measure.perturbation
+        if whole is not None and entry.result.n != whole and not own:
+            title = title_of(selection, measure, task)
+            found.append(f"{title} ({counted(entry.result.n, 'example')}, not {whole:,})")
+    return tuple(found)

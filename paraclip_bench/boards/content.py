@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from paraclip_bench.boards.estimates import Difference
 from paraclip_bench.boards.published_rows import PublishedRow
 from paraclip_bench.boards.selection import Column, Entry, Measure
+from paraclip_bench.boards.views import ShownView
 from paraclip_bench.metrics.inference import FEWEST, Estimate
 from paraclip_bench.results.model_names import RowKey
 from paraclip_bench.safe_text import counted
@@ -47,7 +48,8 @@ class Cell:
 class BoardRow:
     """A model in one precision, or the mean of checkpoints of several seeds.
 
-    rank: its mean rank over all columns, where it has them all. seeds: how many checkpoints it
+    rank: its mean rank over all columns, where it has them all; in a view the worst of those over
+    the columns of each family. seeds: how many checkpoints it
     stands for; a cell may be of fewer.
     """
 
@@ -69,6 +71,7 @@ class BoardContent:
     on results that are shown. adjust: how the verdicts hold, see `estimates.ADJUST`. precision:
     decimals of scores x 100. caption: a sentence of the user's own. entries: the results that its
     numbers are of, by checkpoint and measure; members: the checkpoints of a row of several seeds.
+    view: what was asked for in place of the tasks' own columns.
     """
 
     suite: str
@@ -89,6 +92,7 @@ class BoardContent:
     members: Mapping[RowKey, tuple[RowKey, ...]] = dataclasses.field(
         default_factory=dict, repr=False, compare=False
     )
+    view: ShownView | None = None
 
     def results_of(self, row: BoardRow, measure: Measure) -> list[Entry]:
         """A row's results on a measure: one, one a seed, or none."""
@@ -105,8 +109,31 @@ class BoardContent:
 
     @property
     def ranked(self) -> bool:
-        """Whether mean ranks say more than the scores: for three models and two columns or more."""
-        return len(self.columns) > 1 and sum(row.rank is not None for row in self.rows) > 2
+        """Whether mean ranks say more than the scores: for three models and two columns or more.
+
+        In a view they are the order of models, also of two.
+        """
+        fewest = 3 if self.view is None else 2
+        return len(self.columns) > 1 and sum(row.rank is not None for row in self.rows) >= fewest
+
+    @property
+    def ranks(self) -> dict[str, tuple[Estimate | None, ...]]:
+        """By heading each row's mean rank: of a view the worst, by which they are, and by family.
+
+        Empty where there are none to show.
+        """
+        if not self.ranked:
+            return {}
+        own = tuple(row.rank for row in self.rows)
+        if self.view is None:
+            return {"mean rank": own}
+        return {"rank": own, **{f"{name} rank": r for name, r in self.view.ranks.items()}}
+
+    @property
+    def title(self) -> str:
+        """What the board is, as a heading."""
+        view = "" if self.view is None else f", view {self.view.name}"
+        return f"Leaderboard, suite {self.suite}{view}"
 
 
 def remarks(board: BoardContent) -> list[str]:
@@ -149,13 +176,13 @@ def difference(cell: Cell, precision: int = 1) -> str:
     return f"{value} {bounds(cell.difference, precision)}".strip()
 
 
-def rank(row: BoardRow) -> str:
-    """A row's mean rank with its interval."""
-    if row.rank is None or row.rank.value is None:
+def rank(found: Estimate | None) -> str:
+    """A mean rank with its interval."""
+    if found is None or found.value is None:
         return "–"
-    text = f"{row.rank.value:.1f}"
-    if row.rank.low is not None and row.rank.high is not None:
-        text += f" [{row.rank.low:.1f}, {row.rank.high:.1f}]"
+    text = f"{found.value:.1f}"
+    if found.low is not None and found.high is not None:
+        text += f" [{found.low:.1f}, {found.high:.1f}]"
     return text
 
 
@@ -182,12 +209,33 @@ def legend(board: BoardContent, best: str = "bold", tied: str = "underlined") ->
             else f"Signed numbers are paired differences to {board.baseline}."
         )
         parts += [holds(board)] * (board.baseline is not None)
-    if board.ranked:
+    parts += about_view(board)
+    if board.ranked and board.view is None:
         parts.append("The mean rank is over all columns, 1 the best.")
     parts += caveats(board)
     if board.published is not None:
         parts.append(published_notice(board.columns, board.published))
     return " ".join(parts)
+
+
+def about_view(board: BoardContent) -> list[str]:
+    """What a view's columns are, and by what models are ordered; nothing of another board."""
+    if board.view is None:
+        return []
+    parts = [f"{phrase}." for phrase in board.view.about]
+    reworded = list(dict.fromkeys(m.perturbation for c in board.columns for m in c.measures))
+    if named := [name for name in reworded if name]:
+        parts.append(
+            f"TASK ~ NAME: with texts that NAME ({', '.join(named)}) rewords. A ~drop is the plain "
+            "score less that, and less of it is better."
+        )
+    if board.ranked:
+        families = " and over those of ".join(board.view.ranks)
+        parts.append(
+            f"The rank is the worse of two mean ranks, over the columns of {families} (1 is the "
+            "best): to be alike under any wording is not enough, nor to tell all apart."
+        )
+    return parts
 
 
 def caveats(board: BoardContent) -> list[str]:

@@ -7,9 +7,10 @@ import dataclasses
 import functools
 import math
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from paraclip_bench.metrics.comparison_tests import (
     paired,
     smallest_difference,
 )
+from paraclip_bench.metrics.correlation import ranks_within
 from paraclip_bench.metrics.inference import (
     ANY,
     Contributions,
@@ -42,7 +44,7 @@ from paraclip_bench.metrics.inference import (
     score_with_interval,
     spread,
 )
-from paraclip_bench.metrics.metric import Metric, Resampled, Statistic, TooShallow
+from paraclip_bench.metrics.metric import Floats, Metric, Resampled, Statistic, TooShallow
 from paraclip_bench.results.contributions import Kept, keep
 from paraclip_bench.results.model_names import RowKey
 from paraclip_bench.results.schema import Result
@@ -69,6 +71,18 @@ class Difference(Estimate):
     adjusted: float | None = None
     verdict: str = ""
     smallest: float | None = None
+
+
+class Ranks(NamedTuple):
+    """By row: the worst of a row's mean ranks, and by family each of them."""
+
+    worst: dict[RowKey, Estimate]
+    by_family: dict[str, dict[RowKey, Estimate]]
+
+    def key(self, row: RowKey) -> tuple[float, ...] | None:
+        """What rows are sorted by: the worst, of equal ones the sum; None without a rank."""
+        found = [ranks[row].value or 0.0 for ranks in self.by_family.values() if row in ranks]
+        return (max(found), sum(found)) if found else None
 
 
 class Estimates:
@@ -131,7 +145,8 @@ class Estimates:
             return None
         if not column.is_group and not column.is_computed:
             score = entries[0].result.scores[column.score]
-            if column.scored_by or not entries[0].has_outcomes:
+            has_outcomes = entries[0].has_outcomes or entries[0].result.perturbation is not None
+            if column.scored_by or not has_outcomes:
                 return Estimate(score.value, None, None)
             # Without a digest of it an interval may be anybody's.
             has_digest = score.method is not None and entries[0].result.digests is not None
@@ -205,6 +220,8 @@ class Estimates:
                 if row == self._baseline or value is None:
                     continue
                 found[index, row] = Difference(value - base, None, None)
+                if not column.is_judged:
+                    continue
                 if parts and base_parts and parts[0].digest == base_parts[0].digest:
                     tested.append(((index, row), (parts, base_parts)))
         if not tested:
@@ -255,26 +272,32 @@ class Estimates:
         return {key for key, p in zip(keys, adjusted, strict=True) if p >= ALPHA}
 
     def ranks(
-        self, columns: Sequence[Column], rows: Sequence[RowKey], draws: int = 400
-    ) -> dict[RowKey, Estimate]:
+        self,
+        columns: Sequence[Column],
+        rows: Sequence[RowKey],
+        draws: int = 400,
+        *,
+        by_family: bool = False,
+    ) -> Ranks:
         """Mean rank over columns (1 = best), with its interval, of rows that have all of them.
 
-        Ranks are no smooth function of scores, so their interval is by draws: blocks of clusters
-        get normal weights, the same ones for all models and for all scores of one set (the
-        multiplier bootstrap, van der Vaart & Wellner 1996, section 2.9). A row of several seeds
-        varies by these, too.
+        by_family: over those of each family, and the worst of these. Ranks are no smooth function
+        of scores, so their interval is by draws: blocks of clusters get normal weights, the same
+        ones for all models and for all scores of one set (the multiplier bootstrap, van der Vaart &
+        Wellner 1996, section 2.9). A row of several seeds varies by these, too.
         """
         found = {row: [self.runs(c, row) for c in columns] for row in rows}
         whole = [row for row in rows if columns and all(found[row])]
         if len(whole) < 2:
-            return {}
+            return Ranks({}, {})
         drawn_of = dict[tuple[Measure, str], npt.NDArray[np.float32]]()
-        total = np.zeros((len(whole), draws + 1))
+        totals = dict[str, Floats]()
+        sizes = Counter(column.family if by_family else "" for column in columns)
         for index, column in enumerate(columns):
             runs = [each for row in whole if (each := found[row][index]) is not None]
             parts = [mean_of_seeds(each) for each in runs]
             if len({each.digest for each in parts}) > 1:
-                return {}
+                return Ranks({}, {})
             values = np.array([each.value for each in parts])[:, None]
             # A group's mean is that of its members' draws, which are columns as a rule.
             drawn, start = values, 0
@@ -293,15 +316,15 @@ class Estimates:
                     noise = np.random.default_rng([index, i]).normal(size=draws)
                     drawn[i] += math.sqrt(variance) * noise
             scores = np.hstack([values, drawn])
-            total += _ranks(scores if column.lower_is_better else -scores)
-        mean = total / len(columns)
-        low, high = np.quantile(mean[:, 1:], [0.025, 0.975], axis=1)
-        # Chance draws ranks to the middle, so that a rank may lie at the end of its draws.
-        low, high = np.minimum(low, mean[:, 0]), np.maximum(high, mean[:, 0])
-        return {
-            row: Estimate(float(mean[i, 0]), float(low[i]), float(high[i]), "multiplier bootstrap")
-            for i, row in enumerate(whole)
-        }
+            family = column.family if by_family else ""
+            found_ranks = ranks_within(scores if column.lower_is_better else -scores)
+            totals[family] = totals.get(family, 0.0) + found_ranks
+        means = {family: total / sizes[family] for family, total in totals.items()}
+        worst = functools.reduce(np.maximum, means.values())
+        return Ranks(
+            _with_quantiles(whole, worst),
+            {family: _with_quantiles(whole, mean) for family, mean in means.items()},
+        )
 
     def _value(
         self, column: Column, row: RowKey
@@ -334,6 +357,9 @@ class Estimates:
 
     def _contributions(self, entry: Entry, score: str) -> Contributions | None:
         """Those of one result; for a score that it lacks from its outcomes, and not kept."""
+        if entry.result.perturbation is not None:
+            # Of several measurements there are no outcomes, only what was kept of them.
+            return None if entry.kept is None else entry.kept.score(score)
         if not self._can_compute(entry):
             return None
         if score not in entry.result.scores:
@@ -392,27 +418,22 @@ class Estimates:
         return None, None
 
 
+def _with_quantiles(rows: Sequence[RowKey], ranks: Floats) -> dict[RowKey, Estimate]:
+    """Ranks [m, 1 + draws], the first of which are those of the values, with 95% intervals."""
+    low, high = np.quantile(ranks[:, 1:], [0.025, 0.975], axis=1)
+    # Chance draws ranks to the middle, so that a rank may lie at the end of its draws.
+    low, high = np.minimum(low, ranks[:, 0]), np.maximum(high, ranks[:, 0])
+    return {
+        row: Estimate(float(ranks[i, 0]), float(low[i]), float(high[i]), "multiplier bootstrap")
+        for i, row in enumerate(rows)
+    }
+
+
 def _weights(measure: Measure, g: int, draws: int) -> npt.NDArray[np.float32]:
     """Normal weights [g, draws] of the blocks of a set, the same ones for all of its scores."""
     rng = np.random.default_rng([g, *measure.sha256.encode()])
     normal = rng.standard_normal((g, draws), dtype=np.float32)
     return normal * np.float32(math.sqrt(g / (g - 1)))
-
-
-def _ranks(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Ranks [m, r] of scores [m, r] within each draw, 1 the lowest; equal ones share their mean."""
-    order = np.argsort(scores, axis=0)
-    ordered = np.take_along_axis(scores, order, axis=0)
-    m = len(scores)
-    places = np.arange(m)[:, None]
-    # Where a run of equal scores begins and ends.
-    is_new = np.vstack([np.ones_like(ordered[:1], bool), ordered[1:] != ordered[:-1]])
-    is_last = np.vstack([is_new[1:], np.ones_like(is_new[:1])])
-    first = np.maximum.accumulate(np.where(is_new, places, 0), axis=0)
-    last = np.minimum.accumulate(np.where(is_last, places, m)[::-1], axis=0)[::-1]
-    ranks = np.empty(scores.shape)
-    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=0)
-    return ranks
 
 
 def too_shallow(result: Result, error: TooShallow) -> str:

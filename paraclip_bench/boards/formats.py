@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from paraclip_bench import safe_text
 from paraclip_bench.boards.content import (
     BoardContent,
+    about_view,
     bounds,
     caveats,
     cells_of,
@@ -33,17 +34,17 @@ if TYPE_CHECKING:
 
 def markdown(board: BoardContent) -> str:
     """A Markdown table with its legend and what was left out."""
-    heads = ["model", *["mean rank"] * board.ranked]
+    heads = ["model", *board.ranks]
     heads += [f"{c.title} {c.score}" for c in board.columns]
     lines = [
-        f"### Leaderboard, suite {safe_text.markdown(board.suite)}",
+        f"### {safe_text.markdown(board.title)}",
         "",
         *([safe_text.markdown(board.caption), ""] if board.caption else []),
         "| " + " | ".join(safe_text.markdown(head) for head in heads) + " |",
         "|" + "---|" * len(heads),
     ]
-    for row in board.rows:
-        shown = [safe_text.markdown(row.name), *[rank(row)] * board.ranked]
+    for at, row in enumerate(board.rows):
+        shown = [safe_text.markdown(row.name), *(rank(r[at]) for r in board.ranks.values())]
         for cell in row.cells:
             if cell is None:
                 shown.append("–")
@@ -90,7 +91,8 @@ def as_csv(board: BoardContent) -> str:
     """One row a model; per score its value, interval, and difference to the baseline.
 
     seeds: of how many checkpoints a row is the mean; empty for published rows.
-    Where published rows were asked for, the last column names their source, empty for our own.
+    Where published rows were asked for, the last column names their source, empty for our own. A
+    view has its ranks behind the scores.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -102,8 +104,10 @@ def as_csv(board: BoardContent) -> str:
             *(f"{name}/{part}" for part in ("low", "high", "diff", "diff_low", "diff_high")),
         ]
     with_source = board.published is not None
+    ranks = {} if board.view is None else board.ranks
+    head += [name + end for name in ranks for end in ("", "/low", "/high")]
     writer.writerow([*head, "published"] if with_source else head)
-    for row in board.rows:
+    for at, row in enumerate(board.rows):
         name = safe_text.csv_cell(row.name)
         about = [safe_text.csv_cell(text) for text in (row.dtype, row.fingerprint)]
         fields: list[object] = [board.suite, name, *about, row.seeds]
@@ -113,11 +117,14 @@ def as_csv(board: BoardContent) -> str:
                     fields += ["", "", ""]
                 else:
                     fields += [estimate.value, estimate.low, estimate.high]
+        for own in (each[at] for each in ranks.values()):
+            fields += [""] * 3 if own is None else [own.value, own.low, own.high]
         writer.writerow([*fields, ""] if with_source else fields)
     for published in board.published or ():
         fields = [board.suite, safe_text.csv_cell(published.name), "", "", ""]
         for number in published.cells:
             fields += ["" if number is None else number.value, "", "", "", "", ""]
+        fields += [""] * 3 * len(ranks)
         writer.writerow([*fields, f"{published.source} @ {published.commit}"])
     return buffer.getvalue()
 
@@ -132,11 +139,20 @@ TIDY = (
 """The columns of the tidy form."""
 
 
+def tidy_columns(board: BoardContent) -> tuple[str, ...]:
+    """The columns of a board's tidy form: those of a view also say what reworded, and its ranks."""
+    if board.view is None:
+        return TIDY
+    ranks = (name.replace(" ", "_") for name in board.ranks)
+    return (*TIDY, "perturbation", "counts", *ranks)
+
+
 def tidy(board: BoardContent) -> list[dict[str, object]]:
     """One row a model and score; published rows name their source, which ours leave empty.
 
     A group's mean has no protocol and no data of its own. Scores are fractions.
     """
+    columns = tidy_columns(board)
     rows: list[dict[str, object]] = []
     about: list[dict[str, object]] = []
     for column in board.columns:
@@ -150,15 +166,19 @@ def tidy(board: BoardContent) -> list[dict[str, object]]:
                 "column": column.title,
                 "score": column.score,
                 "data_sha256": measure.sha256 if measure else None,
-                "lower_is_better": column.lower_is_better,
+                "lower_is_better": column.lower_is_better if column.is_judged else None,
+                "perturbation": column.measures[0].perturbation or None,
+                "counts": column.is_judged,
             }
         )
-    for row in board.rows:
+    for at, row in enumerate(board.rows):
+        ranks = {name.replace(" ", "_"): own[at] for name, own in board.ranks.items()}
         named = {"model": row.name, "dtype": row.dtype, "fingerprint": row.fingerprint}
         for of_column, cell in zip(about, row.cells, strict=True):
             if cell is None:
                 continue
             found = {**of_column, **named, **dataclasses.asdict(cell.estimate)}
+            found |= {name: None if own is None else own.value for name, own in ranks.items()}
             found |= {
                 "seeds": cell.seeds,
                 "best": cell.best,
@@ -175,21 +195,21 @@ def tidy(board: BoardContent) -> list[dict[str, object]]:
                     "verdict": change.verdict or None,
                     "smallest_difference": change.smallest,
                 }
-            rows.append({name: found.get(name) for name in TIDY})
+            rows.append({name: found.get(name) for name in columns})
     for published in board.published or ():
         source = f"{published.source} @ {published.commit}"
         for of_column, number in zip(about, published.cells, strict=True):
             if number is not None:
                 found = {**of_column, "model": published.name, "value": number.value}
                 found |= {"published": source, "data_sha256": None}
-                rows.append({name: found.get(name) for name in TIDY})
+                rows.append({name: found.get(name) for name in columns})
     return rows
 
 
 def tidy_csv(board: BoardContent) -> str:
     """The tidy form as CSV; what is not known is empty."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, TIDY, lineterminator="\n")
+    writer = csv.DictWriter(buffer, tidy_columns(board), lineterminator="\n")
     writer.writeheader()
     for row in tidy(board):
         writer.writerow(
@@ -209,26 +229,33 @@ def latex(board: BoardContent) -> str:
     """
     marks = {BETTER: r"\textsuperscript{*}", WORSE: r"\textsuperscript{\dag}"}
     titles = [column.title for column in board.columns]
-    place, rules, heads = 2, list[str](), list[str]()
+    ranks = {} if board.view is None else board.ranks
+    place, rules, heads = 2 + len(ranks), list[str](), [""] * len(ranks)
+    families = [""] * len(ranks)
+    for family, indices in board.families.items() if board.view is not None else ():
+        families.append(rf"\multicolumn{{{len(indices)}}}{{c}}{{{safe_text.latex(family)}}}")
     for title, same in itertools.groupby(titles):
         count = len(list(same))
         heads.append(rf"\multicolumn{{{count}}}{{c}}{{{safe_text.latex(title)}}}")
         rules.append(rf"\cmidrule(lr){{{place}-{place + count - 1}}}")
         place += count
-    scores = [safe_text.latex(column.score) for column in board.columns]
+    scores = [safe_text.latex(name) for name in (*ranks, *(c.score for c in board.columns))]
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
-        rf"\begin{{tabular}}{{l{'r' * len(board.columns)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(scores)}}}",
         r"\toprule",
+        *([" & ".join(["", *families]) + r" \\"] if board.view is not None else []),
         " & ".join(["", *heads]) + r" \\",
         " ".join(rules),
         " & ".join(["model", *scores]) + r" \\",
         r"\midrule",
     ]
-    for row in board.rows:
+    for at, row in enumerate(board.rows):
         shown = [safe_text.latex(row.name)]
+        found = [own[at] for own in ranks.values()]
+        shown += ["--" if each is None else safe_text.latex(rank(each)) for each in found]
         for cell in row.cells:
             if cell is None or cell.estimate.value is None:
                 shown.append("--")
@@ -246,14 +273,17 @@ def latex(board: BoardContent) -> str:
     if board.baseline is not None:
         name = safe_text.latex(board.baseline)
         text += rf" *: better than {name}; \dag: worse. {safe_text.latex(holds(board))}"
-    text += safe_text.latex("".join(f" {sentence}" for sentence in caveats(board)))
+    said = [*about_view(board), *caveats(board)]
+    text += safe_text.latex("".join(f" {sentence}" for sentence in said))
     lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{text}}}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 
 # How a value was had and is shown, and files of this machine: no data for others.
 _NOT_DATA = {"precision", "caption", "entries", "members"}
-_OF_COLUMNS = [f.name for f in dataclasses.fields(Column) if f.name != "is_computed"]
+_OF_COLUMNS = [
+    f.name for f in dataclasses.fields(Column) if f.name not in ("is_computed", "is_judged")
+]
 
 
 def as_json(board: BoardContent) -> str:
@@ -261,15 +291,25 @@ def as_json(board: BoardContent) -> str:
     fields = []
     for name in (field.name for field in dataclasses.fields(board)):
         value = getattr(board, name)
-        if name in _NOT_DATA:
+        if name in _NOT_DATA or (name == "view" and value is None):
             continue
         if name == "columns":
-            value = [{field: getattr(each, field) for field in _OF_COLUMNS} for each in value]
+            value = [_column_fields(board, each) for each in value]
         text = _json(value)
         if value and isinstance(value, list | tuple):
             text = "[\n  " + ",\n  ".join(map(_json, value)) + "\n ]"
         fields.append(f" {_json(name)}: {text}")
     return "{\n" + ",\n".join(fields) + "\n}\n"
+
+
+def _column_fields(board: BoardContent, column: Column) -> dict[str, Any]:
+    """What JSON has of a column; of a view's also what reworded it, and whether it counts."""
+    found = {field: getattr(column, field) for field in _OF_COLUMNS}
+    found["measures"] = [measure[:3] for measure in column.measures]
+    if board.view is not None:
+        found["perturbation"] = column.measures[0].perturbation or None
+        found["counts"] = column.is_judged
+    return found
 
 
 def _json(value: Any) -> str:
@@ -286,8 +326,9 @@ def html_table(board: BoardContent) -> str:
     )
     scores = "".join(f"<th>{text(column.score)}</th>" for column in board.columns)
     body = []
-    for row in board.rows:
-        cells = [f"<th>{text(row.name)}</th>", *[f"<td>{rank(row)}</td>"] * board.ranked]
+    for at, row in enumerate(board.rows):
+        cells = [f"<th>{text(row.name)}</th>"]
+        cells += [f"<td>{rank(own[at])}</td>" for own in board.ranks.values()]
         for cell in row.cells:
             if cell is None:
                 cells.append("<td>–</td>")
@@ -301,11 +342,17 @@ def html_table(board: BoardContent) -> str:
                 lines.append(f"{change} {cell.difference.verdict}".strip())
             cells.append(f"<td>{'<br>'.join(lines)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
-    caption = board.caption or f"Leaderboard, suite {board.suite}"
+    ranks = board.ranks
+    families = "".join(
+        f"<th colspan={len(own)}>{text(family)}</th>" for family, own in board.families.items()
+    )
+    rank_heads = "".join(f"<th>{text(name)}</th>" for name in ranks)
+    top = "" if board.view is None else f"<tr><th></th>{'<th></th>' * len(ranks)}{families}</tr>"
+    caption = board.caption or board.title
     return (
-        f"<table><caption>{text(caption)}</caption><thead>"
-        f"<tr><th></th>{'<th></th>' * board.ranked}{heads}</tr>"
-        f"<tr><th>model</th>{'<th>mean rank</th>' * board.ranked}{scores}</tr></thead>"
+        f"<table><caption>{text(caption)}</caption><thead>{top}"
+        f"<tr><th></th>{'<th></th>' * len(ranks)}{heads}</tr>"
+        f"<tr><th>model</th>{rank_heads}{scores}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table><p>{text(legend(board))}</p>"
     )
 

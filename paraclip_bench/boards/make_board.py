@@ -13,19 +13,21 @@ from typing import TypedDict, Unpack
 
 from paraclip_bench import registry
 from paraclip_bench.boards.board import Board
-from paraclip_bench.boards.columns import choose_columns, title_of
+from paraclip_bench.boards.columns import choose_columns, contamination, partial_sets
 from paraclip_bench.boards.content import BoardRow, Cell
-from paraclip_bench.boards.estimates import ADJUST, Adjust, Estimates
+from paraclip_bench.boards.estimates import ADJUST, Adjust, Estimates, Ranks
 from paraclip_bench.boards.published_rows import check_which, published_rows
 from paraclip_bench.boards.selection import (
     Column,
     Entry,
+    Measure,
     Selection,
     choose_board_suite,
     group_seeds,
     is_recomputed,
     select,
 )
+from paraclip_bench.boards.views import find_view
 from paraclip_bench.errors import BenchError, UsageError
 from paraclip_bench.files import slug
 from paraclip_bench.metrics.inference import Estimate
@@ -52,7 +54,8 @@ class BoardOptions(TypedDict, total=False):
     this order. families: these tasks or groups alone. sort: the order of the rows: "name", "rank",
     or TASK[:SCORE], the best first; by default the baseline and then the others by name. precision:
     decimals of scores x 100. caption: a sentence above the tables. each_seed: checkpoints that
-    differ in their seed alone have a row each, and not one together.
+    differ in their seed alone have a row each, and not one together. view: one of `VIEWS`: its
+    columns in place of the tasks' own, the best first by its order.
     """
 
     suite: str | None
@@ -69,13 +72,14 @@ class BoardOptions(TypedDict, total=False):
     precision: int
     caption: str | None
     each_seed: bool
+    view: str | None
 
 
 def make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     """Build the board of a results folder.
 
-    Raises `UsageError` for an unknown suite, baseline, score, reference, model, family or order, or
-    where there is nothing to show.
+    Raises `UsageError` for an unknown suite, baseline, score, reference, model, family, order or
+    view, or where there is nothing to show.
     """
     with no_collection():
         return _make_board(results, **options)
@@ -110,11 +114,21 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
         raise UsageError(f"a caption is a text, and not {caption!r}")
     if all_scores and scores:
         raise UsageError("--all shows every score and --score some; give one of them")
+    view = None if (view_name := options.get("view")) is None else find_view(view_name)
+    if view is not None and (all_scores or scores):
+        raise UsageError("--view has scores of its own; leave --all and --score out")
     suite = choose_board_suite(results, options.get("suite"))
     known = {task.name: task for task in (*all_tasks()[0], *options.get("tasks", ()))}
     with_limits = options.get("with_limits", False)
     named = [*models, *([baseline] if baseline is not None and models else [])]
-    selection = select(results, suite, with_limits=with_limits, tasks=known, only=named)
+    selection = select(
+        results,
+        suite,
+        with_limits=with_limits,
+        tasks=known,
+        only=named,
+        reworded=view is not None,
+    )
     selection = group_seeds(selection)
     each_seed = options.get("each_seed", False)
     if not selection.cells:
@@ -122,14 +136,25 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
             f"no result of suite {suite} can be shown ({selection.left_out[0]}); make some with run"
         )
     known = _made_by_prefixes(selection) | known
-    selection = _of_families(selection, known, options.get("families", ()))
+    families = options.get("families", ())
+    if view is not None:
+        view, families = view.only(families)
+        selection = _of_measures(selection, view.measures(selection, known))
+        if not selection.cells:
+            said = f"no result of suite {suite} is of view {view.name}; make some with run"
+            raise UsageError(with_left_out(said, selection.left_out))
+    selection = _of_families(selection, known, families)
     if models:
         asked = [baseline, *models] if baseline is not None else list(models)
         rows_asked = [_row(selection, name) for name in asked]
         if each_seed:
             rows_asked = [run for row in rows_asked for run in selection.runs(row)]
         selection = _of_rows(selection, list(dict.fromkeys(rows_asked)))
-    columns = choose_columns(selection, known, scores, all_scores=all_scores)
+    about = tuple[str, ...]()
+    if view is None:
+        columns = choose_columns(selection, known, scores, all_scores=all_scores)
+    else:
+        columns, about = view.columns(selection, known)
     base = _baseline(selection, baseline)
     if each_seed:
         if len(several := selection.runs(base) if base is not None else ()) > 1:
@@ -154,8 +179,15 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
     ]
     ties = table.ties(columns, order, leaders)
     sort = options.get("sort")
+    ranks, notes = Ranks({}, {}), list[str]()
+    if view is not None:
+        ranks, notes = view.order(table, columns, {row: selection.names[row] for row in order})
+        notes = [*view.absent(columns, suite, known), *notes]
+        if sort is None and ranks.worst and not models:
+            sort = "rank"
     # Of two models, nobody asks for a mean rank; see `BoardContent.ranked`.
-    ranks = table.ranks(columns, order) if len(order) > 2 or sort == "rank" else {}
+    elif len(order) > 2 or sort == "rank":
+        ranks = table.ranks(columns, order)
     if sort is not None:
         order = _sorted(sort, order, columns, values, selection.names, ranks)
     rows = []
@@ -170,7 +202,8 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
             seeds = table.seeds(columns[index], row)
             cells.append(Cell(estimate, differences.get((index, row)), is_best, is_tied, seeds))
         runs = len(selection.runs(row))
-        rows.append(BoardRow(selection.names[row], *row, tuple(cells), ranks.get(row), runs))
+        rank = ranks.worst.get(row)
+        rows.append(BoardRow(selection.names[row], *row, tuple(cells), rank, runs))
     return Board(
         suite,
         tuple(sorted({entry.result.data.source for entry in selection.cells.values()})),
@@ -179,13 +212,14 @@ def _make_board(results: Path, **options: Unpack[BoardOptions]) -> Board:
         tuple(rows),
         (*selection.left_out, *table.not_computed),
         None if reference is None else published_rows(selection, columns, reference),
-        _partial(selection, known),
-        (*_notes(selection, known), *_contamination(columns, known)),
+        partial_sets(selection, known),
+        (*_notes(selection, known), *contamination(columns, known), *notes),
         adjust,
         precision,
         caption,
         selection.cells,
         selection.members,
+        None if view is None else view.shown(about, ranks, order),
     )
 
 
@@ -195,21 +229,24 @@ def _sorted(
     columns: Sequence[Column],
     values: Mapping[RowKey, Sequence[Estimate | None]],
     names: Mapping[RowKey, str],
-    ranks: Mapping[RowKey, Estimate],
+    ranks: Ranks,
 ) -> list[RowKey]:
     """The rows in an order that is asked for; those without such a value last."""
+    keys: dict[RowKey, tuple[float, ...] | None]
     if sort == "name":
         return sorted(rows, key=lambda row: names[row].casefold())
     if sort == "rank":
-        keys = {row: _value(ranks.get(row)) for row in rows}
-        if not ranks:
+        if not ranks.worst:
             raise UsageError(
                 "fewer than two models have a result in every column, so that there is no mean "
                 "rank to sort by; choose another order, or some columns with --family"
             )
+        keys = {row: ranks.key(row) for row in rows}
     else:
         known: dict[str, int] = {}
-        for index, column in enumerate(columns):
+        # A task's name means its plain results, where it has such.
+        numbered = sorted(enumerate(columns), key=lambda c: c[1].measures[0].perturbation != "")
+        for index, column in numbered:
             tasks = [column.title, column.title.partition(" (")[0]]
             # A group's mean is not the score of its first task.
             tasks += [] if column.is_group else [column.measures[0].task]
@@ -219,8 +256,8 @@ def _sorted(
             raise registry.unknown("order", sort, {"name", "rank", *known}, "of this board")
         sign = 1 if columns[known[sort]].lower_is_better else -1
         found = {row: _value(values[row][known[sort]]) for row in rows}
-        keys = {row: None if value is None else sign * value for row, value in found.items()}
-    return sorted(rows, key=lambda row: (keys[row] is None, keys[row] or 0.0))
+        keys = {row: None if value is None else (sign * value,) for row, value in found.items()}
+    return sorted(rows, key=lambda row: (keys[row] is None, keys[row] or ()))
 
 
 def _value(estimate: Estimate | None) -> float | None:
@@ -228,7 +265,9 @@ def _value(estimate: Estimate | None) -> float | None:
 
 
 def _best(column: Column, estimates: Sequence[Estimate | None]) -> float | None:
-    """The best value of a column; None where fewer than two models have one."""
+    """The best value of a column; None where fewer than two models have one, or none is better."""
+    if not column.is_judged:
+        return None
     rivals = [e.value for e in estimates if e is not None and e.value is not None]
     if len(rivals) < 2:
         return None
@@ -238,7 +277,8 @@ def _best(column: Column, estimates: Sequence[Estimate | None]) -> float | None:
 def _notes(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
     """What a reader must know of results that are shown: no outcomes, or no digests of them."""
     own = [e for e in selection.cells.values() if not e.result.provenance.scored_by]
-    bare = [e.shown for e in own if not e.has_outcomes]
+    bare = [e.shown for e in own if not e.has_outcomes and e.result.perturbation is None]
+    untested = [e.shown for e in own if e.result.perturbation is not None and e.kept is None]
     found = [e for e in own if e.has_outcomes and e.result.digests is None]
     old = [e.shown for e in found if is_recomputed(e, tasks.get(e.result.task))]
     unknown = [e.shown for e in found if e.shown not in old]
@@ -256,6 +296,11 @@ def _notes(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
             f"shown without intervals, because the outcomes are missing: {_listed(bare)}; run the "
             "task again with --force"
         )
+    if untested:
+        notes.append(
+            "shown without verdicts and ranks, because what was kept beside them is missing: "
+            f"{_listed(untested)}; run the task again with --perturb and --force"
+        )
     if old:
         notes.append(
             f"written by version 0.1.0, without a digest of the outcomes: {_listed(old)}; their "
@@ -269,16 +314,6 @@ def _notes(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _contamination(columns: Sequence[Column], tasks: Mapping[str, Task]) -> list[str]:
-    """What is known of models that have seen the data of a column, each sentence once."""
-    seen: dict[str, dict[str, None]] = {}
-    for name in [measure.task for column in columns for measure in column.measures]:
-        task = tasks.get(name)
-        if task is not None and task.data_set is not None and task.data_set.contamination:
-            seen.setdefault(task.data_set.contamination, {})[name] = None
-    return [f"{', '.join(names)}: {said}" for said, names in seen.items()]
-
-
 def _trained_on(entry: Entry) -> str:
     """How many texts and images of a result its model was trained on; empty where none is known."""
     found = entry.result.data.notes
@@ -289,19 +324,6 @@ def _trained_on(entry: Entry) -> str:
 def _listed(files: Sequence[str]) -> str:
     more = len(files) - _NAMED
     return ", ".join(files[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _partial(selection: Selection, tasks: dict[str, Task]) -> tuple[str, ...]:
-    """The measures on another number of examples than the published set has, with both numbers."""
-    found = []
-    for measure in selection.measures:
-        entry, task = selection.any_entry(measure), tasks.get(measure.task)
-        whole = task.whole_size(measure.protocol) if task else None
-        own = entry.is_cut or entry.result.data.source == "demo"
-        if whole is not None and entry.result.n != whole and not own:
-            title = title_of(selection, measure, task)
-            found.append(f"{title} ({counted(entry.result.n, 'example')}, not {whole:,})")
-    return tuple(found)
 
 
 def _made_by_prefixes(selection: Selection) -> dict[str, Task]:
@@ -328,8 +350,13 @@ def _of_families(selection: Selection, tasks: dict[str, Task], asked: Sequence[s
         if family.casefold() not in groups:
             raise _unknown(selection, "task or group", family, groups, "among these results")
         names |= groups[family.casefold()]
-    measures = [measure for measure in selection.measures if measure.task in names]
-    cells = {key: entry for key, entry in selection.cells.items() if key[1].task in names}
+    return _of_measures(selection, {m for m in selection.measures if m.task in names})
+
+
+def _of_measures(selection: Selection, kept: set[Measure]) -> Selection:
+    """These measures alone, and the models that have a result of them."""
+    measures = [measure for measure in selection.measures if measure in kept]
+    cells = {key: entry for key, entry in selection.cells.items() if key[1] in kept}
     there = {row for row, _ in cells}
     return dataclasses.replace(
         selection,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from paraclip_bench import safe_text
-from paraclip_bench.boards.content import BoardContent, BoardRow, Cell, legend, verdict
+from paraclip_bench.boards.content import BoardContent, Cell, legend, verdict
 from paraclip_bench.boards.estimates import Difference
 from paraclip_bench.boards.page_examples import Explorer, Pool, short
 from paraclip_bench.boards.selection import Entry, Measure
@@ -117,9 +117,10 @@ def collect(
         "suite": board.suite,
         "baseline": board.baseline,
         "adjust": board.adjust,
-        "legend": legend(dataclasses.replace(board, partial=()), "★", "≈"),
+        "legend": legend(_without_lists(board), "★", "≈"),
         "sentences": verdict(board),
         "notes": [
+            *(() if board.view is None else board.view.about),
             *(f"not the published set: {name}" for name in board.partial),
             *board.notes,
             *dict.fromkeys(explorer.notes),
@@ -131,6 +132,9 @@ def collect(
         "command": command_line(),
         "without_picture": explorer.without_picture,
     }
+    if board.view is not None:
+        about["view"] = board.view.name
+        about["ranks"] = list(board.ranks)
     data = {
         "about": about,
         "columns": [
@@ -139,12 +143,13 @@ def collect(
                 "score": column.score,
                 "lower": column.lower_is_better,
                 "by": column.scored_by,
+                **({} if board.view is None else {"family": column.family}),
                 "measures": [measures.index(measure) for measure in column.measures],
             }
             for column in board.columns
         ],
         "measures": [_measure(board, measure) for measure in measures],
-        "models": [_model(board, row, measures, pool) for row in board.rows],
+        "models": [_model(board, i, measures, pool) for i in range(len(board.rows))],
         "published": [
             {
                 "label": row.label,
@@ -164,6 +169,12 @@ def collect(
     found = _safe(data)
     assert isinstance(found, dict)
     return found
+
+
+def _without_lists(board: BoardContent) -> BoardContent:
+    """The board without what stands in a list on the page, and not in its legend."""
+    view = None if board.view is None else dataclasses.replace(board.view, about=())
+    return dataclasses.replace(board, partial=(), view=view)
 
 
 def _file(data: Mapping[str, Any]) -> str:
@@ -231,9 +242,10 @@ def _significant(value: float | None) -> float | None:
 
 
 def _model(
-    board: BoardContent, row: BoardRow, measures: Sequence[Measure], pool: Pool
+    board: BoardContent, index: int, measures: Sequence[Measure], pool: Pool
 ) -> dict[str, Any]:
     """A row of the board, and of each result on it where it is from."""
+    row = board.rows[index]
     entries = {i: found for i, m in enumerate(measures) if (found := board.results_of(row, m))}
     # A model may have nothing in the columns that are shown.
     info = next((own[0].result.model for own in entries.values()), None)
@@ -244,6 +256,11 @@ def _model(
         "base": info and info.base,
         "activation": info and info.activation,
         "rank": _estimate(row.rank),
+        **(
+            {}
+            if board.view is None
+            else {"ranks": [_estimate(own[index]) for own in board.ranks.values()]}
+        ),
         "cells": [_cell(cell, pool) for cell in row.cells],
         "seeds": row.seeds,
         "results": {i: [_provenance(entry, pool) for entry in own] for i, own in entries.items()},
@@ -293,6 +310,7 @@ def _measure(board: BoardContent, measure: Measure) -> dict[str, Any]:
     return {
         "task": result.task,
         "protocol": result.protocol,
+        **({"perturbation": measure.perturbation} if measure.perturbation else {}),
         "version": result.task_version,
         "n": result.n,
         "limit": result.limit,
@@ -320,6 +338,8 @@ def _price(
     board: BoardContent, measure: Measure, measures: Sequence[Measure], workspace: Workspace
 ) -> dict[str, Any] | None:
     """Agreement and recall of every model on a measure that has both, and its merge curves."""
+    if measure.perturbation:
+        return None
     entries = [board.results_of(row, measure) for row in board.rows]
     names = dict.fromkeys(name for own in entries for e in own for name in e.result.scores)
     agreement = [name for name in names if name.startswith(_AGREEMENT)]

@@ -119,7 +119,7 @@ def _whole_entry(selection: Selection, column: Column) -> Entry | None:
     if selection.suite != "paper" or column.is_group:
         return None
     entry = selection.any_entry(column.measures[0])
-    return None if entry.is_cut else entry
+    return None if entry.is_cut or entry.result.perturbation is not None else entry
 
 
 def _identities(selection: Selection) -> dict[str, set[Identity]]:

@@ -42,11 +42,15 @@ _ROUNDING = 1e-6
 
 
 class Measure(NamedTuple):
-    """What was measured, on which examples: results of two data sets never share a column."""
+    """What was measured, on which examples: results of two data sets never share a column.
+
+    perturbation: the name of what reworded the texts; empty for a plain result.
+    """
 
     task: str
     protocol: str
     sha256: str
+    perturbation: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +73,10 @@ class Entry:
 
     @property
     def measure(self) -> Measure:
-        """The task, protocol and examples."""
-        return Measure(self.result.task, self.result.protocol, self.result.data.sha256)
+        """The task, protocol and examples, and what reworded their texts."""
+        result = self.result
+        reworded = "" if result.perturbation is None else result.perturbation.name
+        return Measure(result.task, result.protocol, result.data.sha256, reworded)
 
     @property
     def is_cut(self) -> bool:
@@ -116,7 +122,8 @@ class Column:
 
     scored_by: who gave the scores, where it was another program: there are then no intervals.
     is_computed: whether the score is not in the results, and is computed from their outcomes.
-    family: the group of tasks that it stands with, or its own task.
+    family: the group of tasks that it stands with, or its own task; in a view what it speaks of.
+    is_judged: whether more or less of it is better; else it has no best, verdict or rank.
     """
 
     title: str
@@ -126,6 +133,7 @@ class Column:
     lower_is_better: bool = False
     scored_by: str = ""
     is_computed: bool = False
+    is_judged: bool = True
 
     def entries(self, selection: Selection, row: RowKey) -> list[Entry] | None:
         """A model's results, or None where one is missing or they are of several kinds of source.
@@ -174,6 +182,7 @@ def select(
     with_limits: bool,
     tasks: Mapping[str, Task] | None = None,
     only: Sequence[str] = (),
+    reworded: bool = False,
 ) -> Selection:
     """Read the suite's results and keep those that can be compared.
 
@@ -181,7 +190,8 @@ def select(
     model without a fingerprint, its newest run; results with a limit only when asked for. What was
     changed after it was written is left out. Everything left out is named with its reason. tasks:
     by name, default those that are registered. only: names or specs; where each of them is some
-    model's, results of other models are not read.
+    model's, results of other models are not read. reworded: also results of tasks under other
+    wordings; of two perturbations of one name, those of the one that most results are of.
     """
     if tasks is None:
         tasks = {task.name: task for task in all_tasks()[0]}
@@ -189,7 +199,7 @@ def select(
     entries = []
     # A task under other wordings is no column: its file name has a ~, as no other's has.
     there = sorted((results / suite).glob("*/*.json"))
-    plain = [path for path in there if "~" not in path.name]
+    plain = there if reworded else [path for path in there if "~" not in path.name]
     if there and not plain:
         left_out.append("all results are of reworded texts, which are no columns of a board")
     for path in _of_models(plain, only):
@@ -222,6 +232,8 @@ def select(
     entries.sort(key=lambda e: e.result.provenance.time)
     entries = _newest_versions(entries, left_out)
     entries = _one_run_of_the_unknown(entries, left_out)
+    if reworded:
+        entries = _one_perturbation_a_name(entries, left_out)
     cells: dict[tuple[RowKey, Measure], Entry] = {}
     for entry in entries:
         if (older := cells.get((entry.row, entry.measure))) is not None:
@@ -382,6 +394,29 @@ def _one_run_of_the_unknown(entries: list[Entry], left_out: list[str]) -> list[E
     return kept
 
 
+def _one_perturbation_a_name(entries: list[Entry], left_out: list[str]) -> list[Entry]:
+    """Of a measure under perturbations of one name, those of one digest: most results, newest."""
+    found: dict[Measure, dict[str, list[Entry]]] = {}
+    for entry in entries:
+        if (about := entry.result.perturbation) is not None:
+            found.setdefault(entry.measure, {}).setdefault(about.digest, []).append(entry)
+    others = dict[Path, str]()
+    for by_digest in found.values():
+        # Entries are by age, so that the last of a list is its newest.
+        kept = max(
+            by_digest, key=lambda d: (len(by_digest[d]), by_digest[d][-1].result.provenance.time)
+        )
+        others |= {e.path: kept for digest in {*by_digest} - {kept} for e in by_digest[digest]}
+    for entry in entries:
+        if entry.path in others and (about := entry.result.perturbation) is not None:
+            left_out.append(
+                f"{entry.shown}: of another perturbation of the name {about.name} (digest "
+                f"{about.digest[:8]}) than the results that are shown ({others[entry.path][:8]}); "
+                "give one of them another name, or run it again with that one"
+            )
+    return [entry for entry in entries if entry.path not in others]
+
+
 def _ordered(cells: dict[tuple[RowKey, Measure], Entry]) -> list[Measure]:
     rows: dict[Measure, int] = defaultdict(int)
     newest: dict[Measure, str] = defaultdict(str)
@@ -389,4 +424,4 @@ def _ordered(cells: dict[tuple[RowKey, Measure], Entry]) -> list[Measure]:
         rows[measure] += 1
         newest[measure] = max(newest[measure], entry.result.provenance.time)
     by_age = sorted(rows, key=lambda m: newest[m], reverse=True)
-    return sorted(by_age, key=lambda m: (m.task, m.protocol, -rows[m]))
+    return sorted(by_age, key=lambda m: (m.task, m.protocol, m.perturbation, -rows[m]))

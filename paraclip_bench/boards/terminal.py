@@ -19,7 +19,6 @@ from rich.text import Text
 from paraclip_bench import safe_text
 from paraclip_bench.boards.content import (
     BoardContent,
-    BoardRow,
     Cell,
     bounds,
     change,
@@ -30,6 +29,7 @@ from paraclip_bench.boards.content import (
     remarks,
 )
 from paraclip_bench.boards.estimates import BETTER, WORSE
+from paraclip_bench.metrics.inference import Estimate
 
 # So many models stand side by side.
 _SIDE_BY_SIDE = 4
@@ -70,8 +70,7 @@ def _pipe_width() -> int:
 
 def _print(board: BoardContent, console: Console) -> None:
     plain = console.color_system is None
-    title = f"Leaderboard, suite {board.suite}"
-    console.print(Text(title, style="bold"))
+    console.print(Text(board.title, style="bold"))
     if board.caption:
         console.print(Text(safe_text.line(board.caption)))
     for line in lines(board, console.width, plain=plain):
@@ -155,8 +154,8 @@ def _scores_as_rows(board: BoardContent, width: int, look: _Look) -> Iterator[Te
             [look.cell(row.cells[index], form) for row in board.rows]
             for index in range(len(board.columns))
         ]
-        if board.ranked:
-            cells.append([[Text(part) for part in _rank(row, form)] for row in board.rows])
+        ranks = [[_rank(one, form) for one in own] for own in board.ranks.values()]
+        cells += ranks
         widths = [
             max(10, *(cell_len(line.plain) for at in cells for line in at[i]))
             for i in range(len(names))
@@ -193,9 +192,9 @@ def _scores_as_rows(board: BoardContent, width: int, look: _Look) -> Iterator[Te
                         labels,
                         [widths[i] for i in numbers],
                     )
-        if board.ranked:
+        for name, own in zip(board.ranks, ranks, strict=True):
             yield from _row(
-                ["mean rank"], [cells[-1][i] for i in numbers], labels, [widths[i] for i in numbers]
+                _fold(name, labels), [own[i] for i in numbers], labels, [widths[i] for i in numbers]
             )
 
 
@@ -203,21 +202,27 @@ def _words(title: str, score: str) -> tuple[str, str]:
     return safe_text.line(title), safe_text.line(score)
 
 
-def _rank(row: BoardRow, form: int) -> list[str]:
-    said = rank(row)
-    return [said] if form < 3 else said.split(" ", 1)
+def _rank(found: Estimate | None, form: int) -> list[Text]:
+    said = rank(found)
+    return [Text(part) for part in ([said] if form < 3 else said.split(" ", 1))]
 
 
 def _models_as_rows(board: BoardContent, width: int, look: _Look) -> Iterator[Text]:
     names = [safe_text.line(row.name) for row in board.rows]
     labels = min(max(5, *(cell_len(name) for name in names)), max(width // 3, 14))
     if board.ranked:
-        ranks = [[Text(part) for part in _rank(row, 2)] for row in board.rows]
-        wide = max(9, *(cell_len(line.plain) for lines in ranks for line in lines))
-        yield Text()
-        yield from _row(["model"], [[Text("mean rank", style="bold")]], labels, [wide])
-        for name, one in zip(names, ranks, strict=True):
-            yield from _row(_fold(name, labels), [one], labels, [wide])
+        ranks = [[_rank(one, 2) for one in own] for own in board.ranks.values()]
+        wides = [
+            max(len(name), *(cell_len(line.plain) for lines in own for line in lines))
+            for name, own in zip(board.ranks, ranks, strict=True)
+        ]
+        heads = [[Text(name, style="bold")] for name in board.ranks]
+        for numbers in _fitting(labels, wides, width):
+            shown = [wides[i] for i in numbers]
+            yield Text()
+            yield from _row(["model"], [heads[i] for i in numbers], labels, shown)
+            for at, name in enumerate(names):
+                yield from _row(_fold(name, labels), [ranks[i][at] for i in numbers], labels, shown)
     for family, indices in board.families.items():
         # Who has nothing here has no row here.
         there = [row for row in board.rows if any(row.cells[i] for i in indices)]

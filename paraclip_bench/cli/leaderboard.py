@@ -71,6 +71,16 @@ ImagesOption = Annotated[
     typer.Option("--images", help="Folder of the examples' images, for thumbnails (html)."),
 ]
 
+ViewOption = Annotated[
+    str | None,
+    typer.Option(
+        "--view",
+        metavar="robustness",
+        help="Columns that answer one question: invariance to wording and sensitivity to meaning.",
+        show_default="what each task shows",
+    ),
+]
+
 
 def _format_of(out: Path | None) -> Format:
     """The format that a file's ending says: a table of text for one that says none."""
@@ -157,6 +167,7 @@ def leaderboard(
         bool,
         typer.Option("--each-seed", help="A row a checkpoint, where several differ in the seed."),
     ] = False,
+    view: ViewOption = None,
     images: ImagesOption = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
@@ -193,6 +204,7 @@ def leaderboard(
             precision=precision,
             caption=caption,
             each_seed=each_seed,
+            view=view,
         )
         progress = Progress()
         if form is Format.TABLE and out is None:
@@ -236,6 +248,7 @@ def serve(
         list[str] | None,
         typer.Option("--family", help="This task or group of tasks alone; repeatable."),
     ] = None,
+    view: ViewOption = None,
     images: ImagesOption = None,
     workspace: WorkspaceOption = Path(),
 ) -> None:
@@ -252,7 +265,12 @@ def serve(
     interrupts.go_on(kept="the page is no longer served")
     place, progress = Workspace(workspace), Progress()
     board = make_board(
-        place.results, suite=suite, baseline=baseline, models=models or (), families=families or ()
+        place.results,
+        suite=suite,
+        baseline=baseline,
+        models=models or (),
+        families=families or (),
+        view=view,
     )
     with server(as_html(board, place, images=images), port) as serving:
         address = f"http://127.0.0.1:{serving.server_address[1]}/"

@@ -67,3 +67,19 @@ def pearson_of(x: str, y: str) -> Statistic:
         return pearson(columns[x], columns[y], weights)
 
     return statistic
+
+
+def ranks_within(scores: Floats) -> Floats:
+    """Ranks [m, r] of scores [m, r] within each draw, 1 the lowest; equal ones share their mean."""
+    order = np.argsort(scores, axis=0)
+    ordered = np.take_along_axis(scores, order, axis=0)
+    m = len(scores)
+    places = np.arange(m)[:, None]
+    # Where a run of equal scores begins and ends.
+    is_new = np.vstack([np.ones_like(ordered[:1], bool), ordered[1:] != ordered[:-1]])
+    is_last = np.vstack([is_new[1:], np.ones_like(is_new[:1])])
+    first = np.maximum.accumulate(np.where(is_new, places, 0), axis=0)
+    last = np.minimum.accumulate(np.where(is_last, places, m)[::-1], axis=0)[::-1]
+    ranks = np.empty(scores.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=0)
+    return ranks

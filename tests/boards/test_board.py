@@ -12,7 +12,6 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from scipy.stats import rankdata
 
-from paraclip_bench.boards import estimates as estimates_module
 from paraclip_bench.boards import formats
 from paraclip_bench.boards import make_board as make_board_module
 from paraclip_bench.boards.board import Board
@@ -20,6 +19,7 @@ from paraclip_bench.boards.content import Cell, verdict
 from paraclip_bench.boards.make_board import make_board
 from paraclip_bench.boards.page import as_html
 from paraclip_bench.errors import UsageError
+from paraclip_bench.metrics.correlation import ranks_within
 from paraclip_bench.metrics.inference import estimate, point
 from paraclip_bench.results.store import outcomes_path
 from paraclip_bench.tasks.base import Group
@@ -484,4 +484,4 @@ def test_rows_in_the_order_that_is_asked_for(
     arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.integers(0, 3))
 )
 def test_ranks_are_scipy_s(scores: np.ndarray) -> None:
-    assert np.array_equal(estimates_module._ranks(scores), rankdata(scores, axis=0))
+    assert np.array_equal(ranks_within(scores), rankdata(scores, axis=0))

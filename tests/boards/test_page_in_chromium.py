@@ -12,6 +12,7 @@ from typing import Any
 
 import measured_words as measured
 import pytest
+import robustness
 from PIL import Image
 
 from paraclip_bench.boards.audit_page import as_page
@@ -76,6 +77,49 @@ def test_axe_finds_nothing_on_an_audit(
     assert page.get_by_role("heading", name="<b>a dog").is_visible()
     assert axe_playwright.Axe().run(page).response["violations"] == []
     assert [url for url in said if not url.startswith(("file:", "data:"))] == []
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def view_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = robustness.make(tmp_path_factory.mktemp("robustness"))
+    board = make_board(root / "results", baseline="Words", view="robustness")
+    (root / "view.html").write_text(as_html(board, Workspace(root)))
+    return (root / "view.html").as_uri()
+
+
+@pytest.mark.parametrize(
+    ("width", "theme"), [(1400, "light"), (1400, "dark"), (390, "light"), (390, "dark")]
+)
+def test_a_view_has_its_families_and_ranks(
+    browser: Any, view_file: str, width: int, theme: str
+) -> None:
+    context = browser.new_context(
+        offline=True, viewport={"width": width, "height": 900}, color_scheme=theme
+    )
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(view_file)
+    rows = page.locator("#table-region thead tr")
+    assert rows.count() == 3
+    assert rows.nth(0).locator("th.group").all_inner_texts() == ["invariance", "sensitivity"]
+    heads = rows.nth(0).locator("button").all_inner_texts()
+    assert [head.strip("↕ ") for head in heads] == [
+        *("model", "rank", "invariance rank", "sensitivity rank"),
+    ]
+    assert names(page)[0] == "Careful"
+    page.locator("[data-sort=rank-1]").click()
+    # Alone in the family of invariance such a model does well.
+    assert names(page).index("Nearly") < names(page).index("Words")
+    page.select_option("#only-family", "sensitivity")
+    assert page.locator("#table-region thead th.group").first.inner_text() == "sensitivity"
+    page.select_option("#forest-by", "model")
+    families = page.locator("#forest-region tr.family th").all_inner_texts()
+    assert families == ["invariance", "sensitivity"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert axe_playwright.Axe().run(page).response["violations"] == []
+    assert said == []
     context.close()
 
 

@@ -50,15 +50,18 @@ function drawForest() {
         axis(span, marks)),
       el("th", { scope: "col", class: "number" }, "difference [95%]"),
       el("th", { scope: "col" }, "verdict"))),
-    el("tbody", {}, known.map((row) => {
-      const d = row.cell.difference;
-      return el("tr", {}, el("th", { scope: "row" }, label(row)),
+    el("tbody", {}, known.map((row, i) => {
+      const d = row.cell.difference, { family } = row.column;
+      const isNew = forest.by === "model" && family && family !== known[i - 1]?.column.family;
+      return [isNew ? el("tr", { class: "family" },
+        el("th", { scope: "row" }, family), el("td", { colspan: 3 })) : null,
+      el("tr", {}, el("th", { scope: "row" }, label(row)),
         el("td", { class: `plot ${kindOf(d)}` }, svg("svg", { width: "100%", height,
           "aria-hidden": "true" }, grid(span, marks, height, true),
         whisker(span, d.estimate, height / 2, "ci", "pt"))),
         el("td", { class: "number" }, signed(d.estimate[0]), " ",
           el("span", { class: "muted" }, interval(d.estimate, signed))),
-        el("td", {}, verdictMark(d)));
+        el("td", {}, verdictMark(d)))];
     }))));
 }
 function startForest() {
@@ -68,7 +71,8 @@ function startForest() {
   $("forest-lead").textContent = "Paired differences x 100 on the same examples, with 95% "
     + "intervals. The verdict is by a test that is adjusted as the table says; an interval is of "
     + "one difference alone. Hollow: no clear difference.";
-  const score = choice("Score", "forest-score", DATA.columns.map((c, i) => [i, nameOfColumn(c)]),
+  const score = choice("Score", "forest-score", DATA.columns.map((c, i) =>
+    [i, (c.family ? `${c.family}: ` : "") + nameOfColumn(c)]),
     (value) => { forest.column = Number(value); drawForest(); });
   const model = choice("Model", "forest-model", others.map((m) => [m.index, m.name]),
     (value) => { forest.model = Number(value); drawForest(); });

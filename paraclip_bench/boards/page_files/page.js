@@ -48,14 +48,22 @@ DATA.models.forEach((model, i) => {
   model.isBase = model.name === DATA.about.baseline;
 });
 DATA.columns.forEach((column, i) => { column.index = i; });
+// Ranks to show: the mean rank, or in a view the one that orders it and one a family.
+const RANKS = DATA.about.view
+  ? DATA.about.ranks.map((name, i) => ({ key: `rank-${i}`, name, of: (model) => model.ranks[i] }))
+  : DATA.models.some((model) => model.rank)
+    ? [{ key: "rank", name: "mean rank", of: (model) => model.rank }] : [];
+const FAMILIES = DATA.about.view ? [...new Set(DATA.columns.map((column) => column.family))] : [];
 const BASE = DATA.models.length > 1 && DATA.models.find((model) => model.isBase) || null;
 const nameOfColumn = (column) => `${column.title} ${column.score}`;
 const nameOfMeasure = (index) => {
   const measure = DATA.measures[index];
   const same = DATA.measures.filter(
-    (m) => m.task === measure.task && m.protocol === measure.protocol);
+    (m) => m.task === measure.task && m.protocol === measure.protocol
+      && m.perturbation === measure.perturbation);
   const tag = same.length > 1 ? ` [data ${measure.sha256.slice(0, 6)}]` : "";
-  return `${measure.task} (${measure.protocol})${tag}`;
+  const under = measure.perturbation ? ` ~ ${measure.perturbation}` : "";
+  return `${measure.task} (${measure.protocol})${under}${tag}`;
 };
 
 const VERDICTS = { better: ["▲", "better"], worse: ["▼", "worse"] };

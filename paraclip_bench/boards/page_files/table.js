@@ -1,9 +1,10 @@
 // The table of scores, where its numbers are from, and its data for download.
-const view = { sort: null, up: false, model: "", title: "", verdict: "", intervals: true,
+const view = { sort: null, up: false, model: "", title: "", family: "", verdict: "", intervals: true,
   differences: true };
 
 function shownColumns() {
-  return DATA.columns.filter((column) => !view.title || column.title === view.title);
+  return DATA.columns.filter((column) => (!view.title || column.title === view.title)
+    && (!view.family || column.family === view.family));
 }
 function shownModels(columns) {
   const kept = DATA.models.filter((model) => {
@@ -13,8 +14,9 @@ function shownModels(columns) {
       && model.cells[c.index]?.difference);
   });
   if (view.sort === null) return kept;
+  const rank = RANKS.find((each) => each.key === view.sort);
   const key = view.sort === "name" ? (m) => m.name.toLowerCase()
-    : view.sort === "rank" ? (m) => valueOf(m.rank)
+    : rank ? (m) => valueOf(rank.of(m))
       : (m) => valueOf(m.cells[view.sort]?.estimate);
   // What has no number is last, whichever way.
   return [...kept].sort((a, b) => {
@@ -24,7 +26,7 @@ function shownModels(columns) {
   });
 }
 // The first press sorts the best first.
-const bestIsUp = (key) => key === "name" || key === "rank" || DATA.columns[key].lower;
+const bestIsUp = (key) => typeof key === "string" || DATA.columns[key].lower;
 
 function sortHeader(key, text, options) {
   const isSorted = view.sort === key;
@@ -40,11 +42,11 @@ function sortHeader(key, text, options) {
       el("span", { class: "arrow", "aria-hidden": "true" },
         isSorted ? (view.up ? "↑" : "↓") : "↕")));
 }
-function groupsOf(columns) {
+function groupsOf(columns, of = (column) => `${column.family}/${column.title}`) {
   const groups = [];
   for (const column of columns) {
     const last = groups[groups.length - 1];
-    if (last && last.title === column.title) last.columns.push(column);
+    if (last && of(last.columns[0]) === of(column)) last.columns.push(column);
     else groups.push({ title: column.title, columns: [column] });
   }
   return groups;
@@ -71,47 +73,57 @@ function scoreCell(model, column, isFirst) {
 }
 // Rows stay while only their order changes: a large table is made once.
 const made = { of: "", rows: new Map() };
-function rowOf(model, columns, firsts, hasRank) {
-  const now = JSON.stringify([view.title, view.intervals, view.differences]);
+function rankCell(rank) {
+  if (!rank) return el("td", { class: "number" }, "–");
+  return el("td", { class: "number" }, el("span", { class: "value" }, rank[0].toFixed(1)),
+    view.intervals && rank.length > 1 ? el("span", { class: "cell-line" },
+      `[${rank[1].toFixed(1)}, ${rank[2].toFixed(1)}]`) : null);
+}
+function rowOf(model, columns, firsts) {
+  const now = JSON.stringify([view.title, view.family, view.intervals, view.differences]);
   if (made.of !== now) Object.assign(made, { of: now, rows: new Map() });
   if (!made.rows.has(model)) made.rows.set(model, el("tr", {},
     el("th", { scope: "row" },
       el("button", { class: "name", type: "button", onclick: () => openModel(model) }, model.name),
       model.isBase ? el("span", { class: "tag" }, "baseline") : null),
-    hasRank ? el("td", { class: "number" }, model.rank ? [
-      el("span", { class: "value" }, model.rank[0].toFixed(1)),
-      view.intervals && model.rank.length > 1 ? el("span", { class: "cell-line" },
-        `[${model.rank[1].toFixed(1)}, ${model.rank[2].toFixed(1)}]`) : null] : "–") : null,
+    RANKS.map((rank) => rankCell(rank.of(model))),
     columns.map((column) => scoreCell(model, column, firsts.has(column.index)))));
   return made.rows.get(model);
 }
 function drawTable() {
   const columns = shownColumns(), models = shownModels(columns), groups = groupsOf(columns);
-  const hasRank = DATA.models.some((model) => model.rank);
   // Beside the names there is a line already.
-  const firsts = new Set(groups.slice(hasRank ? 0 : 1).map((group) => group.columns[0].index));
-  const corner = sortHeader("name", "model", { class: "corner", rowspan: 2 });
+  const firsts = new Set(groups.slice(RANKS.length ? 0 : 1).map((g) => g.columns[0].index));
+  const rowspan = FAMILIES.length ? 3 : 2;
+  const over = (group, title) => el("th", { scope: "colgroup",
+    class: firsts.has(group.columns[0].index) ? "group first" : "group", title,
+    colspan: group.columns.length }, title);
+  const tops = groups.map((group) => over(group, group.title));
+  const start = [sortHeader("name", "model", { class: "corner", rowspan }),
+    RANKS.map((rank) => sortHeader(rank.key, rank.name, { class: "number", rowspan }))];
+  const families = groupsOf(columns, (column) => column.family);
   const head = el("thead", {},
-    el("tr", {}, corner,
-      hasRank ? sortHeader("rank", "mean rank", { class: "number", rowspan: 2 }) : null,
-      groups.map((group) => el("th", { scope: "colgroup",
-        class: firsts.has(group.columns[0].index) ? "group first" : "group", title: group.title,
-        colspan: group.columns.length }, group.title))),
+    FAMILIES.length
+      ? [el("tr", {}, start, families.map((group) => over(group, group.columns[0].family))),
+        el("tr", {}, tops)]
+      : el("tr", {}, start, tops),
     el("tr", {}, columns.map((column) => sortHeader(column.index,
       column.score + (column.lower ? " (less is better)" : ""),
       { class: firsts.has(column.index) ? "number first" : "number" }))));
-  const body = el("tbody", {}, models.map((m) => rowOf(m, columns, firsts, hasRank)));
+  const body = el("tbody", {}, models.map((m) => rowOf(m, columns, firsts)));
   const published = DATA.published.filter((row) =>
     columns.some((c) => row.cells[c.index] !== null));
   const others = published.length ? el("tbody", { class: "published" }, published.map((row) =>
     el("tr", {}, el("th", { scope: "row", title: row.source }, row.label,
       el("span", { class: "cell-line" }, "published, not measured here")),
-    hasRank ? el("td", {}) : null,
+    RANKS.map(() => el("td", {})),
     columns.map((c) => el("td", { class: `number${firsts.has(c.index) ? " first" : ""}` },
       points(row.cells[c.index])))))) : null;
   const table = el("table", { class: "grouped" }, head, body, others);
   $("table-region").replaceChildren(table);
-  table.style.setProperty("--head", `${head.firstElementChild.offsetHeight}px`);
+  const [first, second] = [...head.children].map((row) => row.offsetHeight);
+  table.style.setProperty("--head", `${first}px`);
+  table.style.setProperty("--heads", `${first + second}px`);
   const all = DATA.models.length;
   $("table-count").textContent =
     `${models.length} of ${all} ${all === 1 ? "model" : "models"}, `
@@ -254,7 +266,8 @@ function startTable() {
   const count = (list, noun) => `${list.length} ${noun}${list.length === 1 ? "" : "s"}`;
   const counts = [count(DATA.models, "model"), count(DATA.columns, "score"),
     count(DATA.measures, "data set")];
-  $("title").textContent = `Leaderboard, suite ${about.suite}`;
+  $("title").textContent = `Leaderboard, suite ${about.suite}`
+    + (about.view ? `, view ${about.view}` : "");
   $("subtitle").textContent = `${counts.join(", ")}. `
     + (about.baseline ? `Compared to ${about.baseline}.` : "No baseline.");
   const isAny = (test) => DATA.models.some((model) => model.cells.some((c) => c && test(c)));
@@ -264,6 +277,8 @@ function startTable() {
   const set = (name) => (value) => { view[name] = value; drawTable(); };
   $("table-controls").append(
     search("Find a model", "find-model", set("model")),
+    FAMILIES.length > 1 ? choice("Family", "only-family",
+      [["", "all families"], ...FAMILIES.map((name) => [name, name])], set("family")) : "",
     choice("Task", "only-task", [["", "all tasks"], ...titles.map((t) => [t, t])], set("title")),
     BASE ? choice("Verdict", "only-verdict", [["", "any"], ["better", "better on a score shown"],
       ["worse", "worse on a score shown"]], set("verdict")) : "",
