@@ -142,7 +142,9 @@ def _not_whole(path: Path, reason: str) -> DataError:
 _TEXT_BYTES = 1 << 20
 _IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 _USUAL_TEXTS = {"caption", "paraphrase_1", "paraphrase_2"}
-_TEXT = re.compile(r"(?:(caption|negation|paraphrase_[1-9]\d?)\.)?txt")
+TEXT_VIEW = r"caption|negation|paraphrase_[1-9]\d?"
+"""A pattern: what a text of a training row may be called."""
+_TEXT = re.compile(rf"(?:({TEXT_VIEW})\.)?txt")
 
 
 # A field of a sample that cannot be read: what is wrong with it.

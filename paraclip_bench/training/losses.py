@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from paraclip_bench import registry
+from paraclip_bench.data.tar_files import TEXT_VIEW
 from paraclip_bench.errors import BenchError
 
 if TYPE_CHECKING:
     import torch
 
-_VIEW = re.compile(r"image|caption|negation|paraphrase_[1-9]\d?")
+_VIEW = re.compile(f"image|{TEXT_VIEW}")
 # Told from the other uses of the seed.
 _DIRECTIONS = 0xD1
 
@@ -228,29 +229,32 @@ class HardNegatives(LossTerm):
     ) -> torch.Tensor:
         """In nats."""
         del parameters
-        import torch
         import torch.nn.functional as F
 
         anchor, positive, negative = views
         if self.negatives == "own":
             return F.softplus(scale * (anchor * (negative - positive)).sum(dim=-1)).mean()
-        logits = scale * anchor @ positive.T
-        target = torch.arange(len(anchor), device=anchor.device)
-        among = torch.cat([logits, scale * anchor @ negative.T], dim=1)
-        return (F.cross_entropy(among, target) + F.cross_entropy(logits.T, target)) / 2
+        return info_nce(anchor, positive, scale, negative)
 
 
-def info_nce(a: torch.Tensor, b: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+def info_nce(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    scale: torch.Tensor,
+    negatives: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Symmetric InfoNCE of unit rows a, b [n, d]: row i of one belongs to row i of the other.
 
-    `scale` multiplies the cosines (the inverse temperature). Returns a scalar, in nats.
+    `scale` multiplies the cosines (the inverse temperature). A row of a also chooses among
+    `negatives` [m, d], where there are any. Returns a scalar, in nats.
     """
     import torch
     import torch.nn.functional as F
 
     logits = scale * a @ b.T
     target = torch.arange(len(a), device=a.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    among = logits if negatives is None else torch.cat([logits, scale * a @ negatives.T], dim=1)
+    return (F.cross_entropy(among, target) + F.cross_entropy(logits.T, target)) / 2
 
 
 def loss_parameters(
